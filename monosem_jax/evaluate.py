@@ -1,0 +1,180 @@
+"""What a dictionary keeps of the model's behaviour, on text that neither was trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from monosem_jax.errors import BadInput
+from monosem_jax.transformer.model import Transformer, token_losses
+
+ULTRALOW_DENSITY = 1e-6
+# Below this many tokens a density under 1e-6 cannot be told from one a few times higher.
+ULTRALOW_TOKENS = 10_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """How much held-out text is read. `contexts` 0 means all of it."""
+
+    contexts: int = 0
+    batch_contexts: int = 32
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        if self.contexts < 0 or self.batch_contexts < 1:
+            raise BadInput(f"evaluate: contexts {self.contexts}, batch_contexts {self.batch_contexts} must be positive")
+
+
+def context_batches(tokens: np.ndarray, batch: int, *more: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields (tokens [batch,T], more …, weight [batch]); the last batch is filled up with contexts of weight 0."""
+    for c in range(0, len(tokens), batch):
+        pick = np.minimum(np.arange(c, c + batch), len(tokens) - 1)
+        weight = (np.arange(c, c + batch) < len(tokens)).astype(np.float32)
+        yield (np.asarray(tokens[pick], np.int32), *(np.asarray(m[pick]) for m in more), weight)
+
+
+def mean_activation(model: Transformer, params: Any, site: str, tokens: np.ndarray, bos: int, batch: int) -> np.ndarray:
+    """[M] the mean of the activations at `site` over all tokens but BOS."""
+
+    @jax.jit
+    def sums(params, tokens, weight):
+        _, x = model.apply({"params": params}, tokens, site, method=model.to_acts)
+        mask = (tokens != bos) * weight[:, None]
+        return jnp.einsum("CTM,CT->M", x, mask), jnp.sum(mask)
+
+    total, count = 0.0, 0.0
+    for t, w in context_batches(tokens, batch):
+        s, n = sums(params, t, w)
+        total, count = total + np.asarray(s, np.float64), count + float(n)
+    return (total / count).astype(np.float32)
+
+
+def make_batch_sums(model: Transformer, sae: Any, site: str, bos: int):
+    """The compiled function (model params, sae params, mean [M], tokens [C,T], weight [C]) -> sums over the batch.
+
+    Activations are replaced at every position but BOS, which no dictionary is trained on.
+    """
+
+    @jax.jit
+    def sums(params, sae_params, mean, tokens, weight):
+        carry, x = model.apply({"params": params}, tokens, site, method=model.to_acts)
+        f = sae.apply({"params": sae_params}, x, method=sae.encode)
+        x_hat = sae.apply({"params": sae_params}, f, method=sae.decode)
+        real = (tokens != bos)[..., None]
+
+        def cross_entropy(replacement):
+            acts = jnp.where(real, replacement, x)
+            logits = model.apply({"params": params}, carry, acts, site, method=model.from_acts)
+            return jnp.sum(token_losses(logits, tokens) * weight[:, None])
+
+        mask = (tokens != bos) * weight[:, None]
+        active = (f > 0) * mask[..., None]
+        return {
+            "ce_intact": cross_entropy(x),
+            "ce_zero_ablation": cross_entropy(jnp.zeros_like(x)),
+            "ce_mean_ablation": cross_entropy(jnp.broadcast_to(mean, x.shape)),
+            "ce_reconstructed": cross_entropy(x_hat),
+            "predictions": jnp.sum(weight) * (tokens.shape[1] - 1),
+            "rows": jnp.sum(mask),
+            "squared_error": jnp.sum(jnp.square(x - x_hat) * mask[..., None]),
+            "squared_deviation": jnp.sum(jnp.square(x - mean) * mask[..., None]),
+            "l1": jnp.sum(f * mask[..., None]),
+            "fired": jnp.sum(active, axis=(0, 1)),
+        }
+
+    return sums
+
+
+def evaluate(
+    model: Transformer,
+    params: Any,
+    sae: Any,
+    sae_params: Any,
+    tokens: np.ndarray,
+    *,
+    bos: int,
+    site: str,
+    config: EvaluateConfig,
+    advance: Any = lambda n: None,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The metrics of a dictionary (for raw activations) on contexts [C,T], and the density of every feature [F].
+
+    Loss recovered is (ce_ablation - ce_reconstructed) / (ce_ablation - ce_intact), a ratio of means over all tokens
+    (paper, "Evaluating dictionaries"). `mse` is a mean over rows and elements, `l0` a mean over rows; dead features
+    never fired on these tokens; ultralow ones fired on less than 1e-6 of them (None when too few tokens were read).
+    """
+    config.check()
+    tokens = tokens[: config.contexts] if config.contexts else tokens
+    mean = mean_activation(model, params, site, tokens, bos, config.batch_contexts)
+    batch_sums = make_batch_sums(model, sae, site, bos)
+    total: dict[str, Any] = {}
+    for t, w in context_batches(tokens, config.batch_contexts):
+        for name, value in batch_sums(params, sae_params, mean, t, w).items():
+            total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
+        advance(int(w.sum()))
+    return summarise(total, len(mean))
+
+
+def evaluate_rows(sae: Any, sae_params: Any, rows: Any, block: int = 4096) -> tuple[dict[str, Any], np.ndarray]:
+    """The metrics of `evaluate` that need no transformer, on held-out rows of any source."""
+
+    @jax.jit
+    def sums(sae_params, x, mean, weight):
+        f = sae.apply({"params": sae_params}, x, method=sae.encode)
+        x_hat = sae.apply({"params": sae_params}, f, method=sae.decode)
+        return {
+            "rows": jnp.sum(weight),
+            "squared_error": jnp.sum(jnp.square(x - x_hat) * weight[:, None]),
+            "squared_deviation": jnp.sum(jnp.square(x - mean) * weight[:, None]),
+            "l1": jnp.sum(f * weight[:, None]),
+            "fired": jnp.sum((f > 0) * weight[:, None], axis=0),
+        }
+
+    def blocks():
+        for i in range(0, rows.n_rows, block):
+            x = rows.read(i, min(i + block, rows.n_rows)).astype(np.float32)
+            yield np.pad(x, ((0, block - len(x)), (0, 0))), (np.arange(block) < len(x)).astype(np.float32)
+
+    mean = (sum(np.sum(x, axis=0, dtype=np.float64) for x, _ in blocks()) / rows.n_rows).astype(np.float32)
+    total: dict[str, Any] = {}
+    for x, weight in blocks():
+        for name, value in sums(sae_params, x, mean, weight).items():
+            total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
+    return summarise(total, len(mean))
+
+
+def summarise(total: dict[str, Any], width: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Metrics from sums: the one place where they are divided. See `evaluate`."""
+    rows = total["rows"]
+    loss: dict[str, Any] = {}
+    if "predictions" in total:
+        ce = {k: float(total[k] / total["predictions"]) for k in total if k.startswith("ce_")}
+        for kind in ("zero", "mean"):
+            ablated = ce[f"ce_{kind}_ablation"]
+            gap = ablated - ce["ce_intact"]
+            loss[f"loss_recovered_{kind}"] = (ablated - ce["ce_reconstructed"]) / gap if gap else None
+        loss |= ce
+    density = total["fired"] / rows
+    enough = rows >= ULTRALOW_TOKENS
+    ultralow = int(np.sum((density > 0) & (density < ULTRALOW_DENSITY))) if enough else None
+    metrics = {
+        **loss,
+        "l0": float(density.sum()),
+        "mse": float(total["squared_error"] / rows / width),
+        "variance_explained": float(1 - total["squared_error"] / total["squared_deviation"]),
+        "l1": float(total["l1"] / rows),
+        "n_features": len(density),
+        "dead": int(np.sum(density == 0)),
+        "ultralow": ultralow,
+        "dense": int(np.sum(density > 0.01)),
+        "evaluated_tokens": int(rows),
+    }
+    if not enough:
+        metrics["ultralow_note"] = f"{int(rows)} tokens are too few to tell densities below 1e-6: {ULTRALOW_TOKENS} needed"
+    return metrics, density

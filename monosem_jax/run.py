@@ -1,0 +1,230 @@
+"""A run directory: its configuration, its metrics log, its summary, and the right to work in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from monosem_jax.config import difference
+from monosem_jax.errors import BadInput
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "grain", "numpy", "tokenizers")
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON so that the file is either the old one or the whole new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as f:
+        json.dump(value, f, indent=1, allow_nan=False)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads a JSON file; raises BadInput with the path when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise BadInput(f"{path} is not valid JSON: {e}") from None
+
+
+def file_hash(path: pathlib.Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """The versions of the stack that a run depends on."""
+    found = {}
+    for name in ("monosem_jax", *PACKAGES):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_revision() -> str | None:
+    """The revision of the checkout this package runs from, if it is one."""
+    here = pathlib.Path(__file__).resolve().parent
+    try:
+        out = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return out.stdout.strip() or None if out.returncode == 0 else None
+
+
+class Run:
+    """An open run directory. `finished` says that summary.json is there; `close` gives the directory back."""
+
+    def __init__(self, path: str | os.PathLike[str], experiment: str, config: dict[str, Any], parents: dict[str, Any]):
+        """Creates the directory or takes it up again.
+
+        Args:
+          config: the resolved configuration without paths, compared with what is on disk.
+          parents: name → {"path", "sha256"} of what the run is made from; hashes are compared, paths are not.
+
+        Raises BadInput when the directory belongs to another configuration, is in use, or cannot be written.
+        """
+        self.path = pathlib.Path(path)
+        identity = {"experiment": experiment, "config": config, "parents": _portable(parents, self.path)}
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path)
+        except OSError as e:
+            raise BadInput(f"workdir {self.path} cannot be written: {e.strerror}") from None
+        try:
+            self._begin(identity)
+        except BaseException:
+            self.close()
+            raise
+        self._writer = None
+
+    def _begin(self, identity: dict[str, Any]) -> None:
+        file = self.path / "config.json"
+        if file.exists():
+            old = read_json(file)
+            changes = _identity_difference(old, identity)
+            if changes:
+                raise BadInput(
+                    f"workdir {self.path} belongs to another configuration ({'; '.join(changes)}): "
+                    "give another --workdir or the configuration it was started with"
+                )
+        elif jax.process_index() == 0:
+            foreign = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
+            if foreign:
+                raise BadInput(f"workdir {self.path} is not empty and not a run directory: it holds {foreign[0]}")
+            write_json(file, {**identity, "versions": versions(), "git": git_revision()})
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "summary.json").exists()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return read_json(self.path / "summary.json")
+
+    def rewind(self, step: int) -> None:
+        """Drops logged metrics of steps after `step`, so that a resumed run logs each step once."""
+        file = self.path / "metrics.jsonl"
+        if jax.process_index() or not file.exists():
+            return
+        lines = file.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if (found := _logged_step(line)) is not None and found <= step]
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        os.replace(temporary, file)
+        self._purge_step = step + 1
+
+    _purge_step: int | None = None
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Appends one step's metrics to metrics.jsonl and to the TensorBoard event files."""
+        if jax.process_index():
+            return
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=self._purge_step)
+            self._metrics = open(self.path / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **metrics}) + "\n")
+        self._metrics.flush()
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Writes summary.json, last and atomically: its presence means that the run is finished."""
+        if jax.process_index() == 0:
+            write_json(self.path / "summary.json", summary)
+        return summary
+
+    def close(self) -> None:
+        if getattr(self, "_writer", None) is not None:
+            self._writer.close()
+            self._metrics.close()
+        self._lock.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def parent(path: str | os.PathLike[str], file: str) -> dict[str, str]:
+    """The record of a directory that a run is made from: where it is, and the hash of its manifest."""
+    manifest = pathlib.Path(path) / file
+    if not manifest.exists():
+        raise BadInput(f"{path} holds no {file}: expected a finished directory of the stage before")
+    return {"path": str(path), "sha256": file_hash(manifest)}
+
+
+def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> pathlib.Path:
+    """Where a parent is now: beside the run if both were moved together, else where it was."""
+    for candidate in (run_path / record["relative"], pathlib.Path(record["path"])):
+        if candidate.exists():
+            return candidate
+    raise BadInput(f"{run_path} was made from {record['path']}, which does not exist any more")
+
+
+def _portable(parents: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
+    return {
+        name: {**p, "path": os.path.abspath(p["path"]), "relative": os.path.relpath(p["path"], path)}
+        for name, p in parents.items()
+    }
+
+
+def _identity_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    if old.get("experiment") != new["experiment"]:
+        return [f"experiment: {old.get('experiment')!r} -> {new['experiment']!r}"]
+    new_config = json.loads(json.dumps(new["config"]))
+    lines = difference(old.get("config", {}), new_config)
+    a = {k: v["sha256"] for k, v in old.get("parents", {}).items()}
+    b = {k: v["sha256"] for k, v in new["parents"].items()}
+    return lines + difference(a, b, prefix="parents")
+
+
+def _logged_step(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # a line cut short by a crash
+        return None
+
+
+def _lock(path: pathlib.Path):
+    if jax.process_index():
+        return open(os.devnull)  # only the first process writes; noqa: SIM115
+    handle = open(path / ".lock", "w")  # noqa: SIM115
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise BadInput(f"workdir {path} is in use by another run") from None
+    return handle
+
+
+@contextlib.contextmanager
+def progress(total: int, description: str, unit: str, initial: int = 0) -> Iterator[tqdm]:
+    """A progress line with rate and time left: redrawn on a terminal, a line now and then in a log file."""
+    import sys
+
+    quiet = not sys.stderr.isatty()
+    with tqdm(
+        total=total, initial=initial, desc=description, unit=unit, unit_scale=True, mininterval=10 if quiet else 0.2,
+        disable=jax.process_index() != 0, dynamic_ncols=not quiet,
+    ) as bar:  # fmt: skip
+        yield bar

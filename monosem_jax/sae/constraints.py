@@ -1,0 +1,34 @@
+"""Unit-norm dictionary vectors as links of an Optax chain."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import optax
+
+from monosem_jax.sae.relu import unit_rows
+
+DICTIONARY = "W_dec"
+
+
+def project_out_parallel() -> optax.GradientTransformation:
+    """Removes from the gradient of every dictionary vector its component along the vector, before Adam sees it.
+
+    Paper, appendix "Sparse Autoencoder Details": g ← g - (g · d) d for unit d.
+    """
+
+    def update(updates, state, params):
+        d, g = params[DICTIONARY], updates[DICTIONARY]
+        along = jnp.sum(g * d, axis=-1, keepdims=True)
+        return {**updates, DICTIONARY: g - along * d}, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def renormalise() -> optax.GradientTransformation:
+    """Bends the update so that every dictionary vector has unit norm after it; the last link of the chain."""
+
+    def update(updates, state, params):
+        d = params[DICTIONARY]
+        return {**updates, DICTIONARY: unit_rows(d + updates[DICTIONARY]) - d}, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

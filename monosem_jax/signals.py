@@ -1,0 +1,48 @@
+"""SIGTERM and Ctrl-C: the first asks the program to stop at its next commit, a second Ctrl-C leaves at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+from monosem_jax.errors import Stopped
+
+EXIT_STOPPED = 75  # EX_TEMPFAIL: run the same command again
+
+
+class StopFlag:
+    """Set once a signal has come."""
+
+    requested: str = ""
+
+    def check(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self.requested:
+            raise Stopped(self.requested)
+
+
+@contextlib.contextmanager
+def stop_flag() -> Iterator[StopFlag]:
+    """Collects SIGTERM and SIGINT into a flag while the block runs (main thread only; elsewhere the flag stays unset)."""
+    flag = StopFlag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def handle(number, frame):
+        del frame
+        if flag.requested and number == signal.SIGINT:
+            os._exit(128 + signal.SIGINT)
+        flag.requested = signal.Signals(number).name
+        os.write(sys.stderr.fileno(), f"\n{flag.requested}: stopping at the next commit\n".encode())
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield flag
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,128 @@
+"""Text → tokenizer → packed contexts → a trained transformer."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from monosem_jax.config import to_dict
+from monosem_jax.errors import BadInput
+from monosem_jax.evaluate import context_batches
+from monosem_jax.objective import language_loss
+from monosem_jax.run import Run
+from monosem_jax.sharding import fetch
+from monosem_jax.text.batches import TokenBatches
+from monosem_jax.text.bigram import bigram_loss
+from monosem_jax.text.corpus import EMBEDDED
+from monosem_jax.text.pack import Text, TextConfig, prepare_text
+from monosem_jax.train import Report, State, TrainConfig, create, fit, optimizer
+from monosem_jax.transformer.model import Transformer, TransformerConfig, token_losses
+
+RULES = {"*": PartitionSpec()}  # the model is small: data parallel, replicated
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerRunConfig:
+    """Everything that decides a transformer. The paper's model B is model A with another seed."""
+
+    seed: int = 0
+    text: TextConfig = TextConfig()
+    transformer: TransformerConfig = TransformerConfig()
+    train: TrainConfig = TrainConfig()
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        self.text.check()
+        self.transformer.check()
+        self.train.check()
+
+
+def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, Any]:
+    """Trains a transformer in `workdir` (or takes it up again) and returns its summary."""
+    config.check()
+    begin = time.perf_counter()
+    mesh = config.train.open_mesh()
+    if config.text.corpus != EMBEDDED:
+        config = dataclasses.replace(config, text=dataclasses.replace(config.text, corpus=os.path.abspath(config.text.corpus)))
+    with Run(workdir, "train_transformer", to_dict(config), {}) as run:
+        if run.finished:
+            print(f"{run.path} is finished: nothing to do")
+            return run.summary
+        text = prepare_text(run.path / "text", config.text, config.transformer.context_length, config.seed)
+        shape = dataclasses.replace(config.transformer, vocab_size=text.manifest["vocab_size"])
+        model = Transformer(shape, config.train.dtype())
+        tx = optimizer(config.train)
+        train_tokens, heldout = text.tokens("train"), np.asarray(text.tokens("heldout"))
+        if config.train.batch_size > len(train_tokens):
+            raise BadInput(f"train.batch_size {config.train.batch_size} is larger than the {len(train_tokens)} contexts")
+
+        def initial() -> State:
+            init_key, key = jax.random.split(jax.random.key(config.seed))
+            params = model.init(init_key, train_tokens[:1].astype(np.int32))["params"]
+            return State.create(params, tx, stats={}, hyper={}, key=key)
+
+        # A quick look while training; the summary has the whole split.
+        peek = make_heldout_loss(model, heldout[:256])
+        result = fit(
+            create(initial, RULES, mesh),
+            config=config.train,
+            loss=language_loss(model),
+            tx=tx,
+            batches=TokenBatches(train_tokens, config.train.batch_size, config.seed, mesh),
+            run=run,
+            rules=RULES,
+            mesh=mesh,
+            reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)})],
+            unit="tokens",
+            unit_per_batch=config.train.batch_size * text.manifest["context_length"],
+            description="transformer",
+        )
+        return run.finish(_summary(model, fetch(result.state.params), text, heldout, config, result, begin))
+
+
+def _summary(model, params, text: Text, heldout, config: TransformerRunConfig, result, begin: float) -> dict[str, Any]:
+    per_step = config.train.batch_size * text.manifest["context_length"]
+    loss = make_heldout_loss(model, heldout)(params)
+    return {
+        "heldout_loss": loss,
+        "bigram_loss": bigram_loss(text.tokens("train"), heldout, text.manifest["vocab_size"]),
+        "heldout_tokens": int(heldout[:, 1:].size),
+        "parameters": sum(int(p.size) for p in jax.tree.leaves(params)),
+        "params_sha256": params_hash(params),
+        "tokens_trained": config.train.steps * per_step,
+        "tokens_per_second": result.steps * per_step / max(result.seconds, 1e-9),
+        "resumed_from_step": config.train.steps - result.steps,
+        "wall_seconds": time.perf_counter() - begin,
+    }
+
+
+def make_heldout_loss(model: Transformer, tokens: np.ndarray, batch: int = 64):
+    """The function params → mean loss in nats over all predictions in `tokens` [C,T]."""
+
+    @jax.jit
+    def batch_loss(params, tokens, weight):
+        losses = token_losses(model.apply({"params": params}, tokens), tokens)
+        return (losses * weight[:, None]).sum()
+
+    def mean_loss(params: Any) -> float:
+        total = sum(float(batch_loss(params, t, w)) for t, w in context_batches(tokens, min(batch, len(tokens))))
+        return total / tokens[:, 1:].size
+
+    return mean_loss
+
+
+def params_hash(params: Any) -> str:
+    """The sha256 of all parameters, names included: what a store says it was made from."""
+    h = hashlib.sha256()
+    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda x: jax.tree_util.keystr(x[0])):
+        h.update(jax.tree_util.keystr(path).encode())
+        h.update(np.ascontiguousarray(leaf, np.float32).tobytes())
+    return h.hexdigest()

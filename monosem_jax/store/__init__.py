@@ -1,0 +1,1 @@
+"""Activations on disk, and the stream of batches from them. The only door to TensorStore."""

@@ -1,0 +1,1 @@
+"""Text to tokens: readers, tokenizer, packed contexts, batches, and the bigram yardstick."""

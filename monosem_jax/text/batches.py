@@ -1,0 +1,31 @@
+"""Batch i of contexts as a function of (tokens, seed, i), through Grain."""
+
+from __future__ import annotations
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+
+class TokenBatches:
+    """Contexts in a new order every epoch; batch i is the same whatever the number of processes.
+
+    Calling it with (start, n) gives batches start … start+n-1 as one device array [n,B,T] sharded over `data`; each
+    process reads only the contexts that its devices hold.
+    """
+
+    def __init__(self, tokens: np.ndarray, batch_size: int, seed: int, mesh: jax.sharding.Mesh):
+        self._tokens = tokens
+        self._order = grain.MapDataset.range(len(tokens)).shuffle(seed=seed).repeat()
+        self._batch_size = batch_size
+        self._sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
+
+    def __call__(self, start: int, n: int) -> jax.Array:
+        shape = (n, self._batch_size, self._tokens.shape[1])
+        return jax.make_array_from_callback(shape, self._sharding, lambda index: self._read(start, shape, index))
+
+    def _read(self, start: int, shape: tuple[int, ...], index: tuple[slice, ...]) -> np.ndarray:
+        rows = range(*index[1].indices(shape[1]))
+        picked = [[self._order[(start + i) * shape[1] + j] for j in rows] for i in range(shape[0])]
+        return self._tokens[np.asarray(picked)].astype(np.int32)

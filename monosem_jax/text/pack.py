@@ -1,0 +1,132 @@
+"""Packed contexts on disk: what the transformer reads, and what activations are harvested from.
+
+A text directory holds `tokenizer.json`, per split `train_tokens.npy` and `heldout_tokens.npy` [C,T] with BOS at position 0
+of every context and between documents, `*_documents.npy` [C,T] int32 naming the document each token lies in,
+`documents.json` with their origins and labels, and `text.json`, written last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from monosem_jax.errors import BadInput
+from monosem_jax.run import file_hash, read_json, write_json
+from monosem_jax.text import corpus as corpus_lib
+from monosem_jax.text import tokenizer as tokenizer_lib
+
+SPLITS = ("train", "heldout")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Where text comes from and how it is cut. `tokenizer` "" trains one of `vocab_size` tokens on the training split."""
+
+    corpus: str = corpus_lib.EMBEDDED
+    tokenizer: str = ""
+    vocab_size: int = 1024
+    heldout_fraction: float = 0.08
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        if not 0 < self.heldout_fraction < 1:
+            raise BadInput(f"heldout_fraction is {self.heldout_fraction}: expected a number between 0 and 1")
+        if not self.tokenizer and self.vocab_size < 257:
+            raise BadInput(f"vocab_size is {self.vocab_size}: at least 257 is needed (256 bytes and BOS)")
+
+
+class Text:
+    """An opened text directory."""
+
+    def __init__(self, path: str | pathlib.Path):
+        self.path = pathlib.Path(path)
+        self.manifest: dict[str, Any] = read_json(self.path / "text.json")
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        return tokenizer_lib.load_tokenizer(self.path / "tokenizer.json")
+
+    @property
+    def bos(self) -> int:
+        return self.manifest["bos"]
+
+    def tokens(self, split: str) -> np.ndarray:
+        """[C,T] token ids of a split, memory-mapped."""
+        return np.load(self.path / f"{split}_tokens.npy", mmap_mode="r")
+
+    def documents(self, split: str) -> np.ndarray:
+        """[C,T] index of the document that each token lies in, memory-mapped."""
+        return np.load(self.path / f"{split}_documents.npy", mmap_mode="r")
+
+    @functools.cached_property
+    def labels(self) -> list[str]:
+        """The label of every document."""
+        return [d["label"] for d in read_json(self.path / "documents.json")]
+
+
+def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, seed: int) -> Text:
+    """Reads, splits, tokenizes and packs a corpus into `path`; opens what is there if it is complete.
+
+    Raises BadInput on a corpus that is missing, malformed, or smaller than one context in either split.
+    """
+    if (path / "text.json").exists():
+        return Text(path)
+    config.check()
+    tokenizer = tokenizer_lib.load_tokenizer(config.tokenizer) if config.tokenizer else None
+    documents = corpus_lib.read_corpus(config.corpus)
+    heldout = corpus_lib.split_heldout(documents, config.heldout_fraction, seed)
+    if tokenizer is None:
+        texts = [d.text for d, h in zip(documents, heldout, strict=True) if not h]
+        tokenizer = tokenizer_lib.train_tokenizer(texts, config.vocab_size)
+    path.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(path / "tokenizer.json"))
+    bos = tokenizer_lib.bos_id(tokenizer)
+    counts = {}
+    for split, members in (("train", np.flatnonzero(~heldout)), ("heldout", np.flatnonzero(heldout))):
+        order = np.random.default_rng([seed, 2]).permutation(members)
+        tokens, where = _pack(documents, order, tokenizer, bos, context_length, split)
+        np.save(path / f"{split}_tokens.npy", tokens)
+        np.save(path / f"{split}_documents.npy", where)
+        n_bytes = sum(len(documents[i].text.encode()) for i in members)
+        counts[split] = {"contexts": len(tokens), "documents": len(members), "bytes": n_bytes}
+    write_json(path / "documents.json", [{"origin": d.origin, "label": d.label} for d in documents])
+    manifest = {
+        "format": 1,
+        "corpus_sha256": corpus_lib.corpus_hash(documents),
+        "tokenizer_sha256": file_hash(path / "tokenizer.json"),
+        "vocab_size": tokenizer.get_vocab_size(),
+        "bos": bos,
+        "context_length": context_length,
+        "splits": counts,
+    }
+    write_json(path / "text.json", manifest)
+    return Text(path)
+
+
+def _pack(
+    documents: list[corpus_lib.Document], order: np.ndarray, tokenizer: Tokenizer, bos: int, length: int, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Concatenates the documents in `order`, BOS before each, and cuts them into contexts that begin with BOS.
+
+    The last, partial context is dropped.
+    """
+    dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
+    stream, where = [], []
+    for start in range(0, len(order), 256):
+        part = order[start : start + 256]
+        encoded = tokenizer.encode_batch([documents[i].text for i in part], add_special_tokens=False)
+        for i, e in zip(part, encoded, strict=True):
+            stream.append(np.asarray([bos, *e.ids], dtype))
+            where.append(np.full(len(e.ids) + 1, i, np.int32))
+    stream, where = np.concatenate(stream), np.concatenate(where)
+    n = len(stream) // (length - 1)
+    if n == 0:
+        raise BadInput(f"the {split} split has {len(stream)} tokens: smaller than one context of {length}")
+    stream, where = (a[: n * (length - 1)].reshape(n, length - 1) for a in (stream, where))
+    tokens = np.concatenate([np.full((n, 1), bos, dtype), stream], axis=1)
+    return tokens, np.concatenate([where[:, :1], where], axis=1)
