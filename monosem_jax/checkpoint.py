@@ -49,7 +49,10 @@ class Checkpoints:
             try:
                 found = self._manager.load_checkpointables(step, abstract)
             except Exception as e:  # Orbax raises many kinds for a damaged step
-                print(f"checkpoint {self._path / str(step)} cannot be read ({_brief(e)}): trying an older one", file=sys.stderr)
+                print(
+                    f"checkpoint {self._path / str(step)} cannot be read ({_brief(e)}): trying an older one",
+                    file=sys.stderr,
+                )
                 self._manager.delete(step)
                 continue
             return step, found["params"], found["rest"]

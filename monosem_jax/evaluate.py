@@ -176,5 +176,7 @@ def summarise(total: dict[str, Any], width: int) -> tuple[dict[str, Any], np.nda
         "evaluated_tokens": int(rows),
     }
     if not enough:
-        metrics["ultralow_note"] = f"{int(rows)} tokens are too few to tell densities below 1e-6: {ULTRALOW_TOKENS} needed"
+        metrics["ultralow_note"] = (
+            f"{int(rows)} tokens are too few to tell densities below 1e-6: {ULTRALOW_TOKENS} needed"
+        )
     return metrics, density

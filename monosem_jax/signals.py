@@ -27,7 +27,7 @@ class StopFlag:
 
 @contextlib.contextmanager
 def stop_flag() -> Iterator[StopFlag]:
-    """Collects SIGTERM and SIGINT into a flag while the block runs (main thread only; elsewhere the flag stays unset)."""
+    """Collects SIGTERM and SIGINT into a flag while the block runs (in the main thread; elsewhere it stays unset)."""
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag

@@ -74,7 +74,7 @@ class TrainConfig:
         mesh = make_mesh(self.mesh)
         if self.batch_size % mesh.shape["data"]:
             raise BadInput(
-                f"train.batch_size {self.batch_size} is not divisible by the {mesh.shape['data']} data shards of the mesh"
+                f"train.batch_size {self.batch_size} is not divisible by the {mesh.shape['data']} data shards"
             )
         return mesh
 

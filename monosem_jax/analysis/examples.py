@@ -35,9 +35,9 @@ def example_records(
     batch: int,
     n_examples: int = 8,
 ) -> dict[int, list[dict[str, Any]]]:
-    """For each feature its top examples: {"context", "peak", "tokens", "activations"}, windows around the strongest.
+    """For each feature its top examples: windows around its strongest token in different contexts.
 
-    `peak` is the index within the window; activations are those of `found`'s dictionary on the whole context.
+    An example is {"context", "position", "peak", "tokens", "activations"}; `peak` is the index within the window.
     """
     wanted = np.unique(found.top_context[features, :n_examples])
 
@@ -60,6 +60,7 @@ def example_records(
             examples.append(
                 {
                     "context": context,
+                    "position": peak,
                     "peak": peak - low,
                     "tokens": [int(t) for t in tokens[context, low:high]],
                     "activations": [round(float(a), 5) for a in f[row[context], low:high, j]],

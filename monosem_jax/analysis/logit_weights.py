@@ -14,7 +14,7 @@ def logit_weights(params: Any, config: TransformerConfig, site: str, directions:
     """[F,V] logit weights of directions [F,M] at a site: v = d W_down π L W_unembed, median shifted to 0.
 
     π removes the mean over the residual stream and L is the final LayerNorm's diagonal scale; the norm it divides by is
-    left out. At sites in the residual stream W_down is the identity. Attention and MLPs after the site are not followed.
+    left out. At sites in the residual stream W_down is the identity. Attention and MLPs after it are not followed.
     Raises BadInput at the input of an MLP, from where the path is not linear.
     """
     layer, kind = parse_site(site, config.n_layers)

@@ -17,7 +17,7 @@ from monosem_jax.transformer.model import Transformer
 class Scan:
     """What a pass found. Units are features of the dictionary (`features`) or neurons of the site (`neurons`).
 
-    `density` [F], `largest` [F]; `top_value`, `top_context`, `top_position` [F,k]: a feature's contexts by their largest
+    `density` [F]; `top_value`, `top_context`, `top_position` [F,k]: a feature's contexts by their largest
     activation, best first; `feature_correlation` [L,F], `neuron_correlation` [L,M]: Pearson correlation of the
     activation with "this token lies in a document of the label", NaN for labels without tokens; `label_tokens` [L].
     """
@@ -103,7 +103,10 @@ def label_correlation(moments: dict[str, np.ndarray], label_tokens: np.ndarray, 
     p = label_tokens / n
     covariance = moments["by_label"] / n - p[:, None] * moments["sum"] / n
     variance = np.maximum(moments["square"] / n - (moments["sum"] / n) ** 2, 0)
-    spread = np.sqrt(np.where(variance > 0, variance, np.inf))[None] * np.sqrt(np.where(p * (1 - p) > 0, p * (1 - p), np.nan))[:, None]
+    spread = (
+        np.sqrt(np.where(variance > 0, variance, np.inf))[None]
+        * np.sqrt(np.where(p * (1 - p) > 0, p * (1 - p), np.nan))[:, None]
+    )
     return covariance / spread
 
 

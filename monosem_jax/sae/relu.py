@@ -3,8 +3,8 @@
     f = ReLU((x - b_dec) W_enc + b_enc)        x̂ = f W_dec + b_dec
     loss = mean over the batch of  mean_M (x - x̂)²  +  λ Σ_F f
 
-The squared error is a mean over the M elements of an activation and the L1 a sum over features, as the paper's text says.
-Rows of W_dec have unit norm.
+The squared error is a mean over the M elements of an activation and the L1 a sum over features, as the paper's text
+says. Rows of W_dec have unit norm.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import dataclasses
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
@@ -54,9 +53,7 @@ class ReluConfig:
 
 def linear_init(fan_in_axis: int):
     """PyTorch's default for linear layers: Kaiming-uniform with a = √5, that is U(±1/√fan_in)."""
-    return nn.initializers.variance_scaling(
-        1 / 3, "fan_in", "uniform", in_axis=fan_in_axis, out_axis=1 - fan_in_axis
-    )
+    return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=fan_in_axis, out_axis=1 - fan_in_axis)
 
 
 def unit_rows(w: Float[Array, "F M"]) -> Float[Array, "F M"]:

@@ -1,1 +1,1 @@
-"""The programs: each takes a configuration and a workdir, and leaves a finished run directory. Resumable, all of them."""
+"""The programs: each takes a configuration and a workdir, and leaves a finished run directory. All resume."""

@@ -33,8 +33,8 @@ MEDIAN_ROWS = 32_768
 
 @dataclasses.dataclass(frozen=True)
 class SaeRunConfig:
-    """Everything that decides a dictionary. `source` is a store directory or an array; `transformer` a run directory for
-    the loss figures, by default the one that the store was harvested from."""
+    """Everything that decides a dictionary. `source` is a store directory or an array; `transformer` a run directory
+    for the loss figures, by default the one that the store was harvested from."""
 
     seed: int = 0
     source: str = ""
@@ -61,7 +61,7 @@ def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
     mesh = config.train.open_mesh()
     if config.sae.n_features % mesh.shape["model"]:
         raise BadInput(
-            f"sae.n_features {config.sae.n_features} is not divisible by the {mesh.shape['model']} model shards of the mesh"
+            f"sae.n_features {config.sae.n_features} is not divisible by the {mesh.shape['model']} model shards"
         )
     rows = open_rows(config.source)
     transformer = find_transformer(config, rows)
@@ -158,7 +158,9 @@ def input_scale(kind: str, rows: Rows, sample: np.ndarray) -> float:
     """What activations are multiplied by: 1, or 1 / their root mean square (over the store, else over the sample)."""
     if kind == "none":
         return 1.0
-    mean_square = rows.manifest["mean_square"] if isinstance(rows, Store) else float(np.mean(np.square(sample, dtype=np.float64)))
+    mean_square = (
+        rows.manifest["mean_square"] if isinstance(rows, Store) else float(np.mean(np.square(sample, dtype=np.float64)))
+    )
     if mean_square <= 0:
         raise BadInput(f"the activations are all zero (mean square {mean_square}): nothing to train on")
     return float(mean_square**-0.5)

@@ -26,6 +26,7 @@ from monosem_jax.text.pack import Text, TextConfig, prepare_text
 from monosem_jax.train import Report, State, TrainConfig, create, fit, optimizer
 from monosem_jax.transformer.model import Transformer, TransformerConfig, token_losses
 
+PEEK = 256  # held-out contexts for a quick look while training; the summary has the whole split
 RULES = {"*": PartitionSpec()}  # the model is small: data parallel, replicated
 
 
@@ -51,7 +52,9 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
     begin = time.perf_counter()
     mesh = config.train.open_mesh()
     if config.text.corpus != EMBEDDED:
-        config = dataclasses.replace(config, text=dataclasses.replace(config.text, corpus=os.path.abspath(config.text.corpus)))
+        config = dataclasses.replace(
+            config, text=dataclasses.replace(config.text, corpus=os.path.abspath(config.text.corpus))
+        )
     with Run(workdir, "train_transformer", to_dict(config), {}) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
@@ -62,15 +65,16 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
         tx = optimizer(config.train)
         train_tokens, heldout = text.tokens("train"), np.asarray(text.tokens("heldout"))
         if config.train.batch_size > len(train_tokens):
-            raise BadInput(f"train.batch_size {config.train.batch_size} is larger than the {len(train_tokens)} contexts")
+            raise BadInput(
+                f"train.batch_size {config.train.batch_size} is larger than the {len(train_tokens)} contexts"
+            )
 
         def initial() -> State:
             init_key, key = jax.random.split(jax.random.key(config.seed))
             params = model.init(init_key, train_tokens[:1].astype(np.int32))["params"]
             return State.create(params, tx, stats={}, hyper={}, key=key)
 
-        # A quick look while training; the summary has the whole split.
-        peek = make_heldout_loss(model, heldout[:256])
+        peek = make_heldout_loss(model, heldout[:: max(1, len(heldout) // PEEK)])
         result = fit(
             create(initial, RULES, mesh),
             config=config.train,

@@ -15,8 +15,8 @@ WINDOW_BLOCKS = 64
 class RowStream:
     """Shuffled batches: blocks of the source in random order, `window_blocks` of them at a time permuted row by row.
 
-    Every epoch has a new order and delivers each row once; a batch may span two epochs. Calling it with (start, n) gives
-    batches start … start+n-1 as one device array [n,B,M] sharded over `data`, whatever was asked before.
+    Every epoch has a new order and delivers each row once; a batch may span two epochs. Calling it with (start, n)
+    gives batches start … start+n-1 as one device array [n,B,M] sharded over `data`, whatever was asked before.
     """
 
     def __init__(self, source: Rows, batch_size: int, seed: int, mesh: Mesh, *, window_blocks: int = WINDOW_BLOCKS):
@@ -64,7 +64,8 @@ class RowStream:
         if (epoch, w) not in self._windows:
             order = self._epoch(epoch)[0][w * self._window_blocks : (w + 1) * self._window_blocks]
             blocks = [
-                self._source.read(int(i) * BLOCK_ROWS, min((int(i) + 1) * BLOCK_ROWS, self._source.n_rows)) for i in order
+                self._source.read(int(i) * BLOCK_ROWS, min((int(i) + 1) * BLOCK_ROWS, self._source.n_rows))
+                for i in order
             ]
             rows = np.concatenate(blocks)
             rows = rows[np.random.default_rng([self._seed, epoch, w, 1]).permutation(len(rows))]

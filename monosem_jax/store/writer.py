@@ -15,8 +15,8 @@ from monosem_jax.store.arrays import BLOCK_ROWS, FORMAT, create_array
 class StoreWriter:
     """Writes rows in order of position, each bucket whole. An unfinished store is taken up where it was committed.
 
-    A bucket becomes visible when its data is on disk and the manifest says so, so a kill at any moment costs at most the
-    bucket in flight, which is then written again with the same bytes.
+    A bucket becomes visible when its data is on disk and the manifest says so, so a kill at any moment costs at most
+    the bucket in flight, which is then written again with the same bytes.
     """
 
     def __init__(
@@ -25,11 +25,19 @@ class StoreWriter:
         """`manifest` holds what does not depend on the rows: n_rows, width, dtype, site and the parents' hashes."""
         if shard_rows % BLOCK_ROWS or bucket_rows % shard_rows:
             raise BadInput(
-                f"harvest.bucket_rows {bucket_rows} must be a multiple of harvest.shard_rows {shard_rows}, and that of {BLOCK_ROWS}"
+                f"harvest.bucket_rows {bucket_rows} must be a multiple of harvest.shard_rows {shard_rows}, "
+                f"and that of {BLOCK_ROWS}"
             )
         self._path, self._bucket_rows = path, bucket_rows
         self._pending: tuple[list[Any], dict[str, Any]] | None = None
-        fresh = {"format": FORMAT, "complete": False, **manifest, "rows_written": 0, "mean_norm": 0.0, "mean_square": 0.0}
+        fresh = {
+            "format": FORMAT,
+            "complete": False,
+            **manifest,
+            "rows_written": 0,
+            "mean_norm": 0.0,
+            "mean_square": 0.0,
+        }
         file = path / "store.json"
         self.manifest = read_json(file) if file.exists() else fresh
         n, m = manifest["n_rows"], manifest["width"]

@@ -1,7 +1,7 @@
 """Packed contexts on disk: what the transformer reads, and what activations are harvested from.
 
-A text directory holds `tokenizer.json`, per split `train_tokens.npy` and `heldout_tokens.npy` [C,T] with BOS at position 0
-of every context and between documents, `*_documents.npy` [C,T] int32 naming the document each token lies in,
+A text directory holds `tokenizer.json`; per split `train_tokens.npy` and `heldout_tokens.npy` [C,T] with BOS at
+position 0 of every context and between documents, and `*_documents.npy` [C,T] int32, the document each token lies in;
 `documents.json` with their origins and labels, and `text.json`, written last.
 """
 
@@ -25,7 +25,7 @@ SPLITS = ("train", "heldout")
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """Where text comes from and how it is cut. `tokenizer` "" trains one of `vocab_size` tokens on the training split."""
+    """Where text comes from and how it is cut. `tokenizer` "" trains one of `vocab_size` on the training split."""
 
     corpus: str = corpus_lib.EMBEDDED
     tokenizer: str = ""

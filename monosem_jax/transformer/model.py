@@ -118,7 +118,7 @@ def rotate(x: Float[Array, "C T H K"]) -> Float[Array, "C T H K"]:
 
 
 class Transformer(nn.Module):
-    """The language model and its two halves. Parameters are fp32; matmuls run in `dtype`, the residual stream in fp32."""
+    """The language model and its two halves. Parameters and residual stream are fp32; matmuls run in `dtype`."""
 
     config: TransformerConfig
     dtype: jnp.dtype = jnp.float32

@@ -1,0 +1,9 @@
+"""Writes records of a dictionary's features: top contexts, logit effects, correlation with the text's labels.
+
+python -m experiments.analyze --workdir=runs/a1_analysis --config.run=runs/a1
+"""
+
+from experiments.entry import launch
+
+if __name__ == "__main__":
+    launch("analyze", "AnalyzeRunConfig", "analyze.py")

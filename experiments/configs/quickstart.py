@@ -1,0 +1,57 @@
+"""The whole pipeline on the embedded corpus.
+
+  python -m experiments.quickstart --workdir=runs/quickstart
+
+Cost and expected numbers: see README.md, section "What the quickstart gives".
+"""
+
+from experiments.entry import config_dict
+from monosem_jax.evaluate import EvaluateConfig
+from monosem_jax.harvest import HarvestConfig
+from monosem_jax.resample import ResampleConfig
+from monosem_jax.sae.relu import ReluConfig
+from monosem_jax.stages.analyze import AnalyzeRunConfig
+from monosem_jax.stages.quickstart import QuickstartConfig
+from monosem_jax.stages.train_sae import SaeRunConfig
+from monosem_jax.stages.train_transformer import TransformerRunConfig
+from monosem_jax.text.pack import TextConfig
+from monosem_jax.train import TrainConfig
+from monosem_jax.transformer.model import TransformerConfig
+
+
+def get_config():
+    transformer = TransformerRunConfig(
+        text=TextConfig(vocab_size=1024),
+        transformer=TransformerConfig(context_length=128),
+        train=TrainConfig(
+            steps=3000,
+            batch_size=16,  # contexts
+            learning_rate=4e-3,
+            warmup_steps=150,
+            schedule="cosine",
+            b2=0.95,
+            weight_decay=0.1,
+            clip_norm=1.0,
+            steps_per_dispatch=20,
+            log_every=100,
+            evaluate_every=500,
+            checkpoint_every=500,
+        ),
+    )
+    sae = SaeRunConfig(
+        sae=ReluConfig(n_features=2048, l1_coefficient=0.004, input_scale="unit_rms"),
+        train=TrainConfig(
+            steps=1000,
+            batch_size=1024,
+            learning_rate=1e-3,
+            steps_per_dispatch=20,
+            log_every=20,
+            evaluate_every=100,
+            checkpoint_every=200,
+        ),
+        # Resampling as early as the paper's, but rarely enough for a feature to show itself in a run this short.
+        resample=ResampleConfig(steps=(0.2, 0.4), window=0.1, n_inputs=16_384),
+        evaluate=EvaluateConfig(contexts=0),
+    )
+    harvest = HarvestConfig(rows_per_context=48, bucket_rows=1 << 18)
+    return config_dict(QuickstartConfig(transformer=transformer, harvest=harvest, sae=sae, analyze=AnalyzeRunConfig()))

@@ -1,0 +1,36 @@
+"""Model A of the paper: one layer, d_model 128, d_mlp 512, ReLU. Model B is the same with another seed.
+
+  python -m experiments.train_transformer --workdir=runs/transformer_a
+  python -m experiments.train_transformer --workdir=runs/transformer_b --config=experiments/configs/transformer_b.py
+
+The paper trained on 100 B tokens of the Pile; it prints neither optimizer settings nor context length nor vocabulary.
+These are for corpora of up to a few hundred megabytes on one accelerator: 1.3 B tokens in all.
+"""
+
+from experiments.entry import config_dict
+from monosem_jax.stages.train_transformer import TransformerRunConfig
+from monosem_jax.text.pack import TextConfig
+from monosem_jax.train import TrainConfig
+from monosem_jax.transformer.model import TransformerConfig
+
+
+def get_config():
+    config = TransformerRunConfig(
+        text=TextConfig(vocab_size=4096),
+        transformer=TransformerConfig(context_length=256),
+        train=TrainConfig(
+            steps=40_000,
+            batch_size=128,  # contexts
+            learning_rate=3e-3,
+            warmup_steps=1_000,
+            schedule="cosine",
+            b2=0.95,
+            weight_decay=0.1,
+            clip_norm=1.0,
+            steps_per_dispatch=50,
+            log_every=100,
+            evaluate_every=1_000,
+            checkpoint_every=2_000,
+        ),
+    )
+    return config_dict(config)

@@ -1,0 +1,93 @@
+"""What every entry point shares: flags to a frozen configuration, and one clear line for what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import importlib
+import pathlib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from monosem_jax.config import from_dict, unknown_key
+from monosem_jax.errors import BadInput, Stopped
+from monosem_jax.signals import EXIT_STOPPED
+
+EXIT_BAD_INPUT = 2
+CONFIGS = pathlib.Path(__file__).parent / "configs"
+
+
+def config_dict(config: Any) -> ConfigDict:
+    """A frozen dataclass as the ConfigDict that flags can override."""
+    values = {
+        f.name: config_dict(v) if dataclasses.is_dataclass(v := getattr(config, f.name)) else v
+        for f in dataclasses.fields(config)
+    }
+    return ConfigDict(values, convert_dict=False)
+
+
+def launch(
+    stage: str, config_class: str, config_file: str, prepare: Callable[[Any, Any], Any] = lambda config, flags: config
+) -> None:
+    """Runs `monosem_jax.stages.<stage>` on the configuration that flags give; `prepare` may apply more flags."""
+    workdir = flags.DEFINE_string("workdir", None, "Directory of this run: created, resumed, or found finished.")
+    handle = config_flags.DEFINE_config_file(
+        "config", str(CONFIGS / config_file), "Configuration FILE[:variant]; --config.key=value overrides a key."
+    )
+
+    def main(argv: Sequence[str]) -> None:
+        if len(argv) > 1:
+            raise BadInput(f"unexpected argument {argv[1]!r}: every option is a --flag=value")
+        if not workdir.value:
+            raise BadInput("--workdir is missing: give the directory of this run")
+        module = importlib.import_module(f"monosem_jax.stages.{stage}")
+        values = prepare(handle.value, flags.FLAGS).to_dict()
+        module.run(workdir.value, from_dict(getattr(module, config_class), values))
+
+    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as e:
+        raise BadInput(_unrecognized(e)) from None
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
+        raise BadInput(" ".join(str(e).split()) or type(e).__name__) from None
+
+
+def _unrecognized(e: flags.UnrecognizedFlagError) -> str:
+    name = e.flagname
+    if name.startswith("config."):
+        known = [k[len("config.") :] for k in flags.FLAGS if k.startswith("config.")]
+        return unknown_key(name, name[len("config.") :], known)
+    return f"unknown flag --{name}: try --help"
+
+
+def _guarded(body: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
+    """Runs `body`; what a user can mend becomes one line and an exit code, anything else keeps its traceback."""
+    with contextlib.suppress(ValueError):  # a signal outside a loop that handles it: leave like Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return body(argv)
+    except BadInput as e:
+        _leave(f"error: {e}", EXIT_BAD_INPUT)
+    except Stopped as e:
+        _leave(f"stopped by {e}", EXIT_STOPPED)
+    except KeyboardInterrupt:
+        _leave("stopped: everything up to the last commit is on disk; the same command resumes", EXIT_STOPPED)
+    except Exception as e:
+        if getattr(e, "errno", None) == errno.ENOSPC or "No space left on device" in str(e):
+            _leave("error: the disk is full; what was committed is kept: free space, then the same command resumes", 1)
+        raise
+
+
+def _leave(line: str, code: int) -> None:
+    print(line, file=sys.stderr, flush=True)
+    sys.exit(code)

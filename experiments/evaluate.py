@@ -1,0 +1,10 @@
+"""Evaluates a trained dictionary, at any of its checkpoints, on the held-out text of its transformer.
+
+python -m experiments.evaluate --workdir=runs/a1_eval --config.run=runs/a1
+python -m experiments.evaluate --workdir=runs/a1_start --config.run=runs/a1 --config.step=0
+"""
+
+from experiments.entry import launch
+
+if __name__ == "__main__":
+    launch("evaluate", "EvaluateRunConfig", "evaluate.py")

@@ -1,0 +1,1 @@
+"""The evidence about a dictionary as one static page."""

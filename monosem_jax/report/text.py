@@ -1,0 +1,62 @@
+"""Text of unknown origin, made safe to put on a page and visible where it has no glyph."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+
+NAMED = {"\n": "↵", "\t": "⇥", "\x7f": "␡"}
+JOINERS = "\u200c\u200d"  # invisible, but Persian, Indic scripts and emoji fall apart without them
+HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+RIGHT_TO_LEFT = {"R", "AL", "AN"}
+
+
+def visible(text: str) -> str:
+    """The text with control, format and unassigned characters replaced by pictures or \\xNN, spaces kept."""
+    return text if text.isascii() and text.isprintable() else "".join(_visible(c) for c in text)
+
+
+def escaped(text: str) -> str:
+    """The text as HTML: visible, and safe between tags as well as in a quoted attribute."""
+    return html.escape(visible(text), quote=True)
+
+
+def isolated(text: str) -> str:
+    """The text as HTML that cannot change the direction of what stands around it."""
+    return f"<bdi>{escaped(text)}</bdi>"
+
+
+def token_html(token: str) -> str:
+    """A token inside its context as HTML: a space is kept, a token of nothing but white space is made visible."""
+    return escaped(_boxed(token) if token.isspace() else token)
+
+
+def lone_token_html(token: str) -> str:
+    """A token outside any context as HTML: spaces at its ends are made visible too."""
+    core = token.strip(" ")
+    if not core:
+        return escaped(_boxed(token))
+    start = token.index(core)
+    return escaped("␣" * start + core + "␣" * (len(token) - start - len(core)))
+
+
+def is_right_to_left(text: str) -> bool:
+    """Whether the text holds a character that would reorder its neighbours."""
+    return not text.isascii() and any(unicodedata.bidirectional(c) in RIGHT_TO_LEFT for c in text)
+
+
+def _boxed(space: str) -> str:
+    return "".join("␣" if c == " " else c if c in "\n\t\r" else _code(c) for c in space)
+
+
+def _visible(c: str) -> str:
+    if c in NAMED:
+        return NAMED[c]
+    if ord(c) < 32:
+        return chr(0x2400 + ord(c))
+    return _code(c) if unicodedata.category(c) in HIDDEN and c not in JOINERS else c
+
+
+def _code(c: str) -> str:
+    n = ord(c)
+    return f"\\x{n:02x}" if n < 256 else f"\\u{n:04x}" if n < 65536 else f"\\U{n:08x}"

@@ -1,0 +1,124 @@
+"""A trained dictionary → records of its features: what the report shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+
+from monosem_jax.analysis.examples import choose_features, example_records
+from monosem_jax.analysis.logit_weights import logit_weights
+from monosem_jax.analysis.scan import Scan, category_table, scan
+from monosem_jax.config import to_dict
+from monosem_jax.errors import BadInput
+from monosem_jax.run import Run, parent, progress, read_json, write_json
+from monosem_jax.runs import SaeRun
+from monosem_jax.stages.evaluate import open_dictionary
+from monosem_jax.text.tokenizer import token_strings
+
+N_LOGITS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class AnalyzeRunConfig:
+    """Which dictionary, and how many of its features get a record. The best feature and the best neuron of a label are
+    chosen on `training_contexts` of the training split and measured on the held-out split."""
+
+    seed: int = 0
+    run: str = ""
+    n_features: int = 60
+    n_examples: int = 8
+    training_contexts: int = 2048
+    batch_contexts: int = 32
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        for name in ("n_features", "n_examples", "training_contexts", "batch_contexts"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"config.{name} is {getattr(self, name)}: at least 1 is needed")
+
+
+def run(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]:
+    """Writes `features.json`, `categories.json` and `density.npy` (of held-out text) and returns the summary."""
+    config.check()
+    begin = time.perf_counter()
+    found = open_dictionary(config.run)
+    parents = {"run": parent(config.run, "summary.json")}
+    with Run(workdir, "analyze", to_dict(dataclasses.replace(config, run="")), parents) as run:
+        if run.finished:
+            print(f"{run.path} is finished: nothing to do")
+            return run.summary
+        labels, training, heldout = _scans(found, config)
+        categories = category_table(labels, training, heldout)
+        write_json(run.path / "categories.json", categories)
+        write_json(run.path / "features.json", _records(found, config, heldout, categories))
+        np.save(run.path / "density.npy", heldout.density)
+        better = sum(c["feature_correlation"] > c["neuron_correlation"] for c in categories)
+        return run.finish(
+            {
+                "scanned_tokens": heldout.tokens,
+                "categories": len(categories),
+                "categories_feature_better": better,
+                "wall_seconds": time.perf_counter() - begin,
+            }
+        )
+
+
+def _scans(found: SaeRun, config: AnalyzeRunConfig) -> tuple[list[str], Scan, Scan]:
+    """The labels, and a scan of a sample of training contexts and of all held-out ones."""
+    text, model = found.transformer.text, found.transformer.model
+    labels = sorted(set(text.labels))
+    number = np.asarray([labels.index(label) for label in text.labels], np.int32)
+    n_training = len(text.tokens("train"))
+    sample = np.sort(np.random.default_rng([config.seed, 6]).permutation(n_training)[: config.training_contexts])
+    scans = []
+    for split, pick in (("train", sample), ("heldout", slice(None))):
+        tokens, documents = text.tokens(split)[pick], text.documents(split)[pick]
+        with progress(len(tokens), f"scan {split}", "contexts") as bar:
+            scans.append(
+                scan(
+                    model, found.transformer.params, found.sae, found.params, tokens, number[documents],
+                    n_labels=len(labels), bos=text.bos, site=found.site, batch=config.batch_contexts,
+                    n_top=config.n_examples, advance=bar.update,
+                )
+            )  # fmt: skip
+    return labels, *scans
+
+
+def _records(found: SaeRun, config: AnalyzeRunConfig, heldout: Scan, categories: list[dict[str, Any]]) -> list[dict]:
+    """A record for the best feature of every category, then for alive features at random."""
+    text, model = found.transformer.text, found.transformer.model
+    features = choose_features(heldout, [c["feature"] for c in categories], config.n_features, config.seed)
+    best_of = {c["feature"]: c for c in reversed(categories)}
+    tokens, documents = text.tokens("heldout"), text.documents("heldout")
+    examples = example_records(
+        model, found.transformer.params, found.sae, found.params, tokens, heldout, features,
+        site=found.site, bos=text.bos, batch=config.batch_contexts, n_examples=config.n_examples,
+    )  # fmt: skip
+    effects = logit_weights(found.transformer.params, model.config, found.site, found.params["W_dec"][features])
+    strings = token_strings(text.tokenizer)
+    sources = read_json(text.path / "documents.json")
+    records = []
+    for feature, effect in zip(features, effects, strict=True):
+        order = np.argsort(effect)
+        for e in examples[feature]:
+            position = int(e["position"])
+            e |= sources[int(documents[e["context"], position])]
+            e["tokens"] = [strings[t] for t in e["tokens"]]
+        category = best_of.get(feature)
+        records.append(
+            {
+                "feature": feature,
+                "density": float(heldout.density[feature]),
+                "largest": float(heldout.top_value[feature, 0]),
+                "label": category and category["label"],
+                "label_correlation": category and category["feature_correlation"],
+                "top_logits": [[strings[t], round(float(effect[t]), 4)] for t in order[::-1][:N_LOGITS]],
+                "bottom_logits": [[strings[t], round(float(effect[t]), 4)] for t in order[:N_LOGITS]],
+                "examples": examples[feature],
+            }
+        )
+    return records

@@ -1,0 +1,57 @@
+"""A trained dictionary on held-out text → its metrics, in a directory of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+
+from monosem_jax.config import to_dict
+from monosem_jax.errors import BadInput
+from monosem_jax.evaluate import EvaluateConfig, evaluate
+from monosem_jax.run import Run, parent, progress
+from monosem_jax.runs import SaeRun, load_run
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateRunConfig:
+    """Which dictionary (a train_sae run directory), which of its checkpoints (-1: the newest), on how much text."""
+
+    run: str = ""
+    step: int = -1
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def open_dictionary(path: str, step: int = -1) -> SaeRun:
+    """A finished train_sae run whose transformer is at hand; raises BadInput on anything else."""
+    if not path:
+        raise BadInput("config.run is empty: expected the directory of a finished train_sae run")
+    found = load_run(path, None if step < 0 else step)
+    if not isinstance(found, SaeRun) or found.summary is None:
+        raise BadInput(f"{path} is not a finished train_sae run")
+    if "transformer" not in found.record["parents"]:
+        raise BadInput(f"{path} was trained on an array without its transformer: its metrics are in its summary.json")
+    return found
+
+
+def run(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str, Any]:
+    """Evaluates into `workdir` and returns the summary: the metrics of `monosem_jax.evaluate.evaluate`."""
+    config.evaluate.check()
+    begin = time.perf_counter()
+    found = open_dictionary(config.run, config.step)
+    parents = {"run": parent(config.run, "summary.json")}
+    with Run(workdir, "evaluate", to_dict(dataclasses.replace(config, run="")), parents) as run:
+        if run.finished:
+            print(f"{run.path} is finished: nothing to do")
+            return run.summary
+        tokens = np.asarray(found.transformer.text.tokens("heldout"))
+        with progress(len(tokens), "evaluate", "contexts") as bar:
+            metrics, density = evaluate(
+                found.transformer.model, found.transformer.params, found.sae, found.params, tokens,
+                bos=found.transformer.text.bos, site=found.site, config=config.evaluate, advance=bar.update,
+            )  # fmt: skip
+        np.save(run.path / "density.npy", density)
+        return run.finish({**metrics, "wall_seconds": time.perf_counter() - begin})

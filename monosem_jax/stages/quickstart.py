@@ -1,0 +1,84 @@
+"""Text → transformer → store → dictionary → analysis → report, each stage in its own run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import jax
+
+from monosem_jax.config import to_dict
+from monosem_jax.harvest import HarvestConfig
+from monosem_jax.report.plots import require_matplotlib
+from monosem_jax.run import Run
+from monosem_jax.stages import analyze, harvest, report, train_sae, train_transformer
+
+
+@dataclasses.dataclass(frozen=True)
+class QuickstartConfig:
+    """The configuration of every stage; paths between stages are filled in."""
+
+    transformer: train_transformer.TransformerRunConfig = train_transformer.TransformerRunConfig()
+    harvest: HarvestConfig = HarvestConfig()
+    sae: train_sae.SaeRunConfig = train_sae.SaeRunConfig()
+    analyze: analyze.AnalyzeRunConfig = analyze.AnalyzeRunConfig()
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value, before any stage starts."""
+        self.transformer.check()
+        self.harvest.check()
+        dataclasses.replace(self.sae, source="store").check()
+        self.analyze.check()
+
+
+def run(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]:
+    """Runs the stages that are not finished and returns the summary of all."""
+    require_matplotlib()
+    config.check()
+    begin = time.perf_counter()
+    root = pathlib.Path(workdir)
+    with Run(root, "quickstart", to_dict(config), {}) as whole:
+        if whole.finished:
+            print(f"{root} is finished: nothing to do. Report: {root / 'report' / 'index.html'}")
+            return whole.summary
+        stages: dict[str, Any] = {}
+        seconds: dict[str, float] = {}
+        seed = config.transformer.seed
+        programs = {
+            "transformer": lambda p: train_transformer.run(p, config.transformer),
+            "store": lambda p: harvest.run(
+                p, harvest.HarvestRunConfig(seed, str(root / "transformer"), config.harvest)
+            ),
+            "sae": lambda p: train_sae.run(p, dataclasses.replace(config.sae, source=str(root / "store"))),
+            "analysis": lambda p: analyze.run(p, dataclasses.replace(config.analyze, run=str(root / "sae"))),
+            "report": lambda p: report.run(p, report.ReportRunConfig(str(root / "analysis"), "Quickstart")),
+        }
+        for number, (name, program) in enumerate(programs.items(), 1):
+            started = time.perf_counter()
+            print(f"[{number}/{len(programs)}] {name}", flush=True)
+            stages[name] = program(root / name)
+            seconds[name] = round(time.perf_counter() - started, 1)
+            jax.clear_caches()  # the programs of a finished stage are of no use to the next
+        summary = {"stages": stages, "seconds": seconds, "wall_seconds": time.perf_counter() - begin}
+        whole.finish(summary)
+    print(table(summary))
+    print(f"\nreport: {root / 'report' / 'index.html'}")
+    return summary
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The figures a user looks for first, in a few lines."""
+    t, d, a = (summary["stages"][k] for k in ("transformer", "sae", "analysis"))
+    lines = [
+        ("transformer, held-out loss", f"{t['heldout_loss']:.3f} nats/token (bigram {t['bigram_loss']:.3f})"),
+        ("loss recovered, zero ablation", f"{d['loss_recovered_zero']:.1%}"),
+        ("loss recovered, mean ablation", f"{d['loss_recovered_mean']:.1%}"),
+        ("features active per token (L0)", f"{d['l0']:.1f} of {d['n_features']}"),
+        ("variance explained", f"{d['variance_explained']:.1%}"),
+        ("dead features", f"{d['dead']} ({d['dead'] / d['n_features']:.1%}) on {d['evaluated_tokens']:,} tokens"),
+        ("categories won by a feature", f"{a['categories_feature_better']} of {a['categories']}"),
+        ("wall time", f"{summary['wall_seconds']:.0f} s"),
+    ]
+    return "\n" + "\n".join(f"  {name:<32}{value}" for name, value in lines)

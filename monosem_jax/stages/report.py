@@ -1,0 +1,68 @@
+"""Records → one static page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from monosem_jax.config import from_dict
+from monosem_jax.errors import BadInput
+from monosem_jax.report.page import Records, write_page
+from monosem_jax.report.plots import require_matplotlib
+from monosem_jax.resample import ResampleConfig
+from monosem_jax.run import Run, parent, read_json
+from monosem_jax.runs import load_run
+from monosem_jax.train import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportRunConfig:
+    """Which analysis (a finished analyze run directory) the page shows."""
+
+    analysis: str = ""
+    title: str = "Dictionary report"
+
+
+def run(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
+    """Writes `index.html` into `workdir` and returns the summary."""
+    require_matplotlib()
+    if not config.analysis:
+        raise BadInput("config.analysis is empty: expected the directory of a finished analyze run")
+    analysis = load_run(config.analysis)
+    if analysis.experiment != "analyze" or analysis.summary is None:
+        raise BadInput(f"{config.analysis} is not a finished analyze run")
+    parents = {"analysis": parent(config.analysis, "summary.json")}
+    with Run(workdir, "report", {"title": config.title}, parents) as run:
+        if run.finished:
+            print(f"{run.path} is finished: nothing to do")
+            return run.summary
+        write_page(run.path / "index.html", _records(config.title, analysis))
+        return run.finish({"features": len(read_json(analysis.path / "features.json"))})
+
+
+def _records(title: str, analysis: Any) -> Records:
+    dictionary = load_run(analysis.parent("run"))
+    steps, _ = from_dict(ResampleConfig, dictionary.config["resample"]).resolve(
+        from_dict(TrainConfig, dictionary.config["train"])
+    )
+    return Records(
+        title=title,
+        dictionary=dictionary.summary,
+        transformer=dictionary.transformer.summary,
+        transformer_metrics=_metrics(dictionary.transformer.path),
+        dictionary_metrics=_metrics(dictionary.path),
+        resample_steps=list(steps),
+        density=np.load(analysis.path / "density.npy", allow_pickle=False),
+        density_tokens=analysis.summary["scanned_tokens"],
+        categories=read_json(analysis.path / "categories.json"),
+        features=read_json(analysis.path / "features.json"),
+    )
+
+
+def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    with open(path / "metrics.jsonl", encoding="utf-8") as f:
+        return [json.loads(line) for line in f if line.strip()]

@@ -1,0 +1,49 @@
+"""Eight virtual CPU devices for every test, and a transformer small enough to check by hand."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh
+
+from monosem_jax.transformer.model import Transformer, TransformerConfig
+
+if not jax.config.jax_platforms:
+    jax.config.update("jax_platforms", "cpu")  # tolerances are those of fp32; JAX_PLATFORMS overrides
+jax.config.update("jax_num_cpu_devices", 8)
+
+
+def mesh_of(data: int, model: int) -> Mesh:
+    """A mesh over the first data x model devices."""
+    devices = np.asarray(jax.devices()[: data * model]).reshape(data, model)
+    return Mesh(devices, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+
+@pytest.fixture
+def mesh1() -> Mesh:
+    """One device."""
+    return mesh_of(1, 1)
+
+
+@pytest.fixture(params=[(8, 1), (1, 8), (2, 4)], ids=lambda p: f"{p[0]}x{p[1]}")
+def mesh8(request) -> Mesh:
+    """Eight devices, in turn as 8x1, 1x8 and 2x4 (data x model)."""
+    return mesh_of(*request.param)
+
+
+TINY = TransformerConfig(n_layers=1, d_model=16, d_mlp=32, n_heads=2, context_length=12, vocab_size=40)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """(model, params) of a one-layer transformer. Matrices are ten times as large as at initialisation, so that
+    attention and MLP matter to the loss."""
+    return build_lively(TINY)
+
+
+def build_lively(config: TransformerConfig, seed: int = 0):
+    """(model, params) whose matrices are ten times as large as at initialisation."""
+    model = Transformer(config)
+    params = jax.jit(model.init)(jax.random.key(seed), np.zeros((1, 2), np.int32))["params"]
+    return model, jax.tree.map(lambda p: p * 10 if p.ndim > 1 else p, params)
