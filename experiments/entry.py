@@ -40,6 +40,10 @@ def launch(
     handle = config_flags.DEFINE_config_file(
         "config", str(CONFIGS / config_file), "Configuration FILE[:variant]; --config.key=value overrides a key."
     )
+    for name in ("workdir", "config"):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+    if any(a in ("--help", "-help", "-h") for a in sys.argv):
+        sys.modules["__main__"].__doc__ += _keys(importlib.import_module(f"monosem_jax.stages.{stage}"), config_class)
 
     def main(argv: Sequence[str]) -> None:
         if len(argv) > 1:
@@ -51,6 +55,22 @@ def launch(
         module.run(workdir.value, from_dict(getattr(module, config_class), values))
 
     app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
+
+
+def _keys(module: Any, config_class: str) -> str:
+    """The keys that --config.KEY=VALUE takes, with the defaults of the configuration class, for --help."""
+
+    def leaves(values: dict[str, Any], prefix: str) -> list[str]:
+        lines = []
+        for key, value in values.items():
+            nested = isinstance(value, dict)
+            lines += leaves(value, f"{prefix}{key}.") if nested else [f"  --config.{prefix}{key}={value!r}"]
+        return lines
+
+    values = config_dict(getattr(module, config_class)()).to_dict()
+    return "\nKeys, with the paper's or the program's defaults; a configuration file may set others:\n" + "\n".join(
+        leaves(values, "")
+    )
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -14,11 +14,11 @@ from monosem_jax.harvest import HarvestConfig, harvest, sample_positions
 from monosem_jax.signals import StopFlag
 from monosem_jax.store.arrays import Store
 from monosem_jax.transformer.model import Transformer, TransformerConfig
+from tests.conftest import build_lively
 
 LENGTH, VOCAB, BOS, SEED = 16, 50, 0, 3
-MODEL = Transformer(
-    TransformerConfig(n_layers=2, d_model=16, d_mlp=24, n_heads=2, context_length=LENGTH, vocab_size=VOCAB)
-)
+SHAPE = {"n_layers": 2, "d_model": 16, "d_mlp": 24, "n_heads": 2, "context_length": LENGTH, "vocab_size": VOCAB}
+MODEL = Transformer(TransformerConfig(**SHAPE))
 # 6 does not divide 1024: contexts lie across the boundaries of the three buckets.
 CONFIG = HarvestConfig(rows_per_context=6, batch_contexts=32, bucket_rows=1024, shard_rows=1024)
 BATCHES = 17
@@ -54,31 +54,18 @@ def _compile_once():
 
 @pytest.fixture(scope="module")
 def params():
-    found = jax.jit(MODEL.init)(jax.random.key(0), TOKENS[:1].astype(np.int32))["params"]
-    return jax.tree.map(lambda p: p * 8 if p.ndim > 1 else p, found)  # activations of order one
+    return build_lively(MODEL.config)[1]
 
 
 @pytest.fixture(scope="module")
 def run(params):
     """The harvest into a path, with a configuration that may be changed."""
 
-    def run(path: pathlib.Path, *, advance=lambda n: None, stop=None, seed=SEED, tokens=TOKENS, **changes) -> Store:
-        config = dataclasses.replace(CONFIG, **changes)
-        identity = {"model": "m", "tokenizer_sha256": "t", "corpus_sha256": "c"}
-        stop = stop or StopFlag()
+    def run(path: pathlib.Path, *, advance=lambda n: None, stop=None, seed=SEED, **changes) -> Store:
         path.mkdir(exist_ok=True)
-        harvest(
-            path,
-            MODEL,
-            params,
-            tokens,
-            bos=BOS,
-            config=config,
-            seed=seed,
-            identity=identity,
-            stop=stop,
-            advance=advance,
-        )
+        fixed = {"bos": BOS, "identity": {"model": "m", "tokenizer_sha256": "t", "corpus_sha256": "c"}}
+        config, stop = dataclasses.replace(CONFIG, **changes), stop or StopFlag()
+        harvest(path, MODEL, params, TOKENS, config=config, seed=seed, stop=stop, advance=advance, **fixed)
         return Store(path)
 
     return run

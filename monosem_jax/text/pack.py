@@ -117,6 +117,7 @@ def _pack(
     """
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
     stream, where = [], []
+    tokenizer.encode_special_tokens = True  # text that spells <bos> is text
     for start in range(0, len(order), 256):
         part = order[start : start + 256]
         encoded = tokenizer.encode_batch([documents[i].text for i in part], add_special_tokens=False)

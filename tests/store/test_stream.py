@@ -49,9 +49,10 @@ def test_every_epoch_delivers_every_row_once(n_rows, window):
         assert np.array_equal(np.sort(seen), np.arange(n_rows))
 
 
-def test_every_epoch_has_an_order_of_its_own():
-    source = stream()
-    orders = {tuple(numbers(source.rows(e * ROWS, (e + 1) * ROWS))) for e in range(4)}
+@pytest.mark.parametrize("n_rows", [100, ROWS])
+def test_every_epoch_has_an_order_of_its_own(n_rows):
+    source = stream(n_rows)
+    orders = {tuple(numbers(source.rows(e * n_rows, (e + 1) * n_rows))) for e in range(4)}
     assert len(orders) == 4
 
 
@@ -144,3 +145,10 @@ def test_a_pass_in_order_reads_every_block_once_per_epoch():
     reads = source._source.reads
     assert len(reads) == 2 * 10 and len(set(reads)) == 10
     assert all(start % 1024 == 0 for start, _ in reads)
+
+
+def test_no_more_than_two_windows_are_kept_in_memory():
+    source = stream()
+    for i in range(0, 2 * ROWS, 500):
+        source.rows(i, i + 500)
+        assert len(source._windows) <= 2

@@ -1,0 +1,184 @@
+"""The shape of the source: imports go downwards only, dangerous calls are absent, files and functions stay small."""
+
+import ast
+import functools
+import itertools
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGES = ("monosem_jax", "experiments", "launch")
+FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+FILE_LINES, FUNCTION_LINES = 300, 60
+
+# A module may import what lies in a lower layer, or in its own. A package stands for everything in it.
+LAYERS = [
+    ["errors", "config", "sharding", "run", "signals"],
+    ["transformer", "sae", "text", "store", "checkpoint"],
+    ["train", "objective", "resample", "harvest", "evaluate", "runs"],
+    ["analysis"],
+    ["report", "interop"],
+    ["stages"],
+    ["experiments"],
+    ["launch"],
+]
+STRANGERS = 1  # packages of this layer do not import each other
+LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
+# Who alone may import a library: everything else is to go through it.
+DOORS = {
+    "tensorstore": ["monosem_jax/store/"],
+    "orbax": ["monosem_jax/checkpoint.py"],
+    "absl": ["experiments/"],
+    "ml_collections": ["experiments/"],
+}
+CODE_FROM_DATA = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+
+
+@functools.cache
+def tree(file: pathlib.Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def short(file: pathlib.Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def module_name(file: pathlib.Path) -> str:
+    name = short(file).removesuffix(".py").replace("/", ".")
+    return name.removesuffix(".__init__")
+
+
+MODULES = {module_name(f) for f in FILES}
+
+
+def imports(file: pathlib.Path) -> Iterator[tuple[int, str]]:
+    """(line, module) of every import in a file, those inside functions included."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, a.name) for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{short(file)}:{node.lineno} imports relatively"
+            for a in node.names:
+                inside = f"{node.module}.{a.name}"
+                yield node.lineno, inside if inside in MODULES else node.module
+
+
+def unit(module: str) -> str:
+    """The name in LAYERS that a module of this repository belongs to; "" for the package itself."""
+    parts = module.split(".")
+    return (parts[1] if len(parts) > 1 else "") if parts[0] == "monosem_jax" else parts[0]
+
+
+def layer(module: str) -> int:
+    """The number of a module's layer; above all of them for the package itself, which only users import."""
+    return LAYER.get(unit(module), len(LAYERS))
+
+
+def own_imports() -> Iterator[tuple[str, str, str, str]]:
+    """(place, importing module, its unit, imported module) for all imports within the repository."""
+    for file in FILES:
+        for line, module in imports(file):
+            if module.split(".")[0] in PACKAGES and file != ROOT / "monosem_jax" / "__init__.py":
+                yield f"{short(file)}:{line}", module_name(file), unit(module_name(file)), module
+
+
+def offenders(wrong) -> list[str]:
+    return [f"{place} imports {module}" for place, name, of, module in own_imports() if wrong(name, of, module)]
+
+
+def test_every_module_belongs_to_a_layer():
+    units = {unit(m) for m in MODULES} - {""}
+    assert units <= LAYER.keys(), f"no layer for {sorted(units - LAYER.keys())}"
+
+
+def test_imports_go_downwards_only():
+    assert not offenders(lambda name, of, module: LAYER[of] < layer(module))
+
+
+def test_the_packages_of_the_first_layer_are_strangers_to_each_other():
+    assert not offenders(lambda name, of, module: LAYER[of] == layer(module) == STRANGERS and of != unit(module))
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    edges = {m: set() for m in MODULES}
+    for _, name, _, module in own_imports():
+        edges[name].add(module)
+    while leaves := [m for m in edges if not edges[m] & (edges.keys() - {m})]:
+        for m in leaves:
+            del edges[m]
+    assert not edges, f"in a circle: {sorted(edges)}"
+
+
+def test_kinds_of_evidence_do_not_know_each_other_apart_from_the_scan_that_examples_are_taken_from():
+    allowed = {("monosem_jax.analysis.examples", "monosem_jax.analysis.scan")}
+    assert not offenders(
+        lambda name, of, module: of == unit(module) == "analysis" != module and (name, module) not in allowed
+    )
+
+
+def test_the_training_loop_knows_neither_transformer_nor_dictionary():
+    assert not offenders(lambda name, of, module: of == "train" and unit(module) in ("transformer", "sae"))
+
+
+def test_the_report_knows_only_the_lowest_layers():
+    assert not offenders(lambda name, of, module: of == "report" != unit(module) and layer(module) > 1)
+
+
+def test_the_package_itself_imports_only_what_opens_runs():
+    file = ROOT / "monosem_jax" / "__init__.py"
+    assert {m for _, m in imports(file) if m.split(".")[0] in PACKAGES} <= {"monosem_jax.runs"}
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_is_imported_behind_its_door_only(library):
+    places = [(short(f), line) for f in FILES for line, m in imports(f) if m.split(".")[0] == library]
+    assert places, f"nothing imports {library}"
+    assert not [f"{f}:{line}" for f, line in places if not any(f.startswith(d) for d in DOORS[library])]
+
+
+def test_nothing_is_imported_that_makes_code_from_data():
+    assert not [
+        f"{short(f)}:{n} imports {m}" for f in FILES for n, m in imports(f) if m.split(".")[0] in CODE_FROM_DATA
+    ]
+
+
+def dangerous(call: ast.Call) -> str:
+    """Why a call may execute data, or ""."""
+    name = ast.unparse(call.func)
+    if name in ("eval", "exec", "builtins.eval", "builtins.exec", "compile", "__import__"):
+        return f"calls {name}"
+    for k in call.keywords:
+        if k.arg == "allow_pickle" and not (isinstance(k.value, ast.Constant) and k.value.value is False):
+            return f"calls {name} with allow_pickle"
+        if k.arg == "shell" and not (isinstance(k.value, ast.Constant) and k.value.value is False):
+            return f"calls {name} with shell"
+    return f"calls {name}" if name in ("os.system", "os.popen", "yaml.load", "torch.load") else ""
+
+
+def test_nothing_executes_data():
+    calls = [(f, n) for f in FILES for n in ast.walk(tree(f)) if isinstance(n, ast.Call)]
+    assert not [f"{short(f)}:{n.lineno} {why}" for f, n in calls if (why := dangerous(n))]
+
+
+@pytest.mark.parametrize("line", ["eval(x)", "np.load(p, allow_pickle=True)", "run(c, shell=flag)", "os.system(c)"])
+def test_the_check_for_dangerous_calls_finds_them(line):
+    assert dangerous(ast.parse(line).body[0].value)
+
+
+def test_no_file_is_too_long():
+    lengths = {short(f): len(f.read_text(encoding="utf-8").splitlines()) for f in FILES}
+    assert not {f: n for f, n in lengths.items() if n > FILE_LINES}
+
+
+def test_no_function_is_too_long():
+    functions = [
+        (f, n) for f in FILES for n in ast.walk(tree(f)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    lengths = {f"{short(f)}:{n.lineno} {n.name}": n.end_lineno - n.lineno + 1 for f, n in functions}
+    assert not {f: n for f, n in lengths.items() if n > FUNCTION_LINES}
+
+
+def test_names_are_listed_in_one_layer_only():
+    assert len(LAYER) == len(list(itertools.chain(*LAYERS)))
