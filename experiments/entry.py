@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from monosem_jax.config import from_dict, unknown_key
@@ -48,6 +48,8 @@ def launch(
     def main(argv: Sequence[str]) -> None:
         if len(argv) > 1:
             raise BadInput(f"unexpected argument {argv[1]!r}: every option is a --flag=value")
+        if flags.FLAGS.verbosity == 0:
+            logging.set_verbosity(logging.WARNING)  # app.run turns on INFO, and Orbax tells a lot
         if not workdir.value:
             raise BadInput("--workdir is missing: give the directory of this run")
         module = importlib.import_module(f"monosem_jax.stages.{stage}")

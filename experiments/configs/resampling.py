@@ -1,4 +1,4 @@
-"""Does resampling earn its place? The same dictionary with the paper's resampling, with Kaiming re-initialisation, without.
+"""Does resampling earn its place? One dictionary with the paper's resampling, with Kaiming re-initialisation, without.
 
   for v in paper kaiming none; do
     python -m experiments.train_sae --workdir=runs/resampling_$v --config=experiments/configs/resampling.py:$v \\

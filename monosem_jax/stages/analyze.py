@@ -20,6 +20,8 @@ from monosem_jax.stages.evaluate import open_dictionary
 from monosem_jax.text.tokenizer import token_strings
 
 N_LOGITS = 10
+# Logit weights of tokens seen less often than this in training say little: their unembedding hardly moved.
+COMMON_TOKEN = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +103,11 @@ def _records(found: SaeRun, config: AnalyzeRunConfig, heldout: Scan, categories:
     effects = logit_weights(found.transformer.params, model.config, found.site, found.params["W_dec"][features])
     strings = token_strings(text.tokenizer)
     sources = read_json(text.path / "documents.json")
+    seen = np.bincount(np.asarray(text.tokens("train")).ravel(), minlength=len(strings))
+    common = np.flatnonzero(seen >= COMMON_TOKEN)
     records = []
     for feature, effect in zip(features, effects, strict=True):
-        order = np.argsort(effect)
+        order = common[np.argsort(effect[common])]
         for e in examples[feature]:
             position = int(e["position"])
             e |= sources[int(documents[e["context"], position])]
