@@ -87,7 +87,10 @@ def waves(params):
 
 
 def test_logits_equal_a_transformer_in_numpy(two):
-    model, params = two[0], waves(two[1])
+    """Nothing is left at its initial 0 or 1, and attention is far from uniform."""
+    rng = np.random.default_rng(4)
+    model = two[0]
+    params = jax.tree.map(lambda p: p + rng.normal(0, 0.3, p.shape).astype(np.float32), two[1])
     found = jax.jit(functools.partial(apply, model))(params, tokens())
     for context, logits in zip(tokens(), found, strict=True):
         np.testing.assert_allclose(logits, numpy_logits(params, TWO, context), rtol=1e-4, atol=1e-4)
