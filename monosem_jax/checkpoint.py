@@ -24,7 +24,6 @@ class Checkpoints:
         self._path = path
         self._manager = ocp.training.Checkpointer(
             path.absolute(),
-            context=_context(ocp),
             cleanup_tmp_directories=True,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy([policies.CustomSteps([0]), policies.LatestN(keep)]),
@@ -42,20 +41,27 @@ class Checkpoints:
     def restore_latest(self, params: Any, rest: Any) -> tuple[int, Any, Any] | None:
         """The newest whole step as (step, params, rest), placed like the given arrays; None when there is none.
 
-        A damaged step is named on stderr, removed, and the one before is used.
+        A damaged step is named on stderr, and the one before is used; only then the damaged one is removed. Raises
+        BadInput when no step can be read: the fault may lie elsewhere, and nothing is lost yet.
         """
         abstract = jax.tree.map(_abstract, {"params": params, "rest": rest})
+        damaged = []
         for step in reversed(self.steps()):
             try:
                 found = self._manager.load_checkpointables(step, abstract)
+                _check_like(found, abstract)
             except Exception as e:  # Orbax raises many kinds for a damaged step
                 print(
                     f"checkpoint {self._path / str(step)} cannot be read ({_brief(e)}): trying an older one",
                     file=sys.stderr,
                 )
-                self._manager.delete(step)
+                damaged.append(step)
                 continue
+            for other in damaged:
+                self._manager.delete(other)
             return step, found["params"], found["rest"]
+        if damaged:
+            raise BadInput(f"none of the checkpoints {damaged} in {self._path} can be read: see above, or remove them")
         return None
 
     def wait(self) -> None:
@@ -83,18 +89,26 @@ def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str
         wanted = "a step" if step is None else f"step {step}"
         raise BadInput(f"{path} does not hold {wanted}: it holds {known or 'none'}")
     where = (path / str(known[-1] if step is None else step)).absolute()
-    with _context(ocp):
+    try:
         metadata = ocp.checkpointables_metadata(where).metadata
         abstract = {name: jax.tree.map(lambda m: np.empty(m.shape, m.dtype), metadata[name]) for name in names}
         return dict(ocp.load_checkpointables(where, abstract))
-
-
-def _context(ocp: Any) -> Any:
-    return ocp.Context()
+    except Exception as e:  # Orbax raises many kinds for a damaged step
+        raise BadInput(f"checkpoint {where} cannot be read: {_brief(e)}") from None
 
 
 def _abstract(x: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+
+
+def _check_like(found: Any, abstract: Any) -> None:
+    """Raises ValueError on another dtype or shape: without its metadata a key comes back as uint32."""
+
+    def check(a, b):
+        if a.dtype != b.dtype or a.shape != b.shape:
+            raise ValueError(f"{a.dtype}{list(a.shape)} instead of {b.dtype}{list(b.shape)}")
+
+    jax.tree.map(check, found, abstract)
 
 
 def _brief(e: Exception) -> str:

@@ -151,7 +151,7 @@ def evaluate_rows(sae: Any, sae_params: Any, rows: Any, block: int = 4096) -> tu
 
 def summarise(total: dict[str, Any], width: int) -> tuple[dict[str, Any], np.ndarray]:
     """Metrics from sums: the one place where they are divided. See `evaluate`."""
-    rows = total["rows"]
+    rows, deviation = total["rows"], total["squared_deviation"]
     loss: dict[str, Any] = {}
     if "predictions" in total:
         ce = {k: float(total[k] / total["predictions"]) for k in total if k.startswith("ce_")}
@@ -167,7 +167,7 @@ def summarise(total: dict[str, Any], width: int) -> tuple[dict[str, Any], np.nda
         **loss,
         "l0": float(density.sum()),
         "mse": float(total["squared_error"] / rows / width),
-        "variance_explained": float(1 - total["squared_error"] / total["squared_deviation"]),
+        "variance_explained": float(1 - total["squared_error"] / deviation) if deviation else None,
         "l1": float(total["l1"] / rows),
         "n_features": len(density),
         "dead": int(np.sum(density == 0)),

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -25,7 +26,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore",
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes JSON so that the file is either the old one or the whole new one."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # hidden: a crash that leaves it makes no directory foreign
     with open(temporary, "w", encoding="utf-8") as f:
         json.dump(value, f, indent=1, allow_nan=False)
         f.flush()
@@ -84,6 +85,7 @@ class Run:
         identity = {"experiment": experiment, "config": config, "parents": _portable(parents, self.path)}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(self.path)
             self._lock = _lock(self.path)
         except OSError as e:
             raise BadInput(f"workdir {self.path} cannot be written: {e.strerror}") from None
@@ -105,9 +107,6 @@ class Run:
                     "give another --workdir or the configuration it was started with"
                 )
         elif jax.process_index() == 0:
-            foreign = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
-            if foreign:
-                raise BadInput(f"workdir {self.path} is not empty and not a run directory: it holds {foreign[0]}")
             write_json(file, {**identity, "versions": versions(), "git": git_revision()})
 
     @property
@@ -141,7 +140,10 @@ class Run:
 
             self._writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=self._purge_step)
             self._metrics = open(self.path / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **metrics}) + "\n")
+        # JSON has no NaN: what is not finite is written as null.
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        line = json.dumps({"step": step, "time": round(time.time(), 3), **values}, allow_nan=False)
+        self._metrics.write(line + "\n")
         self._metrics.flush()
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
@@ -170,15 +172,25 @@ def parent(path: str | os.PathLike[str], file: str) -> dict[str, str]:
     manifest = pathlib.Path(path) / file
     if not manifest.exists():
         raise BadInput(f"{path} holds no {file}: expected a finished directory of the stage before")
-    return {"path": str(path), "sha256": file_hash(manifest)}
+    return {"path": str(path), "file": file, "sha256": file_hash(manifest)}
 
 
 def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> pathlib.Path:
-    """Where a parent is now: beside the run if both were moved together, else where it was."""
+    """Where a parent is now: beside the run if both were moved together, else where it was.
+
+    Another directory in its place is not taken for it: the hash of its manifest decides.
+    """
     for candidate in (run_path / record["relative"], pathlib.Path(record["path"])):
-        if candidate.exists():
+        manifest = candidate / record.get("file", "")
+        if manifest.exists() and (not record.get("file") or file_hash(manifest) == record["sha256"]):
             return candidate
-    raise BadInput(f"{run_path} was made from {record['path']}, which does not exist any more")
+    raise BadInput(f"{run_path} was made from {record['path']}, which does not exist any more or has changed")
+
+
+def _refuse_foreign(path: pathlib.Path) -> None:
+    foreign = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
+    if foreign and "config.json" not in foreign and jax.process_index() == 0:
+        raise BadInput(f"workdir {path} is not empty and not a run directory: it holds {foreign[0]}")
 
 
 def _portable(parents: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def load_run(path: str | pathlib.Path, step: int | None = None) -> Any:
     Raises BadInput when `path` is not a run directory, or holds no such step.
     """
     record = read_json(pathlib.Path(path) / "config.json")
+    if not (isinstance(record, dict) and {"experiment", "config", "parents"} <= record.keys()):
+        raise BadInput(f"{path} is not a run directory: its config.json is not one of ours")
     run = KINDS.get(record.get("experiment"), LoadedRun)(path, step)
     if step is not None and step not in run.steps:
         raise BadInput(f"{path} holds no checkpoint of step {step}: it holds {run.steps}")

@@ -24,6 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.checkpoint import Checkpoints
 from monosem_jax.errors import BadInput, Stopped
+from monosem_jax.metrics import MetricsLog
 from monosem_jax.run import Run, progress
 from monosem_jax.sharding import Rules, make_mesh, tree_shardings
 from monosem_jax.signals import stop_flag
@@ -185,6 +186,27 @@ class FitResult:
     seconds: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Where dispatches begin and what is due there: a function of the step alone, so that a resumed run follows it."""
+
+    config: TrainConfig
+    boundaries: tuple[int, ...]
+    every: tuple[int, ...]
+
+    def span(self, step: int) -> int:
+        """The number of steps of the dispatch that begins at `step`. One that begins with a transform is not cut short
+        by a report: the transform may need all of its batches."""
+        ends = [step + self.config.steps_per_dispatch, self.config.steps, *(b for b in self.boundaries if b > step)]
+        if step not in self.boundaries:
+            ends += [(step // n + 1) * n for n in (self.config.checkpoint_every, *self.every) if n]
+        return min(ends) - step
+
+    def passed(self, n: int, previous: int, step: int) -> bool:
+        """Whether the dispatch from `previous` to `step` reached or crossed a multiple of n; 0 counts at the start."""
+        return bool(n) and (step == 0 or step // n > previous // n)
+
+
 def fit(
     state: State,
     *,
@@ -213,52 +235,40 @@ def fit(
     """
     outputs = (tree_shardings(state, rules, mesh), NamedSharding(mesh, PartitionSpec()))
     dispatch = jax.jit(make_dispatch(loss, tx, transforms), donate_argnums=0, out_shardings=outputs)
-    checkpoints = Checkpoints(run.path / "checkpoints", keep=config.keep_checkpoints)
+    plan = Plan(config, tuple(boundaries), tuple(r.every for r in reports))
     prefetcher = ThreadPoolExecutor(1, "prefetch")
-    log = _Log(run, config.log_every)
-    every = [config.checkpoint_every, *(r.every for r in reports if r.every)]
-
-    def span(step: int) -> int:
-        """The number of steps of the dispatch that begins at `step`. One that begins with a transform is not cut short
-        by a report: the transform may need all of its batches."""
-        ends = [step + config.steps_per_dispatch, config.steps, *(b for b in boundaries if b > step)]
-        if step not in boundaries:
-            ends += [(step // n + 1) * n for n in every]
-        return min(ends) - step
-
-    def passed(n: int) -> bool:
-        """Whether the last dispatch reached or crossed a multiple of n."""
-        return bool(n) and (step == 0 or step // n > previous // n)
-
+    checkpoints = Checkpoints(run.path / "checkpoints", keep=config.keep_checkpoints)
     try:
         found = checkpoints.restore_latest(state.params, _rest(state))
         if found is not None:
             state = state.replace(params=found[1], **found[2])
         first = previous = step = int(state.step)
-        run.rewind(step)
-        bar_size = unit_per_batch or config.batch_size
-        with stop_flag() as stop, progress(
-            config.steps * bar_size, description, unit, initial=step * bar_size
-        ) as bar:  # fmt: skip
-            ahead = prefetcher.submit(batches, step, span(step)) if step < config.steps else None
+        log = MetricsLog(run, config.log_every, step)
+        per_batch = unit_per_batch or config.batch_size
+        shown = progress(config.steps * per_batch, description, unit, initial=step * per_batch)
+        with stop_flag() as stop, shown as bar:
+            ahead = prefetcher.submit(batches, step, plan.span(step)) if step < config.steps else None
             begin = time.perf_counter()
             while True:
                 for report in reports:
-                    if step > first and passed(report.every):
+                    if step > first and plan.passed(report.every, previous, step):
                         log.add(step, report.numbers(state))
-                if passed(config.checkpoint_every) or step == config.steps or stop.requested:
+                if plan.passed(config.checkpoint_every, previous, step) or step == config.steps:
                     log.flush()  # a checkpoint promises that everything before it is logged
+                elif stop.requested:
+                    log.suspend()
+                if plan.passed(config.checkpoint_every, previous, step) or step == config.steps or stop.requested:
                     checkpoints.save(step, state.params, _rest(state))
                 if step == config.steps:
                     break
                 stop.check()
-                n, block = span(step), ahead.result()
+                n, block = plan.span(step), ahead.result()
                 if step + n < config.steps:
-                    ahead = prefetcher.submit(batches, step + n, span(step + n))
+                    ahead = prefetcher.submit(batches, step + n, plan.span(step + n))
                 state, metrics = dispatch(state, block)
                 del block
                 previous, step = step, step + n
-                bar.update(n * bar_size)
+                bar.update(n * per_batch)
                 bar.set_postfix(log.step(step, metrics), refresh=False)
         jax.block_until_ready(state)
         return FitResult(state, step - first, time.perf_counter() - begin)
@@ -271,54 +281,3 @@ def fit(
 
 def _rest(state: State) -> dict[str, Any]:
     return {f.name: getattr(state, f.name) for f in dataclasses.fields(state) if f.name != "params"}
-
-
-class _Log:
-    """Sums metrics over `every` steps and writes their means, one dispatch late so that the device never waits."""
-
-    def __init__(self, run: Run, every: int):
-        self._run, self._every = run, every
-        self._pending: list[tuple[int, dict]] = []
-        self._sums: dict[str, float] = {}
-        self._shown: dict[str, str] = {}
-        self._since = 0
-
-    def step(self, step: int, metrics: dict) -> dict[str, str]:
-        """Takes the metrics of the dispatch that ended at `step`; returns what the progress line shows."""
-        self._fetch()
-        self._pending.append((step, metrics))
-        return self._shown
-
-    def add(self, step: int, numbers: dict[str, float]) -> None:
-        """Logs the numbers of a report."""
-        self.flush()
-        self._run.log(step, numbers)
-        self._shown = {**self._shown, **{k: f"{v:.4g}" for k, v in numbers.items()}}
-
-    def flush(self) -> None:
-        """Writes everything taken so far."""
-        self._fetch()
-        self._write()
-
-    def _fetch(self) -> None:
-        for step, metrics in self._pending:
-            for name, value in metrics.items():
-                self._sums[name] = self._sums.get(name, 0.0) + float(value)
-            if not math.isfinite(self._sums["loss"]):
-                raise BadInput(
-                    f"the loss is not finite by step {step}: lower the learning rate; "
-                    f"the checkpoints in {self._run.path} are from before"
-                )
-            self._last = step
-            if step // self._every > self._since // self._every:
-                self._write()
-        self._pending = []
-
-    def _write(self) -> None:
-        if not self._sums:
-            return
-        count = self._sums.pop("count")
-        means = {name: value / count for name, value in self._sums.items()}
-        self._run.log(self._last, means)
-        self._shown = {"loss": f"{means['loss']:.4g}"}
-        self._sums, self._since = {}, self._last

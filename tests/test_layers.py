@@ -11,13 +11,13 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("monosem_jax", "experiments", "launch")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
-FILE_LINES, FUNCTION_LINES = 300, 60
+FILE_LINES, FUNCTION_LINES = 300, 75
 
 # A module may import what lies in a lower layer, or in its own. A package stands for everything in it.
 LAYERS = [
     ["errors", "config", "sharding", "run", "signals"],
     ["transformer", "sae", "text", "store", "checkpoint"],
-    ["train", "objective", "resample", "harvest", "evaluate", "runs"],
+    ["train", "metrics", "objective", "resample", "harvest", "evaluate", "runs"],
     ["analysis"],
     ["report", "interop"],
     ["stages"],

@@ -102,7 +102,9 @@ def label_correlation(moments: dict[str, np.ndarray], label_tokens: np.ndarray, 
     """
     p = label_tokens / n
     covariance = moments["by_label"] / n - p[:, None] * moments["sum"] / n
-    variance = np.maximum(moments["square"] / n - (moments["sum"] / n) ** 2, 0)
+    square = moments["square"] / n
+    variance = square - (moments["sum"] / n) ** 2
+    variance = np.where(variance > 1e-6 * square, variance, 0)  # below that it is the rounding of fp32 sums
     spread = (
         np.sqrt(np.where(variance > 0, variance, np.inf))[None]
         * np.sqrt(np.where(p * (1 - p) > 0, p * (1 - p), np.nan))[:, None]
@@ -117,7 +119,8 @@ def category_table(labels: list[str], chosen_on: Scan, measured_on: Scan) -> lis
     """
     rows = []
     for i, label in enumerate(labels):
-        if not (chosen_on.label_tokens[i] and measured_on.label_tokens[i]) or not label:
+        correlations = [c[i] for s in (chosen_on, measured_on) for c in (s.feature_correlation, s.neuron_correlation)]
+        if not label or any(np.isnan(c).any() for c in correlations):  # no token has it, or every token
             continue
         feature = int(np.argmax(chosen_on.feature_correlation[i]))
         neuron = int(np.argmax(chosen_on.neuron_correlation[i]))

@@ -7,7 +7,7 @@ import pathlib
 import time
 from typing import Any
 
-from monosem_jax.config import to_dict
+from monosem_jax.config import check_seed, to_dict
 from monosem_jax.errors import BadInput
 from monosem_jax.harvest import HarvestConfig, harvest
 from monosem_jax.run import Run, parent, progress
@@ -23,6 +23,11 @@ class HarvestRunConfig:
     transformer: str = ""
     harvest: HarvestConfig = HarvestConfig()
 
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        check_seed(self.seed)
+        self.harvest.check()
+
 
 def open_transformer(path: str) -> TransformerRun:
     """A finished transformer run; raises BadInput on anything else."""
@@ -36,7 +41,7 @@ def open_transformer(path: str) -> TransformerRun:
 
 def run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
     """Harvests into `workdir` (or takes it up again) and returns its summary."""
-    config.harvest.check()
+    config.check()
     begin = time.perf_counter()
     source = open_transformer(config.transformer)
     parents = {"transformer": parent(config.transformer, "summary.json")}

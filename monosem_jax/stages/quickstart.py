@@ -71,12 +71,13 @@ def run(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]
 def table(summary: dict[str, Any]) -> str:
     """The figures a user looks for first, in a few lines."""
     t, d, a = (summary["stages"][k] for k in ("transformer", "sae", "analysis"))
+    percent = lambda x: "-" if x is None else f"{x:.1%}"  # noqa: E731
     lines = [
         ("transformer, held-out loss", f"{t['heldout_loss']:.3f} nats/token (bigram {t['bigram_loss']:.3f})"),
-        ("loss recovered, zero ablation", f"{d['loss_recovered_zero']:.1%}"),
-        ("loss recovered, mean ablation", f"{d['loss_recovered_mean']:.1%}"),
+        ("loss recovered, zero ablation", percent(d["loss_recovered_zero"])),
+        ("loss recovered, mean ablation", percent(d["loss_recovered_mean"])),
         ("features active per token (L0)", f"{d['l0']:.1f} of {d['n_features']}"),
-        ("variance explained", f"{d['variance_explained']:.1%}"),
+        ("variance explained", percent(d["variance_explained"])),
         ("dead features", f"{d['dead']} ({d['dead'] / d['n_features']:.1%}) on {d['evaluated_tokens']:,} tokens"),
         ("categories won by a feature", f"{a['categories_feature_better']} of {a['categories']}"),
         ("wall time", f"{summary['wall_seconds']:.0f} s"),

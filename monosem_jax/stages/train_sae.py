@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from monosem_jax import sae as sae_lib
-from monosem_jax.config import to_dict
+from monosem_jax.config import check_seed, to_dict
 from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import EvaluateConfig, evaluate, evaluate_rows
 from monosem_jax.objective import dictionary_loss, initial_stats
@@ -46,6 +46,7 @@ class SaeRunConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
+        check_seed(self.seed)
         self.sae.check()
         self.train.check()
         self.resample.resolve(self.train)

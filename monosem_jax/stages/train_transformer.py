@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from monosem_jax.config import to_dict
+from monosem_jax.config import check_seed, to_dict
 from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import context_batches
 from monosem_jax.objective import language_loss
@@ -41,6 +41,7 @@ class TransformerRunConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
+        check_seed(self.seed)
         self.text.check()
         self.transformer.check()
         self.train.check()

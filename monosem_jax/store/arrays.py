@@ -35,9 +35,9 @@ class NpyRows:
 
     def __init__(self, path: pathlib.Path):
         try:
-            self._array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError) as e:
-            raise BadInput(f"{path} is not a readable .npy array: {e}") from None
+            self._array = np.lib.format.open_memmap(path, mode="r")  # unlike np.load, takes nothing but .npy
+        except Exception as e:  # a damaged header raises many kinds
+            raise BadInput(f"{path} is not a readable .npy array: {' '.join(str(e).split())}") from None
         if self._array.dtype == np.dtype("V2"):  # NumPy writes ml_dtypes.bfloat16 without its name
             self._array = self._array.view(ml_dtypes.bfloat16)
         if self._array.ndim != 2 or not self._array.size:
@@ -145,7 +145,7 @@ def source_identity(source: str | pathlib.Path) -> dict[str, str]:
     """The record of a source as a run's parent: a store by its manifest, an array by its size, beginning and end."""
     path = pathlib.Path(source)
     if (path / "store.json").exists():
-        return {"path": str(path), "sha256": file_hash(path / "store.json")}
+        return {"path": str(path), "file": "store.json", "sha256": file_hash(path / "store.json")}
     size = path.stat().st_size
     h = hashlib.sha256(str(size).encode())
     with open(path, "rb") as f:

@@ -16,7 +16,7 @@ class StoreWriter:
     """Writes rows in order of position, each bucket whole. An unfinished store is taken up where it was committed.
 
     A bucket becomes visible when its data is on disk and the manifest says so, so a kill at any moment costs at most
-    the bucket in flight, which is then written again with the same bytes.
+    the bucket in flight and the one being filled, which are then made again with the same bytes.
     """
 
     def __init__(

@@ -17,7 +17,9 @@ class TokenBatches:
 
     def __init__(self, tokens: np.ndarray, batch_size: int, seed: int, mesh: jax.sharding.Mesh):
         self._tokens = tokens
-        self._order = grain.MapDataset.range(len(tokens)).shuffle(seed=seed).repeat()
+        # Grain takes seed + epoch: neighbouring seeds would share orders.
+        mixed = int(np.random.SeedSequence([seed, 7]).generate_state(1)[0])
+        self._order = grain.MapDataset.range(len(tokens)).shuffle(seed=mixed).repeat()
         self._batch_size = batch_size
         self._sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
 

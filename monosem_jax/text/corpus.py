@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import gzip
 import hashlib
@@ -74,17 +75,19 @@ def read_file(file: pathlib.Path) -> Iterator[Document]:
 def _json_document(file: pathlib.Path, number: int, line: str) -> Document:
     try:
         fields = json.loads(line)
-    except json.JSONDecodeError as e:
-        raise BadInput(f"{file} line {number} is not JSON: {e.msg}") from None
+    except (ValueError, RecursionError) as e:  # deep nesting and numbers of thousands of digits included
+        raise BadInput(f"{file} line {number} is not JSON: {getattr(e, 'msg', e)}") from None
     text = fields.get("text") if isinstance(fields, dict) else None
     if not isinstance(text, str):
         raise BadInput(f"{file} line {number}: expected an object with a string field 'text'")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as e:
-        raise BadInput(f"{file} line {number} is not valid Unicode: lone surrogate at character {e.start}") from None
-    label = fields.get("label", fields.get("source", ""))
-    return Document(text, str(label or ""), str(fields.get("origin") or f"{file.name}:{number}"))
+    label = fields.get("label", fields.get("source"))
+    label = "" if label is None else str(label)
+    for part in (text, label):
+        try:
+            part.encode("utf-8")
+        except UnicodeEncodeError as e:
+            raise BadInput(f"{file} line {number} is not valid Unicode: lone surrogate at {e.start}") from None
+    return Document(text, label, str(fields.get("origin") or f"{file.name}:{number}"))
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -113,13 +116,17 @@ def corpus_hash(documents: list[Document]) -> str:
 def split_heldout(documents: list[Document], fraction: float, seed: int) -> np.ndarray:
     """A mask over documents, True for those held out: the same share of every label, chosen by `seed`.
 
-    A label of three or more documents gives at least one. Raises BadInput when nothing would be held out or left.
+    A label of three or more documents gives at least one; rarer labels count as one label together. Raises BadInput
+    when nothing would be held out or left.
     """
     heldout = np.zeros(len(documents), bool)
-    labels = np.asarray([d.label for d in documents])
+    count = collections.Counter(d.label for d in documents)
+    groups: dict[str, list[int]] = collections.defaultdict(list)
+    for i, d in enumerate(documents):
+        groups[d.label if count[d.label] >= 3 else ""].append(i)
     rng = np.random.default_rng([seed, 1])
-    for label in sorted(set(labels)):
-        members = rng.permutation(np.flatnonzero(labels == label))
+    for label in sorted(groups):
+        members = rng.permutation(groups[label])
         share = round(fraction * len(members))
         heldout[members[: max(share, 1) if len(members) >= 3 else share]] = True
     if not heldout.any() or heldout.all():

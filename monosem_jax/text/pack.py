@@ -99,7 +99,7 @@ def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, se
         "format": 1,
         "corpus_sha256": corpus_lib.corpus_hash(documents),
         "tokenizer_sha256": file_hash(path / "tokenizer.json"),
-        "vocab_size": tokenizer.get_vocab_size(),
+        "vocab_size": tokenizer_lib.vocab_size(tokenizer),
         "bos": bos,
         "context_length": context_length,
         "splits": counts,
@@ -115,9 +115,8 @@ def _pack(
 
     The last, partial context is dropped.
     """
-    dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
+    dtype = np.uint16 if tokenizer_lib.vocab_size(tokenizer) <= 1 << 16 else np.uint32
     stream, where = [], []
-    tokenizer.encode_special_tokens = True  # text that spells <bos> is text
     for start in range(0, len(order), 256):
         part = order[start : start + 256]
         encoded = tokenizer.encode_batch([documents[i].text for i in part], add_special_tokens=False)

@@ -16,7 +16,7 @@ BOS_NAMES = (BOS, "<s>", "<|begin_of_text|>", "<|endoftext|>", "[BOS]", "[CLS]")
 def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer of `vocab_size` tokens with BOS as token 0.
 
-    Raises BadInput when the vocabulary cannot hold BOS and the 256 bytes, or the texts are too small to fill it.
+    Fewer when the texts are too small to fill it. Raises BadInput when it cannot hold BOS and the 256 bytes.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if vocab_size < len(alphabet) + 1:
@@ -28,7 +28,7 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
         vocab_size=vocab_size, special_tokens=[BOS], initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
+    return _plain(tokenizer)
 
 
 def load_tokenizer(path: str | pathlib.Path) -> Tokenizer:
@@ -36,9 +36,22 @@ def load_tokenizer(path: str | pathlib.Path) -> Tokenizer:
     if not pathlib.Path(path).is_file():
         raise BadInput(f"tokenizer {path} does not exist: expected a tokenizer.json")
     try:
-        return Tokenizer.from_file(str(path))
+        return _plain(Tokenizer.from_file(str(path)))
     except Exception as e:  # the library raises bare Exception
         raise BadInput(f"tokenizer {path} cannot be read: {e}") from None
+
+
+def _plain(tokenizer: Tokenizer) -> Tokenizer:
+    """Makes it encode text as text, whole: "<bos>" in a document is letters, nothing is cut off or filled up."""
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def vocab_size(tokenizer: Tokenizer) -> int:
+    """One more than the largest id: published vocabularies have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
 
 
 def bos_id(tokenizer: Tokenizer) -> int:
@@ -54,7 +67,7 @@ def token_strings(tokenizer: Tokenizer) -> list[str]:
     """What each token stands for, for people to read: bytes that are not whole characters as \\xNN."""
     reverse = {c: b for b, c in _byte_alphabet().items()}
     strings = []
-    for i in range(tokenizer.get_vocab_size()):
+    for i in range(vocab_size(tokenizer)):
         raw = tokenizer.id_to_token(i) or ""
         if all(c in reverse for c in raw):
             strings.append(bytes(reverse[c] for c in raw).decode("utf-8", "backslashreplace"))
