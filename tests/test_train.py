@@ -189,6 +189,19 @@ def test_a_run_stopped_by_sigterm_resumes_to_the_same_bits(tmp_path, whole):
     assert_same(resumed.state, whole[1].state)
 
 
+def test_a_run_stopped_by_sigterm_logs_the_lines_of_an_undisturbed_one(tmp_path, monkeypatch):
+    """The signal comes while the line of step 5 is written, so the run stops in the middle of the next line."""
+    config = {"steps": 20, "steps_per_dispatch": 1}
+    train(tmp_path / "whole", **config)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        log = Run.log
+        patch.setattr(Run, "log", lambda run, step, metrics: log(run, step, metrics) or terminate())
+        train(tmp_path / "parts", **config)
+    assert 5 < checkpoint_steps(tmp_path / "parts/checkpoints")[-1] < 10
+    train(tmp_path / "parts", **config)
+    assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
+
+
 def test_signals_have_their_own_handlers_again_after_training(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     train(tmp_path, steps=1)
