@@ -37,13 +37,12 @@ def launch(
 ) -> None:
     """Runs `monosem_jax.stages.<stage>` on the configuration that flags give; `prepare` may apply more flags."""
     workdir = flags.DEFINE_string("workdir", None, "Directory of this run: created, resumed, or found finished.")
-    handle = config_flags.DEFINE_config_file(
-        "config", str(CONFIGS / config_file), "Configuration FILE[:variant]; --config.key=value overrides a key."
-    )
+    # The library looks at the overrides on the command line here already, and raises many kinds for a wrong one.
+    handle = _guarded(lambda _: _define_config(config_file, stage, config_class), sys.argv)
     for name in ("workdir", "config"):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     if any(a in ("--help", "-help", "-h") for a in sys.argv):
-        sys.modules["__main__"].__doc__ += _keys(importlib.import_module(f"monosem_jax.stages.{stage}"), config_class)
+        sys.modules["__main__"].__doc__ += _keys_help(stage, config_class)
 
     def main(argv: Sequence[str]) -> None:
         if len(argv) > 1:
@@ -53,25 +52,46 @@ def launch(
         if not workdir.value:
             raise BadInput("--workdir is missing: give the directory of this run")
         module = importlib.import_module(f"monosem_jax.stages.{stage}")
-        values = prepare(handle.value, flags.FLAGS).to_dict()
+        try:
+            values = prepare(handle.value, flags.FLAGS).to_dict()
+        except OSError as e:  # a configuration file that cannot be read says so when it is looked at
+            raise BadInput(" ".join(str(e).split())) from None
         module.run(workdir.value, from_dict(getattr(module, config_class), values))
 
     app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
 
 
-def _keys(module: Any, config_class: str) -> str:
-    """The keys that --config.KEY=VALUE takes, with the defaults of the configuration class, for --help."""
+def _define_config(config_file: str, stage: str, config_class: str) -> flags.FlagHolder:
+    try:
+        return config_flags.DEFINE_config_file(
+            "config", str(CONFIGS / config_file), "Configuration FILE[:variant]; --config.key=value overrides a key."
+        )
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
+        known = _leaves(stage, config_class)
+        for argument in sys.argv[1:]:
+            name = argument.lstrip("-").split("=")[0]
+            if name.startswith("config.") and name.removeprefix("config.") not in known:
+                raise BadInput(unknown_key(name, name.removeprefix("config."), known)) from None
+        raise BadInput(" ".join(str(e).split())) from None
 
-    def leaves(values: dict[str, Any], prefix: str) -> list[str]:
-        lines = []
+
+def _leaves(stage: str, config_class: str) -> dict[str, Any]:
+    """The keys that --config.KEY=VALUE takes, with the defaults of the configuration class."""
+
+    def flatten(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         for key, value in values.items():
-            nested = isinstance(value, dict)
-            lines += leaves(value, f"{prefix}{key}.") if nested else [f"  --config.{prefix}{key}={value!r}"]
-        return lines
+            found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return found
 
-    values = config_dict(getattr(module, config_class)()).to_dict()
-    return "\nKeys, with the paper's or the program's defaults; a configuration file may set others:\n" + "\n".join(
-        leaves(values, "")
+    module = importlib.import_module(f"monosem_jax.stages.{stage}")
+    return flatten(config_dict(getattr(module, config_class)()).to_dict(), "")
+
+
+def _keys_help(stage: str, config_class: str) -> str:
+    lines = [f"  --config.{key}={value!r}" for key, value in _leaves(stage, config_class).items()]
+    return "\n".join(
+        ["\nKeys, with the paper's or the program's defaults; a configuration file may set others:", *lines]
     )
 
 
@@ -79,17 +99,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as e:
-        raise BadInput(_unrecognized(e)) from None
+        raise BadInput(f"unknown flag --{e.flagname}: try --help") from None
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
         raise BadInput(" ".join(str(e).split()) or type(e).__name__) from None
-
-
-def _unrecognized(e: flags.UnrecognizedFlagError) -> str:
-    name = e.flagname
-    if name.startswith("config."):
-        known = [k[len("config.") :] for k in flags.FLAGS if k.startswith("config.")]
-        return unknown_key(name, name[len("config.") :], known)
-    return f"unknown flag --{name}: try --help"
 
 
 def _guarded(body: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:

@@ -41,7 +41,11 @@ def unknown_key(name: str, key: str, known: typing.Iterable[str]) -> str:
 
 def _convert(kind: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(kind):
-        return from_dict(kind, dict(value), prefix=name)
+        try:
+            values = dict(value)
+        except (TypeError, ValueError):
+            raise BadInput(f"{name} is {value!r}: expected the keys of {kind.__name__}") from None
+        return from_dict(kind, values, prefix=name)
     if typing.get_origin(kind) is tuple:
         element = typing.get_args(kind)[0]
         values = value if isinstance(value, (list, tuple)) else (value,)

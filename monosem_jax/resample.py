@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -55,6 +56,13 @@ class ResampleConfig:
             )
         if self.n_inputs % train.batch_size:
             raise BadInput(f"resample.n_inputs {self.n_inputs} is not a multiple of batch_size {train.batch_size}")
+        needed = self.n_inputs // train.batch_size
+        for step, following in itertools.pairwise([*sorted(set(steps)), train.steps]):
+            if following - step < needed:
+                raise BadInput(
+                    f"resample.steps: {step} is {following - step} steps before {following}, but n_inputs "
+                    f"{self.n_inputs} takes {needed} batches"
+                )
         return steps, window
 
 
@@ -79,7 +87,7 @@ def make_resampling(sae: Any, steps: tuple[int, ...], window: int, n_inputs: int
     return transform if steps else (lambda state, rows: state)
 
 
-def input_weights(sae: Any, state: State, rows: Float[Array, "K B M"]) -> Float[Array, "K*B"]:
+def input_weights(sae: Any, state: State, rows: Float[Array, "K B M"]) -> Float[Array, " K*B"]:
     """The squared loss of every input, computed a batch at a time; zero for inputs that have no direction."""
 
     def one(batch):
@@ -89,18 +97,21 @@ def input_weights(sae: Any, state: State, rows: Float[Array, "K B M"]) -> Float[
     return jax.lax.map(one, rows).reshape(-1)
 
 
-def draw_inputs(key: Array, dead: Array, weights: Float[Array, "N"]) -> Int[Array, "F"]:
+def draw_inputs(key: Array, dead: Array, weights: Float[Array, " N"]) -> Int[Array, " F"]:
     """For each dead feature an input with probability ∝ `weights`; what the others get is not to be used.
 
-    The i-th of n dead features draws from the i-th of n equal slices of the cumulative distribution: every input is
-    still expected n · p times, but no input is drawn twice unless n · p reaches 1. Independent draws give twins, which
-    have equal gradients from then on.
+    Systematic sampling: one uniform offset, and the i-th of n dead features draws at (i + offset) / n of the cumulative
+    distribution. Every input is still expected n · p times, but no input is drawn twice unless n · p reaches 1.
+    Independent draws give twins, which have equal gradients from then on.
     """
     n_dead = jnp.maximum(jnp.sum(dead), 1)
     slot = jnp.cumsum(dead) - 1
-    u = (slot + jax.random.uniform(key, dead.shape)) / n_dead
-    cumulative = jnp.cumsum(weights)
-    return jnp.clip(jnp.searchsorted(cumulative, u * cumulative[-1], side="right"), 0, weights.size - 1)
+    u = (slot + jax.random.uniform(key)) / n_dead
+    cumulative = jax.lax.cummax(jnp.cumsum(weights))
+    drawn = jnp.clip(jnp.searchsorted(cumulative, u * cumulative[-1], side="right"), 0, weights.size - 1)
+    # Rounding of the sums can lead to an input without weight: the last one before it that has some is meant.
+    weighty = jax.lax.cummax(jnp.where(weights > 0, jnp.arange(weights.size), 0))
+    return weighty[drawn]
 
 
 def rows_from_inputs(state: State, dead: Array, x: Float[Array, "F M"]) -> tuple[Array, Array]:

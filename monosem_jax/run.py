@@ -107,6 +107,7 @@ class Run:
                     "give another --workdir or the configuration it was started with"
                 )
         elif jax.process_index() == 0:
+            self._fresh = True
             write_json(file, {**identity, "versions": versions(), "git": git_revision()})
 
     @property
@@ -130,6 +131,7 @@ class Run:
         self._purge_step = step + 1
 
     _purge_step: int | None = None
+    _fresh: bool = False  # the directory was begun by this process
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Appends one step's metrics to metrics.jsonl and to the TensorBoard event files."""
@@ -163,8 +165,14 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if self._fresh and isinstance(error, BadInput) and not self._worked():
+            (self.path / "config.json").unlink()  # a mistake found before any work binds the directory to nothing
         self.close()
+
+    def _worked(self) -> bool:
+        own = (self.path / "config.json", self.path / "input.json")
+        return any(p.is_file() and p.name != ".lock" and p not in own for p in self.path.rglob("*"))
 
 
 def parent(path: str | os.PathLike[str], file: str) -> dict[str, str]:
@@ -188,7 +196,10 @@ def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> pathlib.Pa
 
 
 def _refuse_foreign(path: pathlib.Path) -> None:
-    foreign = sorted(p.name for p in path.iterdir() if not p.name.startswith("."))
+    def visible(p: pathlib.Path) -> bool:
+        return p.is_file() and not p.name.startswith(".")
+
+    foreign = sorted(p.name for p in path.iterdir() if visible(p) or any(map(visible, p.rglob("*"))))
     if foreign and "config.json" not in foreign and jax.process_index() == 0:
         raise BadInput(f"workdir {path} is not empty and not a run directory: it holds {foreign[0]}")
 

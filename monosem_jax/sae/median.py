@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def geometric_median(x: Float[Array, "B M"], *, max_steps: int = 100, tolerance: float = 1e-6) -> Float[Array, "M"]:
+def geometric_median(x: Float[Array, "B M"], *, max_steps: int = 100, tolerance: float = 1e-6) -> Float[Array, " M"]:
     """The point with the least sum of distances to the rows of `x` (paper, "Sparse Autoencoder Details"), by Weiszfeld.
 
     Starts at the mean; ends when a step is shorter than `tolerance` × the mean distance, or after `max_steps`.

@@ -89,7 +89,7 @@ class Relu(nn.Module):
         """Reconstructions from feature activations."""
         return self._matmul(f, self.W_dec) + self.b_dec
 
-    def row_losses(self, x: Float[Array, "B M"], *, l1_coefficient: Any) -> tuple[Float[Array, "B"], dict[str, Any]]:
+    def row_losses(self, x: Float[Array, "B M"], *, l1_coefficient: Any) -> tuple[Float[Array, " B"], dict[str, Any]]:
         """The loss of every row, and the terms it is made of: mse [B], l1 [B], f [B,F]."""
         f = self.encode(x)
         mse = jnp.mean(jnp.square(self.decode(f) - x), axis=-1)

@@ -83,17 +83,19 @@ def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, se
     if tokenizer is None:
         texts = [d.text for d, h in zip(documents, heldout, strict=True) if not h]
         tokenizer = tokenizer_lib.train_tokenizer(texts, config.vocab_size)
-    path.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(path / "tokenizer.json"))
     bos = tokenizer_lib.bos_id(tokenizer)
-    counts = {}
+    counts, packed = {}, {}
     for split, members in (("train", np.flatnonzero(~heldout)), ("heldout", np.flatnonzero(heldout))):
         order = np.random.default_rng([seed, 2]).permutation(members)
         tokens, where = _pack(documents, order, tokenizer, bos, context_length, split)
-        np.save(path / f"{split}_tokens.npy", tokens)
-        np.save(path / f"{split}_documents.npy", where)
+        packed[split] = tokens, where
         n_bytes = sum(len(documents[i].text.encode()) for i in members)
         counts[split] = {"contexts": len(tokens), "documents": len(members), "bytes": n_bytes}
+    path.mkdir(parents=True, exist_ok=True)  # nothing is written before all of the text was found to be good
+    tokenizer.save(str(path / "tokenizer.json"))
+    for split, (tokens, where) in packed.items():
+        np.save(path / f"{split}_tokens.npy", tokens)
+        np.save(path / f"{split}_documents.npy", where)
     write_json(path / "documents.json", [{"origin": d.origin, "label": d.label} for d in documents])
     manifest = {
         "format": 1,

@@ -9,58 +9,58 @@ CASES = {
     "missing workdir": ("train_sae", [], "--workdir is missing"),
     "unknown key": (
         "train_transformer",
-        ["--workdir={tmp}/w", "--config.train.learning_rat=1"],
+        ["--workdir={w}", "--config.train.learning_rat=1"],
         "did you mean 'train.learning_rate'",
     ),
-    "unknown flag": ("harvest", ["--workdir={tmp}/w", "--wrkdir=x"], "unknown flag --wrkdir"),
+    "unknown flag": ("harvest", ["--workdir={w}", "--wrkdir=x"], "unknown flag --wrkdir"),
     "value of the wrong type": (
         "train_transformer",
-        ["--workdir={tmp}/w", "--config.train.steps=many"],
+        ["--workdir={w}", "--config.train.steps=many"],
         "config.train.steps",
     ),
-    "config file that is not there": ("train_sae", ["--workdir={tmp}/w", "--config=nowhere.py"], "nowhere.py"),
-    "missing corpus": ("quickstart", ["--workdir={tmp}/w", "--corpus={tmp}/none.jsonl"], "none.jsonl does not exist"),
+    "config file that is not there": ("train_sae", ["--workdir={w}", "--config=nowhere.py"], "nowhere.py"),
+    "missing corpus": ("quickstart", ["--workdir={w}", "--corpus={tmp}/none.jsonl"], "none.jsonl does not exist"),
     "corpus smaller than a context": (
         "train_transformer",
-        ["--workdir={tmp}/w", "--config.text.corpus={tmp}/small.jsonl", "--config.text.vocab_size=300"],
+        ["--workdir={w}", "--config.text.corpus={tmp}/small.jsonl", "--config.text.vocab_size=300"],
         "smaller than one context",
     ),
     "text that is not UTF-8": (
         "train_transformer",
-        ["--workdir={tmp}/w", "--config.text.corpus={tmp}/latin.txt"],
+        ["--workdir={w}", "--config.text.corpus={tmp}/latin.txt"],
         "latin.txt is not UTF-8: byte 3 is 0xe9",
     ),
     "vocabulary below the bytes": (
         "quickstart",
-        ["--workdir={tmp}/w", "--config.transformer.text.vocab_size=100"],
+        ["--workdir={w}", "--config.transformer.text.vocab_size=100"],
         "vocab_size is 100",
     ),
     "no features": (
         "train_sae",
-        ["--workdir={tmp}/w", "--config.source={tmp}/x.npy", "--config.sae.n_features=0"],
+        ["--workdir={w}", "--config.source={tmp}/x.npy", "--config.sae.n_features=0"],
         "n_features is 0",
     ),
     "batch larger than the array": (
         "train_sae",
-        ["--workdir={tmp}/w", "--config.source={tmp}/x.npy", "--config.sae.n_features=8"],
+        ["--workdir={w}", "--config.source={tmp}/x.npy", "--config.sae.n_features=8"],
         "batch_size 8192 is larger than",
     ),
     "heads that do not divide the model": (
         "train_transformer",
-        ["--workdir={tmp}/w", "--config.transformer.n_heads=3"],
+        ["--workdir={w}", "--config.transformer.n_heads=3"],
         "d_model 128 is not divisible by n_heads 3",
     ),
     "mesh that does not match": (
         "train_transformer",
-        ["--workdir={tmp}/w", "--config.train.mesh=data=4"],
+        ["--workdir={w}", "--config.train.mesh=data=4"],
         "needs 4 x 1 devices, but 1 are present",
     ),
     "source that is not one": (
         "train_sae",
-        ["--workdir={tmp}/w", "--config.source={tmp}"],
+        ["--workdir={w}", "--config.source={tmp}"],
         "neither a store directory",
     ),
-    "stage before it is missing": ("harvest", ["--workdir={tmp}/w", "--config.transformer={tmp}/nope"], "nope"),
+    "stage before it is missing": ("harvest", ["--workdir={w}", "--config.transformer={tmp}/nope"], "nope"),
     "directory of something else": (
         "train_transformer",
         ["--workdir={tmp}"],
@@ -78,7 +78,8 @@ def outcomes(tmp_path_factory):
     np.save(tmp / "x.npy", np.ones((100, 4), np.float32))
     results, running = {}, []
     for name, (program, flags, _) in CASES.items():
-        running.append((name, start(program, *(f.format(tmp=tmp) for f in flags))))
+        w = tmp / f"w{len(running)}"  # shared by every second case: a mistake must not bind it
+        running.append((name, start(program, *(f.format(tmp=tmp, w=w) for f in flags))))
         if len(running) == 2:
             results |= {n: (*p.communicate(timeout=120), p.returncode) for n, p in running}
             running = []
@@ -94,5 +95,5 @@ def test_a_mistake_gets_one_clear_line(outcomes, name):
     assert "Traceback" not in err
 
 
-def test_no_mistake_leaves_a_finished_directory(outcomes):
-    assert not (outcomes[1] / "w" / "summary.json").exists()
+def test_a_mistake_found_before_any_work_leaves_the_directory_to_be_used_again(outcomes):
+    assert not any((outcomes[1] / w / "config.json").exists() for w in ("w0", "w1"))
