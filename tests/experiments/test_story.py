@@ -68,9 +68,9 @@ def test_killed_at_random_times_it_ends_with_the_same_bits(finished, corpus, tmp
     workdir, rng = tmp_path / "run", random.Random(0)
     flags = (f"--workdir={workdir}", f"--corpus={corpus}", *quickstart_flags())
     kills = 0
-    while kills < 5:
+    while kills < 6:
         process = start("quickstart", *flags)
-        deadline = time.monotonic() + rng.uniform(4, 14)
+        deadline = time.monotonic() + rng.uniform(2.5, 7)
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
         if process.poll() is not None:
