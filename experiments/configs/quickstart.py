@@ -24,22 +24,22 @@ def get_config():
         text=TextConfig(vocab_size=4096),
         transformer=TransformerConfig(context_length=128),
         train=TrainConfig(
-            steps=1000,
+            steps=750,
             batch_size=16,  # contexts
             learning_rate=4e-3,
-            warmup_steps=50,
+            warmup_steps=37,
             schedule="cosine",
             b2=0.95,
             weight_decay=0.1,
             clip_norm=1.0,
             steps_per_dispatch=20,
-            log_every=100,
-            evaluate_every=200,
-            checkpoint_every=100,
+            log_every=50,
+            evaluate_every=150,
+            checkpoint_every=75,
         ),
     )
     sae = SaeRunConfig(
-        sae=ReluConfig(n_features=2048, l1_coefficient=0.0025, input_scale="unit_rms"),
+        sae=ReluConfig(n_features=2048, l1_coefficient=0.002, input_scale="unit_rms"),
         train=TrainConfig(
             steps=6000,
             batch_size=256,  # many small steps: at equal rows a lower loss than few large ones
@@ -51,8 +51,8 @@ def get_config():
         ),
         # The paper resamples in the first tenth of a million steps. Features die between steps 600 and 1,500 here, so
         # the schedule is stretched over them; the window of 300 steps is 77 k rows.
-        resample=ResampleConfig(steps=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), window=0.05, n_inputs=12_800),
+        resample=ResampleConfig(steps=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), window=0.05, n_inputs=12_800),
         evaluate=EvaluateConfig(contexts=0),
     )
-    harvest = HarvestConfig(rows_per_context=96, bucket_rows=1 << 18)
+    harvest = HarvestConfig(rows_per_context=76, bucket_rows=1 << 18)
     return config_dict(QuickstartConfig(transformer=transformer, harvest=harvest, sae=sae, analyze=AnalyzeRunConfig()))

@@ -17,7 +17,7 @@ from monosem_jax.train import TrainConfig
 
 def get_config(variant="paper"):
     config = SaeRunConfig(
-        sae=ReluConfig(n_features=2048, l1_coefficient=0.0025, input_scale="unit_rms"),
+        sae=ReluConfig(n_features=2048, l1_coefficient=0.002, input_scale="unit_rms"),
         train=TrainConfig(
             steps=6000,
             batch_size=256,
