@@ -70,7 +70,7 @@ def test_killed_at_random_times_it_ends_with_the_same_bits(finished, corpus, tmp
     kills = 0
     while kills < 6:
         process = start("quickstart", *flags)
-        deadline = time.monotonic() + rng.uniform(2.5, 7)
+        deadline = time.monotonic() + rng.uniform(2, 4.5)
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
         if process.poll() is not None:
