@@ -9,6 +9,7 @@ import importlib
 import pathlib
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,9 +34,11 @@ def config_dict(config: Any) -> ConfigDict:
 
 
 def launch(
-    stage: str, config_class: str, config_file: str, prepare: Callable[[Any, Any], Any] = lambda config, flags: config
-) -> None:
-    """Runs `monosem_jax.stages.<stage>` on the configuration that flags give; `prepare` may apply more flags."""
+    stage: str, config_class: str, config_file: str, prepare: Callable[[Any, Any], Any] = lambda config, flags: config,
+    action: Callable[[Any], str] = lambda flags: "run",
+) -> None:  # fmt: skip
+    """Runs `monosem_jax.stages.<stage>` on the configuration that flags give; `prepare` may apply more flags, and
+    `action` name another function of the stage."""
     workdir = flags.DEFINE_string("workdir", None, "Directory of this run: created, resumed, or found finished.")
     # The library looks at the overrides on the command line here already, and raises many kinds for a wrong one.
     handle = _guarded(lambda _: _define_config(config_file, stage, config_class), sys.argv)
@@ -51,12 +54,14 @@ def launch(
             logging.set_verbosity(logging.WARNING)  # app.run turns on INFO, and Orbax tells a lot
         if not workdir.value:
             raise BadInput("--workdir is missing: give the directory of this run")
+        importlib.import_module("monosem_jax.sharding").start_processes()  # imported here, as it needs seconds
         module = importlib.import_module(f"monosem_jax.stages.{stage}")
         try:
             values = prepare(handle.value, flags.FLAGS).to_dict()
         except OSError as e:  # a configuration file that cannot be read says so when it is looked at
             raise BadInput(" ".join(str(e).split())) from None
-        module.run(workdir.value, from_dict(getattr(module, config_class), values))
+        perform = getattr(module, action(flags.FLAGS))
+        perform(workdir.value, from_dict(getattr(module, config_class), values))
 
     app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
 
@@ -111,17 +116,31 @@ def _guarded(body: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     try:
         return body(argv)
     except BadInput as e:
-        _leave(f"error: {e}", EXIT_BAD_INPUT)
+        _leave(str(e), EXIT_BAD_INPUT, "error: ")
     except Stopped as e:
         _leave(f"stopped by {e}", EXIT_STOPPED)
     except KeyboardInterrupt:
         _leave("stopped: everything up to the last commit is on disk; the same command resumes", EXIT_STOPPED)
     except Exception as e:
         if getattr(e, "errno", None) == errno.ENOSPC or "No space left on device" in str(e):
-            _leave("error: the disk is full; what was committed is kept: free space, then the same command resumes", 1)
+            full = "the disk is full; what was committed is kept: free space, then the same command resumes"
+            _leave(full, 1, "error: ")
+        if _processes():
+            _leave(traceback.format_exc(), 1, "error: ")
         raise
 
 
-def _leave(line: str, code: int) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _leave(line: str, code: int, kind: str = "") -> None:
+    """Prints the line and exits; one of several processes gives its number, and does not wait for the others."""
+    sharding = _processes()
+    who = f"[process {sharding.process()[0]}] " if sharding else ""
+    print(kind + who + line, file=sys.stderr, flush=True)
+    if sharding:
+        sharding.leave(code)
     sys.exit(code)
+
+
+def _processes() -> Any:
+    """The module that knows the other processes if this is one of several, else None."""
+    sharding = sys.modules.get("monosem_jax.sharding")  # before it is imported there is one
+    return sharding if sharding and sharding.process()[1] > 1 else None

@@ -1,34 +1,37 @@
-"""From a transformer and contexts to rows of activations, decorrelated at write time.
+"""Rows made on demand → a store, decorrelated at write time.
 
-Harvested row g is sample g mod k of context g div k (k = rows_per_context). Buckets of consecutive harvested rows are
-permuted within, so rows of one context lie all over their bucket, and a bucket can be made again alone.
+Buckets of consecutive rows are permuted within, so rows of one context lie all over their bucket, and a bucket can be
+made again alone, by any process.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import pathlib
+import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from monosem_jax.errors import BadInput
+from monosem_jax.made import Kept, Made
+from monosem_jax.sharding import barrier
 from monosem_jax.signals import StopFlag
-from monosem_jax.store.arrays import DTYPES
-from monosem_jax.store.writer import StoreWriter
-from monosem_jax.transformer.model import Transformer, site_width
+from monosem_jax.store.arrays import DTYPES, create_array
+from monosem_jax.store.location import Location
+from monosem_jax.store.order import BLOCK_ROWS
+from monosem_jax.store.writer import PARTS, StoreWriter
 
-SAMPLING_CONTEXTS = 1024  # contexts whose positions are drawn from one generator
+LEAST_BUCKET = 1_000_000  # rows: below that one sees which rows came together (Gemma Scope shuffled that many)
 
 
 @dataclasses.dataclass(frozen=True)
 class HarvestConfig:
     """Which activations, and how many. The paper: 250 tokens of each of 40 M contexts. `n_rows` 0 takes every context.
 
-    Rows are permuted within buckets of `bucket_rows`, which also bound the memory: two buckets are held at a time.
+    Rows are permuted within buckets, and two of them are held in memory. `bucket_rows` 0: the whole store if it fits
+    into `memory_gb`, else as many as do, at least a million.
     """
 
     site: str = "mlp_hidden.0"
@@ -36,142 +39,171 @@ class HarvestConfig:
     n_rows: int = 0
     dtype: str = "bfloat16"
     batch_contexts: int = 64
-    bucket_rows: int = 1 << 20
+    memory_gb: float = 4.0
+    bucket_rows: int = 0
     shard_rows: int = 1 << 16
+    skip_nonfinite: bool = False
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        for name in ("rows_per_context", "batch_contexts", "bucket_rows", "shard_rows"):
+        for name in ("rows_per_context", "batch_contexts", "shard_rows"):
             if getattr(self, name) < 1:
                 raise BadInput(f"harvest.{name} is {getattr(self, name)}: at least 1 is needed")
+        if self.bucket_rows < 0 or self.n_rows < 0:
+            raise BadInput(f"harvest: bucket_rows {self.bucket_rows} and n_rows {self.n_rows} must not be negative")
         if self.dtype not in DTYPES:
             raise BadInput(f"harvest.dtype is {self.dtype!r}: expected {', '.join(DTYPES)}")
 
+    def buckets(self, n_rows: int, width: int) -> tuple[int, int]:
+        """(rows of a bucket, rows of a shard); raises BadInput when the memory allows only small buckets."""
+        if self.bucket_rows:
+            return self.bucket_rows, min(self.shard_rows, self.bucket_rows)
+        row = bucket_bytes(1, width, self.dtype)
+        shard = min(self.shard_rows, _up(n_rows, BLOCK_ROWS))
+        rows = int((self.memory_gb * 1e9 - 4 * shard * row) // (2 * row)) // shard * shard
+        if rows >= n_rows:
+            return _up(n_rows, shard), shard
+        if rows < LEAST_BUCKET:
+            needed = (2 * LEAST_BUCKET + 6 * shard) * row / 1e9
+            raise BadInput(
+                f"harvest.memory_gb {self.memory_gb} holds buckets of {max(rows, 0)} rows of width {width}: at least "
+                f"{LEAST_BUCKET} are needed to mix them, that is {needed:.3g} GB (or give bucket_rows)"
+            )
+        return rows, shard
 
-def sample_positions(eligible: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """[C,k] positions drawn without replacement from the eligible ones [C,T] of each context, in random order.
-
-    Each context's draw depends on the seed and its index alone. Every context must have at least k eligible positions.
-    """
-    drawn = []
-    for i in range(0, len(eligible), SAMPLING_CONTEXTS):
-        part = eligible[i : i + SAMPLING_CONTEXTS]
-        rng = np.random.default_rng([seed, 3, i // SAMPLING_CONTEXTS])
-        order = np.where(part, rng.random((SAMPLING_CONTEXTS, part.shape[1]))[: len(part)], 2.0)
-        drawn.append(np.argsort(order, axis=1, kind="stable")[:, :k])
-    return np.concatenate(drawn).astype(np.int32)
-
-
-def choose_contexts(tokens: np.ndarray, bos: int, config: HarvestConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The contexts to harvest in the order of harvesting [C,T], and the positions of each [C,k]; BOS is never drawn.
-
-    Raises BadInput when there are not enough contexts with rows_per_context tokens besides BOS.
-    """
-    k = config.rows_per_context
-    eligible = np.asarray(tokens) != bos
-    usable = np.flatnonzero(eligible.sum(axis=1) >= k)
-    if not len(usable):
-        raise BadInput(
-            f"harvest.rows_per_context is {k}: no context of {tokens.shape[1]} has that many tokens besides BOS"
-        )
-    wanted = config.n_rows // k if config.n_rows else len(usable)
-    if not 1 <= wanted <= len(usable):
-        raise BadInput(
-            f"harvest.n_rows is {config.n_rows}: expected {k} to {len(usable) * k}, that is rows_per_context {k} from "
-            f"each of {len(usable)} usable contexts"
-        )
-    chosen = np.random.default_rng([seed, 4]).permutation(usable)[:wanted]
-    return np.asarray(tokens[chosen]), sample_positions(eligible[chosen], k, seed)
+    def count_contexts(self, usable: int) -> int:
+        """How many contexts are harvested; raises BadInput when n_rows is not to be had from the `usable` ones."""
+        k = self.rows_per_context
+        wanted = self.n_rows // k if self.n_rows else usable
+        if not 1 <= wanted <= usable:
+            raise BadInput(
+                f"harvest.n_rows is {self.n_rows}: expected {k} to {usable * k}, that is rows_per_context {k} from "
+                f"each of {usable} usable contexts"
+            )
+        return wanted
 
 
-def make_tap(model: Transformer, params: Any, site: str, dtype: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """The compiled function (tokens [C,T], positions [C,k]) -> (rows [C·k,M], their sums of squares [C·k])."""
-
-    @jax.jit
-    def tap(params, tokens, positions):
-        _, acts = model.apply({"params": params}, tokens, site, method=model.to_acts)
-        rows = jnp.take_along_axis(acts, positions[..., None], axis=1).astype(dtype)
-        rows = rows.reshape(-1, rows.shape[-1])
-        return rows, jnp.sum(jnp.square(rows.astype(jnp.float32)), axis=-1)
-
-    return lambda tokens, positions: tap(params, tokens, positions)
-
-
-def harvest(
-    path: pathlib.Path,
-    model: Transformer,
-    params: Any,
-    tokens: np.ndarray,
+def fill(
+    location: Location,
+    made: Made,
+    manifest: dict[str, Any],
     *,
-    bos: int,
     config: HarvestConfig,
     seed: int,
-    identity: dict[str, Any],
     stop: StopFlag,
+    tokens: Callable[[int, int], np.ndarray] | None = None,
+    n_contexts: int = 0,
     total: Callable[[int], Any] = lambda n: None,
     advance: Callable[[int], Any] = lambda n: None,
 ) -> dict[str, Any]:
-    """Fills the store at `path`, from its last commit on, and returns its manifest.
+    """Fills the store at `location`, from its last commit on, and returns its manifest.
 
     Args:
-      identity: hashes of the parents for the manifest: model, tokenizer_sha256, corpus_sha256.
+      manifest: what it shall say of the parents: site, context_length, model, tokenizer_sha256, corpus_sha256, ….
+      tokens: (start, stop) -> the harvested contexts [C,T], of which there are n_contexts; None writes none.
       total, advance: told how many rows there will be, and of rows done, those of earlier runs first.
 
-    Raises Stopped at the next commit after a signal, BadInput on an impossible configuration or non-finite activations.
+    Raises Stopped at the next commit after a signal, BadInput on an impossible configuration, rows that are not finite,
+    or a disk that cannot hold the store.
     """
     config.check()
-    contexts, positions = choose_contexts(tokens, bos, config, seed)
-    k, n_rows = config.rows_per_context, positions.size
-    width = site_width(model.config, config.site)
-    manifest = {
-        "n_rows": n_rows, "width": width, "dtype": config.dtype, "site": config.site,
-        "context_length": int(contexts.shape[1]), "rows_per_context": k, "seed": seed, **identity,
-    }  # fmt: skip
-    shard_rows = min(config.shard_rows, config.bucket_rows)
-    writer = StoreWriter(path, manifest, contexts, shard_rows=shard_rows, bucket_rows=config.bucket_rows)
-    tap = make_tap(model, params, config.site, config.dtype)
-    total(n_rows)
-    advance(writer.rows_written)
-    while writer.rows_written < n_rows:
-        if stop.requested:
-            writer.commit()
-            stop.check()
-        start = writer.rows_written
-        stop_row = min(start + config.bucket_rows, n_rows)
-        where = np.random.default_rng([seed, 5, start // config.bucket_rows]).permutation(stop_row - start)
-        rows = np.empty((stop_row - start, width), DTYPES[config.dtype])
-        origin = np.empty((stop_row - start, 2), np.uint32)
-        squares = np.empty(stop_row - start, np.float64)
-        for first, values, square in _row_batches(tap, contexts, positions, start, stop_row, config.batch_contexts):
-            at = where[first - start : first - start + len(values)]
-            g = np.arange(first, first + len(values))
-            rows[at], squares[at] = values, square
-            origin[at] = np.stack([g // k, positions[g // k, g % k]], axis=1)
-            advance(len(values))
-        if not np.isfinite(squares).all():
-            bad = origin[np.flatnonzero(~np.isfinite(squares))[0]]
-            raise BadInput(f"activations at {config.site} are not finite, first at context {bad[0]} position {bad[1]}")
-        writer.write_bucket(rows, origin, norm_sum=float(np.sqrt(squares).sum()), square_sum=float(squares.sum()))
-    writer.commit()
-    return writer.manifest
+    process = (jax.process_index(), jax.process_count())
+    if config.skip_nonfinite:
+        made = skip_nonfinite(location, made, process)
+    bucket_rows, shard_rows = config.buckets(made.n_rows, made.width)
+    manifest = {"n_rows": made.n_rows, "width": made.width, "dtype": config.dtype, **manifest, "seed": seed}
+    length = manifest["context_length"]
+    check_room(location, store_bytes(made.n_rows, made.width, config.dtype, n_contexts, length), made.n_rows)
+
+    def prepare(writer: StoreWriter) -> None:
+        if tokens is not None:
+            write_tokens(writer, tokens, n_contexts, length)
+
+    writer = StoreWriter(
+        location, manifest, shard_rows=shard_rows, bucket_rows=bucket_rows, process=process, prepare=prepare,
+        barrier=barrier,
+    )  # fmt: skip
+    try:
+        mine = sum(z - a for _, a, z in writer.todo)
+        done = made.n_rows - mine if process[1] == 1 else 0
+        total(mine + done)
+        advance(done)
+        for bucket, start, end in writer.todo:
+            if stop.requested:
+                writer.wait()
+                stop.check()
+            rows, origin, sums = fill_bucket(made, bucket, start, end, config, seed, advance, manifest["site"])
+            writer.write(bucket, rows, origin, **sums)
+            del rows, origin  # a third bucket would not be within the budget
+        return writer.finish(lambda: (time.sleep(0.1), stop.check()))
+    finally:
+        writer.close()
 
 
-def _row_batches(tap, contexts: np.ndarray, positions: np.ndarray, start: int, stop: int, batch: int):
-    """Yields (first row, rows, squares) covering harvested rows start … stop-1, one batch computed ahead.
+def fill_bucket(made: Made, bucket: int, start: int, end: int, config: HarvestConfig, seed: int, advance, what: str):
+    """(rows [n,M], origin [n,2], sums for the manifest) of a bucket, permuted."""
+    where = np.random.default_rng([seed, 5, bucket]).permutation(end - start)
+    rows = np.empty((end - start, made.width), DTYPES[config.dtype])
+    origin = np.empty((end - start, 2), np.uint32)
+    squares = np.empty(end - start, np.float64)
+    for first, values, square in made.batches(start, end):
+        at = where[first - start : first - start + len(values)]
+        rows[at], squares[at], origin[at] = values, square, made.origin(first, first + len(values))
+        advance(len(values))
+    bad = np.flatnonzero(~np.isfinite(squares[where]))
+    if len(bad):
+        raise BadInput(
+            f"activations{what and f' at {what}'} are not finite: {len(bad)} of rows {start} to {end - 1}, first at "
+            f"{made.place(origin[where[bad[0]]])} (--skip_nonfinite leaves them out)"
+        )
+    return rows, origin, {"norm_sum": float(np.sqrt(squares).sum()), "square_sum": float(squares.sum())}
 
-    Every batch has the same shape: the last is filled up with its last context, and the surplus cut off.
-    """
-    k = positions.shape[1]
-    ahead = None
-    for c in range(start // k, -(-stop // k), batch):
-        pick = np.minimum(np.arange(c, c + batch), len(contexts) - 1)
-        out = tap(contexts[pick].astype(np.int32), positions[pick])
-        if ahead is not None:
-            yield _cut(*ahead, start, stop)
-        ahead = (c * k, *out)
-    yield _cut(*ahead, start, stop)
+
+def skip_nonfinite(location: Location, made: Made, process: tuple[int, int]) -> Made:
+    """Without the rows that are not finite: makes all rows once more to find them, each process its share."""
+    number, count = process
+    low, high = number * made.n_rows // count, (number + 1) * made.n_rows // count
+    found = [first + np.flatnonzero(~np.isfinite(s)) for first, _, s in made.batches(low, high)] if low < high else []
+    mine = np.concatenate([np.zeros(0, np.int64), *found])
+    location.write(f"{PARTS}nonfinite-{number}-of-{count}", mine.astype("<i8").tobytes())
+    barrier("harvest: looked for rows that are not finite")
+    parts = [location.read(f"{PARTS}nonfinite-{p}-of-{count}") or b"" for p in range(count)]
+    left_out = np.frombuffer(b"".join(parts), "<i8")
+    if len(left_out) == made.n_rows:
+        raise BadInput(f"all {made.n_rows} rows are not finite: nothing is left to harvest")
+    if len(left_out) and not number:
+        g = int(left_out[0])
+        print(f"{len(left_out)} rows are not finite, first at {made.place(made.origin(g, g + 1)[0])}: left out")
+    return Kept(made, left_out) if len(left_out) else made
 
 
-def _cut(first: int, values: Any, squares: Any, start: int, stop: int):
-    low, high = max(start - first, 0), min(stop - first, values.shape[0])
-    return first + low, np.asarray(values)[low:high], np.asarray(squares, np.float64)[low:high]
+def write_tokens(writer: StoreWriter, tokens: Callable[[int, int], np.ndarray], n: int, length: int) -> None:
+    """Writes the harvested contexts, each process its share, a shard at a time."""
+    shard = min(_up(n, BLOCK_ROWS), 16 * BLOCK_ROWS)
+    array = create_array(writer.location, "tokens", (n, length), "int32", shard)
+    for i, a in enumerate(range(0, n, shard)):
+        if i % writer.process[1] == writer.process[0]:
+            array[a : min(a + shard, n)].write(tokens(a, min(a + shard, n)).astype(np.int32)).result()
+
+
+def bucket_bytes(n_rows: int, width: int, dtype: str) -> int:
+    """Memory of a bucket: its rows, their origin and sums."""
+    return n_rows * (width * np.dtype(DTYPES[dtype]).itemsize + 8 + 8)
+
+
+def store_bytes(n_rows: int, width: int, dtype: str, n_contexts: int, length: int) -> int:
+    """What a store takes on disk, but for its indices and manifests."""
+    return n_rows * (width * np.dtype(DTYPES[dtype]).itemsize + 8) + n_contexts * length * 4
+
+
+def check_room(location: Location, size: int, n_rows: int) -> None:
+    """Raises BadInput when the disk cannot hold what is still to be written of a store."""
+    free = location.free_bytes()
+    if location.read("store.json") is not None:
+        size = int(size * (1 - location.read_json("store.json").get("rows_written", 0) / n_rows))
+    if free is not None and size > free:
+        raise BadInput(f"the store takes {size / 1e9:.4g} GB more, but the disk of {location} has {free / 1e9:.4g} GB")
+
+
+def _up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit

@@ -1,18 +1,120 @@
-"""Meshes `data x model` and strict sharding rules by parameter name."""
+"""Start of the processes, meshes `data x model`, and strict sharding rules by parameter name."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import math
+import os
+import sys
+import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from jax._src import distributed  # its client has no public name; Orbax uses it in the same way
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.errors import BadInput
 
 Rules = Mapping[str, PartitionSpec]
+DAY = 24 * 60 * 60
+
+
+def start_processes() -> None:
+    """Joins the other processes if the environment says that this is one of several; to be called before any use of JAX.
+
+    MONOSEM_COORDINATOR: "host:port" of process 0, with MONOSEM_NUM_PROCESSES and MONOSEM_PROCESS_ID, or "auto", which
+    asks TPU pods, Slurm or Kubernetes. MONOSEM_HEARTBEAT_SECONDS (30): after this silence a process counts as dead,
+    and JAX ends the others. Nothing set, or one process: does nothing. Raises BadInput on values that make no sense.
+    """
+    given = {name: value for name in VARIABLES if (value := os.environ.get(name))}
+    if not given or jax.distributed.is_initialized():
+        return
+    coordinator = given.pop("MONOSEM_COORDINATOR", "")
+    # A process that is done waits for the others when it leaves, and those may need long; a dead one is found anyway.
+    times = {"heartbeat_timeout_seconds": _number("MONOSEM_HEARTBEAT_SECONDS", 1, DAY, "30")}
+    times["shutdown_timeout_seconds"] = DAY
+    if coordinator == "auto":
+        if given:
+            raise BadInput(f"{min(given)} is {given[min(given)]!r}: expected nothing beside MONOSEM_COORDINATOR=auto")
+        address = {}
+    else:
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise BadInput(f"MONOSEM_COORDINATOR {_shown(coordinator)}: expected host:port of process 0, or auto")
+        n = _number("MONOSEM_NUM_PROCESSES", 1, 100_000)
+        i = _number("MONOSEM_PROCESS_ID", 0, n - 1)
+        if n == 1:
+            return
+        # Detection would give each process one device, by its number in a Slurm job that may know nothing of it.
+        address = {"coordinator_address": coordinator, "num_processes": n, "process_id": i}
+        address |= {"cluster_detection_method": "deactivate"}
+        if host.startswith("127."):
+            address |= {"coordinator_bind_address": coordinator}  # by default it would listen to the network too
+    # The preemption service takes SIGTERM away from the handlers of Python, and signals.py needs it.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(**address, **times)
+    except ValueError as e:
+        raise BadInput(f"MONOSEM_COORDINATOR {_shown(coordinator)}: JAX recognises no cluster here ({e})") from None
+
+
+VARIABLES = ("MONOSEM_COORDINATOR", "MONOSEM_NUM_PROCESSES", "MONOSEM_PROCESS_ID")
+
+
+def _number(name: str, least: int, most: int, default: str = "") -> int:
+    value = os.environ.get(name) or default
+    if not value.isdecimal() or not least <= int(value) <= most:
+        raise BadInput(f"{name} {_shown(value)}: expected a whole number from {least} to {most}")
+    return int(value)
+
+
+def _shown(value: str) -> str:
+    return f"is {value!r}" if value else "is missing"
+
+
+def process() -> tuple[int, int]:
+    """(number of this process, number of processes); unlike jax.process_index, it starts no backend."""
+    return distributed.global_state.process_id, distributed.global_state.num_processes
+
+
+def first_process() -> bool:
+    """Whether this is the process that writes what only one may write."""
+    return process()[0] == 0
+
+
+def barrier(name: str, timeout_seconds: float = DAY) -> None:
+    """Waits until every process has come to the barrier of this name; with one process it does nothing.
+
+    Raises JaxRuntimeError when a process has died or does not come in time.
+    """
+    # Not multihost_utils.sync_global_devices: that is a collective of the devices. The first one on CPU gives up when
+    # another process comes more than 30 s later, and on an accelerator it waits for a dead process without an error.
+    # This one needs no device, waits as long as it is told, and the heartbeat ends it when a process dies. It waits in
+    # a thread, so that the handlers of signals can run meanwhile.
+    if process()[1] == 1:
+        return
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    waiting = pool.submit(distributed.global_state.client.wait_at_barrier, name, int(timeout_seconds * 1000))
+    pool.shutdown(wait=False)
+    waiting.result()
+
+
+def leave(code: int, patience: float = 3) -> NoReturn:
+    """Ends this process without waiting for the others, as a normal exit would: they may be in the midst of their work.
+
+    For `patience` seconds it lets those that are leaving too (the same mistake, the same signal) come along, because
+    JAX aborts all others as soon as process 0 has gone, and what they had to say is lost.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parting = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+        parting.start()
+        parting.join(patience)
+    finally:  # a second Ctrl-C too
+        os._exit(code)
 
 
 def make_mesh(spec: str = "") -> Mesh:

@@ -1,32 +1,48 @@
-"""A transformer's activations on its training contexts → a store."""
+"""A transformer's activations on its training contexts, or an array of activations → a store."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
+import sys
 import time
 from typing import Any
 
+import jax
+import numpy as np
+
 from monosem_jax.config import check_seed, to_dict
+from monosem_jax.contexts import Contexts
 from monosem_jax.errors import BadInput
-from monosem_jax.harvest import HarvestConfig, harvest
+from monosem_jax.harvest import HarvestConfig, bucket_bytes, check_room, fill, store_bytes
+from monosem_jax.made import ArrayRows, Made, TransformerRows
 from monosem_jax.run import Run, parent, progress
 from monosem_jax.runs import TransformerRun, load_run
 from monosem_jax.signals import stop_flag
+from monosem_jax.store.arrays import find_store, open_rows, source_identity
+from monosem_jax.store.location import Location
+from monosem_jax.store.verify import verify_store
 
 
 @dataclasses.dataclass(frozen=True)
 class HarvestRunConfig:
-    """Which transformer (a finished run directory), and which of its activations."""
+    """Which transformer (a finished run directory) and which of its activations, or which array (`source`).
+
+    `store` is where the store goes when not into the run directory: a path or a URL such as s3://bucket/path.
+    """
 
     seed: int = 0
     transformer: str = ""
+    source: str = ""
+    store: str = ""
     harvest: HarvestConfig = HarvestConfig()
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         check_seed(self.seed)
         self.harvest.check()
+        if self.source and self.transformer:
+            raise BadInput("config.transformer and config.source (--from) are both given: expected one of them")
 
 
 def open_transformer(path: str) -> TransformerRun:
@@ -39,28 +55,115 @@ def open_transformer(path: str) -> TransformerRun:
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is to be harvested: `manifest` says where from, `n_contexts` 0 means that there are no tokens."""
+
+    made: Made
+    manifest: dict[str, Any]
+    parents: dict[str, Any]
+    n_contexts: int = 0
+
+    def tokens(self, start: int, stop: int) -> np.ndarray:
+        return self.made.contexts.tokens(np.arange(start, stop))
+
+
+def open_job(config: HarvestRunConfig) -> Job:
+    """Opens the transformer or the array; raises BadInput on an impossible configuration."""
+    config.check()
+    h = config.harvest
+    if config.source:
+        parents = {"source": source_identity(config.source)}
+        manifest = {
+            "site": "", "context_length": 0, "rows_per_context": 0, "model": "", "tokenizer_sha256": "",
+            "corpus_sha256": parents["source"]["sha256"],
+        }  # fmt: skip
+        return Job(ArrayRows(open_rows(config.source), h.dtype), manifest, parents)
+    run = open_transformer(config.transformer)
+    contexts = Contexts(run.text.tokens("train"), run.text.bos, h.rows_per_context, config.seed)
+    n = h.count_contexts(len(contexts))
+    made = TransformerRows(
+        run.model, run.params, h.site, contexts, k=h.rows_per_context, n_contexts=n, dtype=h.dtype,
+        batch_contexts=h.batch_contexts,
+    )  # fmt: skip
+    manifest = {
+        "site": h.site,
+        "context_length": int(contexts.length),
+        "rows_per_context": h.rows_per_context,
+        "model": run.summary["params_sha256"],
+        "tokenizer_sha256": run.text.manifest["tokenizer_sha256"],
+        "corpus_sha256": run.text.manifest["corpus_sha256"],
+    }
+    return Job(made, manifest, {"transformer": parent(config.transformer, "summary.json")}, n)
+
+
 def run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
     """Harvests into `workdir` (or takes it up again) and returns its summary."""
-    config.check()
     begin = time.perf_counter()
-    source = open_transformer(config.transformer)
-    parents = {"transformer": parent(config.transformer, "summary.json")}
-    with Run(workdir, "harvest", to_dict(dataclasses.replace(config, transformer="")), parents) as run:
+    job = open_job(config)
+    identity = to_dict(dataclasses.replace(config, transformer="", source=""))
+    with Run(workdir, "harvest", identity, job.parents) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
-        manifest = source.text.manifest
-        identity = {
-            "model": source.summary["params_sha256"],
-            "tokenizer_sha256": manifest["tokenizer_sha256"],
-            "corpus_sha256": manifest["corpus_sha256"],
-        }
         with stop_flag() as stop, progress(0, "harvest", "rows") as bar:
-            done = harvest(
-                run.path, source.model, source.params, source.text.tokens("train"), bos=source.text.bos,
-                config=config.harvest, seed=config.seed, identity=identity, stop=stop, advance=bar.update,
-                total=lambda n: bar.reset(total=n),
+            done = fill(
+                Location(config.store or run.path), job.made, job.manifest, config=config.harvest, seed=config.seed,
+                stop=stop, tokens=job.tokens if job.n_contexts else None, n_contexts=job.n_contexts,
+                advance=bar.update, total=lambda n: bar.reset(total=n),
             )  # fmt: skip
         seconds = time.perf_counter() - begin
         summary = {k: done[k] for k in ("n_rows", "width", "site", "mean_norm", "mean_square")}
+        summary["skipped_nonfinite"] = job.made.n_rows - done["n_rows"]
         return run.finish({**summary, "rows_per_second": done["n_rows"] / seconds, "wall_seconds": seconds})
+
+
+def plan(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
+    """Prints what a harvest would take, and returns it; raises BadInput when the disk cannot hold it."""
+    job = open_job(config)
+    made, h = job.made, config.harvest
+    location = Location(config.store or workdir)
+    bucket, shard = h.buckets(made.n_rows, made.width)
+    size = store_bytes(made.n_rows, made.width, h.dtype, job.n_contexts, job.manifest["context_length"])
+    shards = -(-made.n_rows // shard)
+    rate = measure_rate(made) * jax.process_count()
+    found = {
+        "rows": made.n_rows, "width": made.width, "dtype": h.dtype, "contexts": job.n_contexts, "bytes": size,
+        "files": 2 * shards + 3 + -(-job.n_contexts // 16_384), "bucket_rows": bucket,
+        "memory_bytes": 2 * bucket_bytes(min(bucket, made.n_rows), made.width, h.dtype),
+        "free_bytes": location.free_bytes(), "rows_per_second": rate, "seconds": made.n_rows / rate,
+    }  # fmt: skip
+    free = found["free_bytes"]
+    print(f"store    {location}\nrows     {made.n_rows:,} of width {made.width}, {h.dtype}")
+    print(f"contexts {job.n_contexts:,}\nbuckets  {-(-made.n_rows // bucket):,} of {bucket:,} rows, permuted each")
+    print(f"disk     {size / 1e9:.4g} GB in about {found['files']:,} files; free: ", end="")
+    print("not known" if free is None else f"{free / 1e9:.4g} GB")
+    print(f"memory   {found['memory_bytes'] / 1e9:.3g} GB for buckets, in each process")
+    print(f"time     {found['seconds']:.3g} s at {rate:,.0f} rows/s, measured here on a few batches without writing")
+    check_room(location, size, made.n_rows)
+    return found
+
+
+def measure_rate(made: Made, seconds: float = 3.0) -> float:
+    """Rows made per second on this machine, after the first batch."""
+    batches = made.batches(0, made.n_rows)
+    first = next(batches)
+    begin, rows = time.perf_counter(), 0
+    for _, values, _ in batches:
+        rows += len(values)
+        if time.perf_counter() - begin > seconds:
+            break
+    return rows / (time.perf_counter() - begin) if rows else float(len(first[1]))
+
+
+def verify(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
+    """Reads a whole store back and prints what is damaged; raises BadInput when anything is."""
+    location = find_store(workdir) or Location(config.store or workdir)
+    with progress(0, "verify", "rows") as bar:
+        damages, checked = verify_store(location, total=lambda n: bar.reset(total=n), advance=bar.update)
+    for line in damages:
+        print(f"damaged: {line}", file=sys.stderr)
+    if damages:
+        raise BadInput(f"{location}: {len(damages)} damaged, listed above")
+    print(f"{location}: {checked:,} committed rows are whole")
+    return {"rows": checked, "damages": damages}

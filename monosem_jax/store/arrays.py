@@ -1,102 +1,123 @@
-"""Arrays of activations [n,M], wherever they come from: one interface with `read(start, stop)`."""
+"""Activation stores and what else rows [n,M] are read from: one interface with `read(start, stop)`."""
 
 from __future__ import annotations
 
-import hashlib
+import functools
+import os
 import pathlib
-from typing import Any, Protocol
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 import tensorstore as ts
 
 from monosem_jax.errors import BadInput
-from monosem_jax.run import file_hash, read_json
+from monosem_jax.store import foreign
+from monosem_jax.store.foreign import DTYPES, Rows
+from monosem_jax.store.location import Location, context, first_line
+from monosem_jax.store.order import BLOCK_ROWS
 
 FORMAT = 1
-BLOCK_ROWS = 1024  # rows of an inner chunk: the unit of reading
-DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
-
-
-class Rows(Protocol):
-    """Anything that activations stream from."""
-
-    n_rows: int
-    width: int
-    dtype: np.dtype
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows start … stop-1, [stop-start, M]."""
-        ...
-
-
-class NpyRows:
-    """A memory-mapped `.npy` array [n,M] of fp32, fp16 or (as raw 2-byte `bfloat16`) bf16."""
-
-    def __init__(self, path: pathlib.Path):
-        try:
-            self._array = np.lib.format.open_memmap(path, mode="r")  # unlike np.load, takes nothing but .npy
-        except Exception as e:  # a damaged header raises many kinds
-            raise BadInput(f"{path} is not a readable .npy array: {' '.join(str(e).split())}") from None
-        if self._array.dtype == np.dtype("V2"):  # NumPy writes ml_dtypes.bfloat16 without its name
-            self._array = self._array.view(ml_dtypes.bfloat16)
-        if self._array.ndim != 2 or not self._array.size:
-            raise BadInput(f"{path} has shape {self._array.shape}: expected [n, M] with at least one row")
-        if self._array.dtype not in [np.dtype(d) for d in DTYPES.values()]:
-            raise BadInput(f"{path} has dtype {self._array.dtype}: expected {', '.join(DTYPES)}")
-        self.n_rows, self.width = self._array.shape
-        self.dtype = self._array.dtype
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return np.asarray(self._array[start:stop])
+KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model")
 
 
 class Store:
-    """An activation store: only its committed rows are visible."""
+    """An activation store: only its committed rows are visible.
 
-    def __init__(self, path: str | pathlib.Path):
-        self.path = pathlib.Path(path)
-        self.manifest: dict[str, Any] = read_json(self.path / "store.json")
-        if self.manifest.get("format") != FORMAT:
-            raise BadInput(f"{path} has store format {self.manifest.get('format')}: this version reads {FORMAT}")
+    `path` is as given, `run` the harvest's run directory where there is one, `location` where the data lies.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = str(path)
+        self.location = find_store(path) or Location(path)
+        self.manifest: dict[str, Any] = read_manifest(self.location)
         self.n_rows: int = self.manifest["rows_written"]
         self.width: int = self.manifest["width"]
         self.dtype = np.dtype(DTYPES[self.manifest["dtype"]])
         if not self.n_rows:
             raise BadInput(f"{path} is empty: no rows have been committed yet")
-        self._activations = open_array(self.path / "activations")
-        self._origin = open_array(self.path / "origin")
+
+    @property
+    def run(self) -> pathlib.Path | None:
+        local = Location(self.path).local
+        return local if local and (local / "config.json").exists() else None
+
+    @functools.cached_property
+    def _activations(self) -> ts.TensorStore:
+        return open_array(self.location, "activations")
+
+    @functools.cached_property
+    def _origin(self) -> ts.TensorStore:
+        return open_array(self.location, "origin")
 
     def read(self, start: int, stop: int) -> np.ndarray:
         return self._activations[start : min(stop, self.n_rows)].read().result()
 
     def origin(self, start: int, stop: int) -> np.ndarray:
-        """[stop-start, 2]: context index into `tokens()`, position."""
+        """[stop-start, 2]: context index into `tokens()`, position; of a converted array: its row number, 0."""
         return self._origin[start : min(stop, self.n_rows)].read().result()
 
     def tokens(self) -> np.ndarray:
-        """[C,T] the harvested contexts."""
-        return open_array(self.path / "tokens").read().result()
+        """[C,T] the harvested contexts; raises BadInput where the store was made from an array."""
+        if not self.manifest["model"]:
+            raise BadInput(f"{self.path} was converted from an array: it has no tokens")
+        return open_array(self.location, "tokens").read().result()
+
+    def stream(self, batch_size: int, seed: int, mesh: Any = None, **options: Any) -> Any:
+        """Shuffled batches, see `monosem_jax.store.stream.open_stream`; `mesh` None takes every device for `data`."""
+        from monosem_jax.store.stream import open_stream
+
+        return open_stream(self, batch_size, seed, mesh, **options)
 
 
-def open_rows(source: str | pathlib.Path) -> Rows:
-    """Opens a store directory or a `.npy` array; raises BadInput on anything else."""
-    path = pathlib.Path(source)
-    if (path / "store.json").exists():
-        return Store(path)
-    if path.suffix == ".npy" and path.is_file():
-        return NpyRows(path)
-    if not path.exists():
+def read_manifest(location: Location) -> dict[str, Any]:
+    """store.json; raises BadInput where it is missing, damaged, or of another format."""
+    manifest = location.read_json("store.json")
+    if not isinstance(manifest, dict):
+        raise BadInput(f"{location}: store.json is not a manifest")
+    if manifest.get("format") != FORMAT:
+        raise BadInput(f"{location} has store format {manifest.get('format')}: this version reads {FORMAT}")
+    missing = [k for k in KEYS if k not in manifest]
+    if missing:
+        raise BadInput(f"{location}: store.json lacks {', '.join(missing)}")
+    if manifest["dtype"] not in DTYPES:
+        raise BadInput(f"{location} has dtype {manifest['dtype']}: expected {', '.join(DTYPES)}")
+    return manifest
+
+
+def find_store(path: str | os.PathLike[str]) -> Location | None:
+    """Where the store named by `path` lies: there, or where its harvest's run directory says; None if there is none."""
+    location = Location(path)
+    if location.read("store.json") is not None:
+        return location
+    if location.read("config.json") is None:
+        return None
+    config = location.read_json("config.json")
+    elsewhere = config.get("config", {}).get("store") if isinstance(config, dict) else None
+    return Location(elsewhere) if elsewhere and Location(elsewhere).read("store.json") is not None else None
+
+
+def open_rows(source: str | os.PathLike[str]) -> Rows:
+    """Opens a store, a zarr array, a `.npy` file or a safetensors tensor; raises BadInput on anything else."""
+    if find_store(source):
+        return Store(source)
+    found = foreign.open_foreign(source)
+    if found is not None:
+        return found
+    location = Location(source)
+    if location.local is not None and not location.local.exists():
         raise BadInput(f"source {source} does not exist")
-    raise BadInput(f"source {source} is neither a store directory (with store.json) nor a .npy array")
+    raise BadInput(
+        f"source {source} is neither a store directory (with store.json) nor a zarr array, nor a .npy array or a "
+        ".safetensors file"
+    )
 
 
-def create_array(path: pathlib.Path, shape: tuple[int, ...], dtype: str, shard_rows: int) -> ts.TensorStore:
-    """Creates or opens a zarr v3 array: shards of `shard_rows`, checksummed inner chunks of BLOCK_ROWS."""
+def array_spec(location: Location, name: str, shape: tuple[int, ...], dtype: str, shard_rows: int) -> dict[str, Any]:
+    """A zarr v3 array: shards of `shard_rows`, checksummed inner chunks of BLOCK_ROWS."""
     tail = list(shape[1:])
-    spec = {
+    return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(path.absolute()) + "/"},
+        "kvstore": location.sub(name),
         "metadata": {
             "shape": list(shape),
             "data_type": dtype,
@@ -111,23 +132,30 @@ def create_array(path: pathlib.Path, shape: tuple[int, ...], dtype: str, shard_r
                 }
             ],
         },
+        # Rows of zeros are data like any other: what is missing must be an error.
+        "store_data_equal_to_fill_value": True,
     }
-    return ts.open(spec, create=True, open=True).result()
 
 
-def open_array(path: pathlib.Path) -> ts.TensorStore:
-    """Opens a zarr v3 array for reading; missing data is an error, not zeros."""
+def create_array(location: Location, name: str, shape: tuple[int, ...], dtype: str, shard_rows: int) -> ts.TensorStore:
+    """Creates or opens an array of a store for writing."""
+    spec = array_spec(location, name, shape, dtype, shard_rows)
+    return ts.open(spec, create=True, open=True, context=context()).result()
+
+
+def open_array(location: Location, name: str) -> ts.TensorStore:
+    """Opens an array of a store for reading; missing data is an error, not zeros."""
     spec = {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(path.absolute()) + "/"},
+        "kvstore": location.sub(name),
         "fill_missing_data_reads": False,
         "recheck_cached_data": False,
         "recheck_cached_metadata": False,
     }
     try:
-        return ts.open(spec, read=True).result()
-    except ValueError as e:
-        raise BadInput(f"{path} is not a zarr v3 array: {str(e).splitlines()[0][:160]}") from None
+        return ts.open(spec, read=True, context=context()).result()
+    except (ValueError, OSError) as e:
+        raise BadInput(f"{location}/{name} is not a zarr v3 array: {first_line(e)}") from None
 
 
 class RowRange:
@@ -141,15 +169,12 @@ class RowRange:
         return self._source.read(self._start + start, self._start + min(stop, self.n_rows))
 
 
-def source_identity(source: str | pathlib.Path) -> dict[str, str]:
+def source_identity(source: str | os.PathLike[str]) -> dict[str, str]:
     """The record of a source as a run's parent: a store by its manifest, an array by its size, beginning and end."""
-    path = pathlib.Path(source)
-    if (path / "store.json").exists():
-        return {"path": str(path), "file": "store.json", "sha256": file_hash(path / "store.json")}
-    size = path.stat().st_size
-    h = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as f:
-        h.update(f.read(1 << 20))
-        f.seek(max(size - (1 << 20), 0))
-        h.update(f.read())
-    return {"path": str(path), "sha256": h.hexdigest()}
+    found = find_store(source)
+    if found is None:
+        return foreign.identity(source)
+    import hashlib
+
+    record = {"path": str(source), "sha256": hashlib.sha256(found.read("store.json") or b"").hexdigest()}
+    return record if found.local is None else {**record, "file": "store.json"}

@@ -67,15 +67,17 @@ class Location:
         """Replaces a file as a whole: readers see the old bytes or the new."""
         self._kv.write(file, content).result()
 
-    def delete(self, *prefixes: str) -> None:
-        """Deletes every file whose path begins with one of `prefixes`."""
-        for prefix in prefixes:
-            self._kv.delete_range(ts.KvStore.KeyRange(prefix, prefix + "\xff")).result()
+    def delete(self, folder: str) -> None:
+        """Deletes a directory in this one, `folder` ends with a slash."""
+        if self.local is not None:
+            shutil.rmtree(self.local / folder, ignore_errors=True)  # takes the locks of a killed process too
+        else:
+            self._kv.delete_range(ts.KvStore.KeyRange(folder, folder[:-1] + "0")).result()  # "0" comes after "/"
 
     def list(self, prefix: str = "") -> list[str]:
         """The paths of all files that begin with `prefix`, in order."""
-        found = self._kv.list(ts.KvStore.KeyRange(prefix, prefix + "\xff") if prefix else None).result()
-        return sorted(k.decode() for k in found)
+        found = self._kv.list().result()
+        return sorted(name for k in found if (name := k.decode()).startswith(prefix))
 
     def read_json(self, file: str) -> Any:
         """A JSON file; raises BadInput with its name when it is missing or damaged."""

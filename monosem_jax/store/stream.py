@@ -1,75 +1,175 @@
-"""Batch i of activations as a function of (source, seed, i)."""
+"""Batch i of activations as a function of (source, seed, i): from disk, or gathered in device memory."""
 
 from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.errors import BadInput
-from monosem_jax.store.arrays import BLOCK_ROWS, Rows
+from monosem_jax.sharding import make_mesh
+from monosem_jax.store.arrays import Rows
+from monosem_jax.store.order import Order
+from monosem_jax.store.resident import BlockPool, pool_blocks
 
-WINDOW_BLOCKS = 64
+KINDS = ("auto", "disk", "resident")
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamConfig:
+    """How rows reach the device. `window_blocks`: blocks of 1,024 rows mixed at a time.
+
+    Batches are the same from `disk` (rows are gathered on the host) and `resident` (blocks stay in device memory, as
+    many as fit into `device_gb`, and rows are gathered there). "auto" is resident when the whole source fits.
+    `device_gb` 0: two fifths of an accelerator's memory, half a GB on CPUs. Host memory: about window_blocks blocks,
+    and the batches of two dispatches.
+    """
+
+    kind: str = "auto"
+    window_blocks: int = 256
+    device_gb: float = 0.0
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        if self.kind not in KINDS:
+            raise BadInput(f"stream.kind is {self.kind!r}: expected {', '.join(KINDS)}")
+        if self.window_blocks < 1:
+            raise BadInput(f"stream.window_blocks is {self.window_blocks}: at least 1 is needed")
+        if self.device_gb < 0:
+            raise BadInput(f"stream.device_gb is {self.device_gb}: expected a size in GB, or 0")
 
 
 class RowStream:
-    """Shuffled batches: blocks of the source in random order, `window_blocks` of them at a time permuted row by row.
+    """Batches of rows: called with (start, n) it gives batches start … start+n-1 as one device array [n,B,M] sharded
+    over `data`, whatever was asked before. Every epoch has a new order and delivers each row once; a batch may span
+    two epochs. Each process reads what its own devices need.
 
-    Every epoch has a new order and delivers each row once; a batch may span two epochs. Calling it with (start, n)
-    gives batches start … start+n-1 as one device array [n,B,M] sharded over `data`, whatever was asked before.
+    Iterating gives batches [B,M] from `position` on, read ahead in the background; `position`, the number of the next
+    batch, is all there is to save.
     """
 
-    def __init__(self, source: Rows, batch_size: int, seed: int, mesh: Mesh, *, window_blocks: int = WINDOW_BLOCKS):
-        if batch_size > source.n_rows:
-            raise BadInput(f"train.batch_size {batch_size} is larger than the store: it has {source.n_rows} rows")
-        self._source, self._batch_size, self._seed = source, batch_size, seed
-        self._sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
-        self._window_blocks = window_blocks
-        self._n_blocks = -(-source.n_rows // BLOCK_ROWS)
-        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._windows: dict[tuple[int, int], np.ndarray] = {}
+    kind = "disk"
+
+    def __init__(self, source: Rows, order: Order, mesh: Mesh):
+        if order.batch_size > source.n_rows:
+            raise BadInput(
+                f"train.batch_size {order.batch_size} is larger than the store: it has {source.n_rows} rows"
+            )
+        self.source, self.order, self.position = source, order, 0
+        self.sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
+        self._windows: dict[int, tuple[tuple[int, int, int], np.ndarray]] = {}
+        self._threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "rows")
 
     def __call__(self, start: int, n: int) -> jax.Array:
-        b, m = self._batch_size, self._source.width
-        rows = self.rows(start * b, (start + n) * b).reshape(n, b, m)
-        if jax.process_count() == 1:
-            return jax.device_put(rows, self._sharding)
-        return jax.make_array_from_callback(rows.shape, self._sharding, lambda index: rows[index])
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Rows start … stop-1 of the endless shuffled sequence, [stop-start, M]."""
+        shape = (n, self.order.batch_size, self.source.width)
+        made: dict[tuple[int, int], np.ndarray] = {}
         parts = []
-        while start < stop:
-            epoch, offset = divmod(start, self._source.n_rows)
-            ends = self._epoch(epoch)[1]
-            w = int(np.searchsorted(ends, offset, side="right"))
-            begin = int(ends[w - 1]) if w else 0
-            take = min(stop - start, int(ends[w]) - offset)
-            parts.append(self._window(epoch, w)[offset - begin : offset - begin + take])
-            start += take
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        for device, index in self.sharding.addressable_devices_indices_map(shape).items():
+            low, high, _ = index[1].indices(shape[1])
+            parts.append(self.part(device, low, high, start, n, made))
+        return jax.make_array_from_single_device_arrays(shape, self.sharding, parts)
 
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The order of blocks in an epoch, and the row count at the end of each of its windows."""
-        if epoch not in self._epochs:
-            order = np.random.default_rng([self._seed, epoch]).permutation(self._n_blocks)
-            sizes = np.full(self._n_blocks, BLOCK_ROWS)
-            sizes[-1] = self._source.n_rows - (self._n_blocks - 1) * BLOCK_ROWS
-            ends = np.cumsum(np.add.reduceat(sizes[order], np.arange(0, len(order), self._window_blocks)))
-            self._epochs = {epoch: (order, ends)}  # one epoch at a time is in use
-        return self._epochs[epoch]
+    def part(self, device: jax.Device, low: int, high: int, start: int, n: int, made: dict) -> jax.Array:
+        """Slots low … high-1 of some batches on a device; `made` remembers what was read for its neighbours."""
+        if (low, high) not in made:
+            made[low, high] = self.rows(low, high, start, n)
+        return jax.device_put(made[low, high], device)
 
-    def _window(self, epoch: int, w: int) -> np.ndarray:
-        """The permuted rows of a window; the last two are kept, since a block of batches may span them."""
-        if (epoch, w) not in self._windows:
-            order = self._epoch(epoch)[0][w * self._window_blocks : (w + 1) * self._window_blocks]
-            blocks = [
-                self._source.read(int(i) * BLOCK_ROWS, min((int(i) + 1) * BLOCK_ROWS, self._source.n_rows))
-                for i in order
-            ]
-            rows = np.concatenate(blocks)
-            rows = rows[np.random.default_rng([self._seed, epoch, w, 1]).permutation(len(rows))]
-            while len(self._windows) > 1:
-                self._windows.pop(next(iter(self._windows)))
-            self._windows[epoch, w] = rows
-        return self._windows[epoch, w]
+    def rows(self, low: int, high: int, start: int, n: int) -> np.ndarray:
+        """[n, high-low, M] slots low … high-1 of batches start … start+n-1, on the host."""
+        out = np.empty((n, high - low, self.source.width), self.source.dtype)
+        b = self.order.lane_slots
+        lanes = range(low // b, -(-high // b))
+        list(self._threads.map(lambda lane: self._fill(lane, lane * b - low, out, start * b), lanes))
+        return out
+
+    def _fill(self, lane: int, column: int, out: np.ndarray, first: int) -> None:
+        """Puts a lane's rows into out[:, column : column + b], as far as that lies inside of it."""
+        n, slots, b = len(out), out.shape[1], self.order.lane_slots
+        out, at = _as_integers(out), 0
+        for piece in self.order.pieces(lane, first, first + n * b):
+            window, done = _as_integers(self._window(piece)), 0
+            while done < len(piece.take):
+                t, slot = divmod(at + done, b)
+                m = min(b - slot, len(piece.take) - done)
+                low, high = max(column + slot, 0), min(column + slot + m, slots)
+                if low < high:
+                    take = piece.take[done + low - column - slot : done + high - column - slot]
+                    window.take(take, axis=0, out=out[t, low:high], mode="clip")  # "raise" would copy twice
+                done += m
+            at += len(piece.take)
+
+    def _window(self, piece) -> np.ndarray:
+        key, rows = self._windows.get(piece.key[0], (None, None))
+        if key != piece.key:
+            blocks = [self.source.read(a, z) for a, z in piece.ranges]
+            rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+            self._windows[piece.key[0]] = piece.key, rows
+        return rows
+
+    def sample(self, n: int) -> np.ndarray:
+        """The first n rows of the sequence on the host, [n,M], or all where there are fewer."""
+        n = min(n, self.source.n_rows)
+        found = self.rows(0, self.order.batch_size, 0, -(-n // self.order.batch_size))
+        self._windows.clear()  # this process may not need them all
+        return found.reshape(-1, self.source.width)[:n]
+
+    def __iter__(self) -> Iterator[jax.Array]:
+        with ThreadPoolExecutor(1, "prefetch") as reader:
+            ahead = reader.submit(self, self.position, 1)
+            while True:
+                batch = ahead.result()
+                ahead = reader.submit(self, self.position + 1, 1)
+                self.position += 1
+                yield batch[0]
+
+
+class ResidentStream(RowStream):
+    """The same batches, gathered in device memory: a block of the source is uploaded when it is first needed, and
+    again only where the devices cannot hold all of them. What else travels are row numbers."""
+
+    kind = "resident"
+
+    def __init__(self, source: Rows, order: Order, mesh: Mesh, blocks: int):
+        super().__init__(source, order, mesh)
+        self._blocks, self._pools, self._lock = blocks, {}, threading.Lock()
+
+    def part(self, device: jax.Device, low: int, high: int, start: int, n: int, made: dict) -> jax.Array:
+        if (low, high) not in made:
+            made[low, high] = self.order.indices(low, high, start, n)
+        with self._lock:
+            if device not in self._pools:
+                self._pools[device] = BlockPool(self.source, device, self._blocks)
+            return self._pools[device].gather(made[low, high])
+
+
+def open_stream(
+    source: Rows, batch_size: int, seed: int, mesh: Mesh | None = None, *, config: StreamConfig | None = None,
+    shuffle: bool = True,
+) -> RowStream:  # fmt: skip
+    """The stream of batches from a source. Raises BadInput on a batch larger than it, or an impossible configuration.
+
+    Without `shuffle` rows come as they lie.
+    """
+    config = config or StreamConfig()
+    config.check()
+    mesh = mesh if mesh is not None else make_mesh()
+    order = Order(source.n_rows, batch_size, seed, window_blocks=config.window_blocks, shuffle=shuffle)
+    if config.kind == "disk":
+        return RowStream(source, order, mesh)
+    local = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+    fits, room = pool_blocks(source, order, local, config.device_gb)
+    if config.kind == "auto" and not fits:
+        return RowStream(source, order, mesh)
+    return ResidentStream(source, order, mesh, room)
+
+
+def _as_integers(x: np.ndarray) -> np.ndarray:
+    """The same bytes as integers: NumPy moves those without the interpreter's lock, other libraries' types with it."""
+    return x.view(f"u{x.dtype.itemsize}")

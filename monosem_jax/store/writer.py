@@ -1,83 +1,151 @@
-"""Writing a store bucket by bucket; `rows_written` in store.json is the commit point."""
+"""Writing a store bucket by bucket, from one process or several; `rows_written` in store.json is the commit point."""
 
 from __future__ import annotations
 
-import pathlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from monosem_jax.errors import BadInput
-from monosem_jax.run import read_json, write_json
-from monosem_jax.store.arrays import BLOCK_ROWS, FORMAT, create_array
+from monosem_jax.store.arrays import FORMAT, create_array, read_manifest
+from monosem_jax.store.location import Location
+from monosem_jax.store.order import BLOCK_ROWS
+
+PARTS = ".parts/"  # what each bucket that is on disk, but not committed, adds to the manifest
 
 
 class StoreWriter:
-    """Writes rows in order of position, each bucket whole. An unfinished store is taken up where it was committed.
+    """Writes buckets, each in whole shards, on a thread of its own. An unfinished store is taken up where it was left.
 
-    A bucket becomes visible when its data is on disk and the manifest says so, so a kill at any moment costs at most
-    the bucket in flight and the one being filled, which are then made again with the same bytes.
+    Process p of N makes the buckets g with g mod N = p. When a bucket's data is on disk its maker leaves a record;
+    the first process commits buckets in order: what the manifest says depends on the rows alone. A kill costs at most
+    the bucket being filled and the one being written, which are then made again with the same bytes.
     """
 
     def __init__(
-        self, path: pathlib.Path, manifest: dict[str, Any], tokens: np.ndarray, *, shard_rows: int, bucket_rows: int
-    ):
-        """`manifest` holds what does not depend on the rows: n_rows, width, dtype, site and the parents' hashes."""
+        self, location: Location, manifest: dict[str, Any], *, shard_rows: int, bucket_rows: int,
+        process: tuple[int, int] = (0, 1), prepare: Callable[[StoreWriter], Any] = lambda writer: None,
+        barrier: Callable[[str], Any] = lambda name: None,
+    ):  # fmt: skip
+        """`manifest` holds what does not depend on the rows: n_rows, width, dtype, site and the parents' hashes.
+
+        Args:
+          process: (number of this process, how many there are).
+          prepare: writes arrays that must be whole before the first row; called in every process of a fresh store.
+          barrier: waits for the other processes.
+        """
         if shard_rows % BLOCK_ROWS or bucket_rows % shard_rows:
             raise BadInput(
                 f"harvest.bucket_rows {bucket_rows} must be a multiple of harvest.shard_rows {shard_rows}, "
                 f"and that of {BLOCK_ROWS}"
             )
-        self._path, self._bucket_rows = path, bucket_rows
-        self._pending: tuple[list[Any], dict[str, Any]] | None = None
-        fresh = {
-            "format": FORMAT,
-            "complete": False,
-            **manifest,
-            "rows_written": 0,
-            "mean_norm": 0.0,
-            "mean_square": 0.0,
-        }
-        file = path / "store.json"
-        self.manifest = read_json(file) if file.exists() else fresh
+        self.location, self.process = location, process
+        self._shard_rows, self._bucket_rows = shard_rows, bucket_rows
+        zero = {"rows_written": 0, "mean_norm": 0.0, "mean_square": 0.0}
+        self.manifest = {"format": FORMAT, "complete": False, **manifest, **zero}
+        fresh = location.read("store.json") is None
+        if not fresh:
+            self.manifest = read_manifest(location)
         n, m = manifest["n_rows"], manifest["width"]
-        self._activations = create_array(path / "activations", (n, m), manifest["dtype"], shard_rows)
-        self._origin = create_array(path / "origin", (n, 2), "uint32", shard_rows)
-        if not file.exists():
-            array = create_array(path / "tokens", tokens.shape, "int32", -(-len(tokens) // BLOCK_ROWS) * BLOCK_ROWS)
-            array.write(tokens.astype(np.int32)).result()
-            write_json(file, self.manifest)
+        #: (bucket, first row, row after the last) of the buckets that this process has to make, in order.
+        self.todo = list(self._missing())
+        barrier("store: seen")  # before anyone changes what the others look at
+        self._activations = create_array(location, "activations", (n, m), manifest["dtype"], shard_rows)
+        self._origin = create_array(location, "origin", (n, 2), "uint32", shard_rows)
+        if fresh:
+            prepare(self)
+            barrier("store: prepared")
+            if not process[0]:
+                location.write_json("store.json", self.manifest)
+        self._thread = ThreadPoolExecutor(1, "store")
+        self._pending: Future | None = None
 
-    @property
-    def rows_written(self) -> int:
-        """Rows committed or on their way to disk."""
-        return (self._pending[1] if self._pending else self.manifest)["rows_written"]
+    def _missing(self) -> Iterator[tuple[int, int, int]]:
+        number, count = self.process
+        for g in range(-(-self.manifest["n_rows"] // self._bucket_rows)):
+            start = g * self._bucket_rows
+            if g % count == number and start >= self.manifest["rows_written"] and self._record(g) is None:
+                yield g, start, min(start + self._bucket_rows, self.manifest["n_rows"])
 
-    def write_bucket(self, rows: np.ndarray, origin: np.ndarray, *, norm_sum: float, square_sum: float) -> None:
-        """Starts writing the next bucket, [n,M] and [n,2], once the one before is committed. The arrays become ours.
+    def write(self, bucket: int, rows: np.ndarray, origin: np.ndarray, *, norm_sum: float, square_sum: float) -> None:
+        """Starts writing a bucket, [n,M] and [n,2], once the one before is on disk. The arrays become ours.
 
         Args:
           norm_sum: sum of the rows' norms; square_sum: sum of their squared elements.
         """
+        self.wait()
+        record = {"rows": len(rows), "norm_sum": norm_sum, "square_sum": square_sum}
+        self._pending = self._thread.submit(self._write, bucket, rows, origin, record)
+
+    def _write(self, bucket: int, rows: np.ndarray, origin: np.ndarray, record: dict[str, Any]) -> None:
+        start = bucket * self._bucket_rows
+        for a in range(0, len(rows), self._shard_rows):  # a shard at a time: encoding takes memory of its own
+            z = min(a + self._shard_rows, len(rows))
+            span = slice(start + a, start + z)
+            writes = [
+                self._activations[span].write(rows[a:z], can_reference_source_data_indefinitely=True),
+                self._origin[span].write(origin[a:z], can_reference_source_data_indefinitely=True),
+            ]
+            for w in writes:
+                w.result()
+        self.location.write_json(_part(bucket), record)
         self.commit()
-        start, n = self.manifest["rows_written"], len(rows)
-        new = {**self.manifest, "rows_written": start + n}
-        new["mean_norm"] = (self.manifest["mean_norm"] * start + norm_sum) / (start + n)
-        new["mean_square"] = (self.manifest["mean_square"] * start + square_sum / rows.shape[1]) / (start + n)
-        new["complete"] = new["rows_written"] == new["n_rows"]
-        span = slice(start, start + n)
-        writes = [
-            self._activations[span].write(rows, can_reference_source_data_indefinitely=True),
-            self._origin[span].write(origin, can_reference_source_data_indefinitely=True),
-        ]
-        self._pending = (writes, new)
 
     def commit(self) -> None:
-        """Waits for the bucket in flight and makes it visible."""
-        if self._pending is None:
+        """Makes visible what lies on disk without a gap; only the first process does."""
+        if self.process[0]:
             return
-        writes, manifest = self._pending
-        for w in writes:
-            w.result()
-        write_json(self._path / "store.json", manifest)
-        self.manifest, self._pending = manifest, None
+        manifest = self.manifest
+        while manifest["rows_written"] < manifest["n_rows"]:
+            record = self._record(manifest["rows_written"] // self._bucket_rows)
+            if record is None:
+                break
+            manifest = _add(manifest, record)
+        if manifest is self.manifest:
+            return
+        self.location.write_json("store.json", manifest)
+        self.manifest = manifest
+        if manifest["complete"]:
+            self.location.delete(PARTS)
+
+    def wait(self) -> None:
+        """Waits until what was written is on disk; raises what went wrong with it."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def finish(self, idle: Callable[[], Any]) -> dict[str, Any]:
+        """Waits until all processes' buckets are committed, and returns the manifest; `idle` is called meanwhile."""
+        self.wait()
+        while not self.manifest["complete"]:
+            self.commit()
+            if self.process[0]:
+                self.manifest = read_manifest(self.location)
+            if not self.manifest["complete"]:
+                idle()
+        if not self.process[0]:
+            self.location.delete(PARTS)  # the leavings of a kill right after the last commit
+        return self.manifest
+
+    def close(self) -> None:
+        """Ends the thread, after what it is writing."""
+        self._thread.shutdown()
+
+    def _record(self, bucket: int) -> dict[str, Any] | None:
+        return self.location.read_json(_part(bucket)) if self.location.read(_part(bucket)) is not None else None
+
+
+def _part(bucket: int) -> str:
+    return f"{PARTS}{bucket:08d}.json"
+
+
+def _add(manifest: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    start, n = manifest["rows_written"], record["rows"]
+    new = {**manifest, "rows_written": start + n}
+    new["mean_norm"] = (manifest["mean_norm"] * start + record["norm_sum"]) / (start + n)
+    mean = record["square_sum"] / manifest["width"]
+    new["mean_square"] = (manifest["mean_square"] * start + mean) / (start + n)
+    new["complete"] = new["rows_written"] == new["n_rows"]
+    return new

@@ -1,0 +1,133 @@
+"""What a dictionary is trained on: a store, an array, or a transformer that makes the rows as they are needed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from monosem_jax.errors import BadInput
+from monosem_jax.online import OnlineStream
+from monosem_jax.run import parent, progress, read_json, resolve_parent
+from monosem_jax.runs import TransformerRun
+from monosem_jax.stages.harvest import open_transformer
+from monosem_jax.store.arrays import RowRange, Rows, Store, open_rows, source_identity
+from monosem_jax.store.foreign import scan_rows
+from monosem_jax.store.stream import open_stream
+
+if TYPE_CHECKING:
+    from monosem_jax.stages.train_sae import SaeRunConfig
+
+ONLINE = "online"
+MAX_HELDOUT_ROWS = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """`rows` None: made online. `heldout` are rows kept from training, where there is no transformer to evaluate with.
+    `site` and `mean_square` are None where they are not known."""
+
+    rows: Rows | None
+    transformer: TransformerRun | None
+    site: str | None
+    width: int | None
+    mean_square: float | None
+    parents: dict[str, Any]
+    heldout: Rows | None = None
+
+    def stream(self, config: SaeRunConfig, mesh: Mesh) -> Any:
+        """The stream of training batches."""
+        size, seed = config.train.batch_size, config.seed
+        if self.rows is None:
+            run = self.transformer
+            return OnlineStream(
+                run.model.clone(dtype=config.train.dtype()), run.params, run.text.tokens("train"), bos=run.text.bos,
+                config=config.online, batch_size=size, seed=seed, mesh=mesh,
+            )  # fmt: skip
+        rows = self.rows
+        if self.heldout is not None:
+            rows = RowRange(rows, 0, rows.n_rows - self.heldout.n_rows)
+        return open_stream(rows, size, seed, mesh, config=config.stream)
+
+
+def open_source(config: SaeRunConfig) -> Source:
+    """Opens what the configuration names; raises BadInput when it is missing or does not fit its transformer."""
+    if config.source == ONLINE:
+        transformer = open_transformer(config.transformer)
+        parents = {"transformer": parent(transformer.path, "summary.json")}
+        return Source(None, transformer, config.online.site, None, None, parents)
+    rows = open_rows(config.source)
+    transformer = find_transformer(config, rows)
+    parents = {"source": source_identity(config.source)}
+    if transformer is not None:
+        parents["transformer"] = parent(transformer.path, "summary.json")
+    manifest = rows.manifest if isinstance(rows, Store) else {}
+    heldout = None if transformer is not None else keep_rows(rows, config.train.batch_size)
+    return Source(
+        rows, transformer, manifest.get("site") or None, rows.width, manifest.get("mean_square"), parents, heldout
+    )
+
+
+def find_transformer(config: SaeRunConfig, rows: Rows) -> TransformerRun | None:
+    """The transformer for the loss figures: as configured, else the store's own; None where there is none.
+
+    Raises BadInput when the store was harvested from another one, or with another tokenizer.
+    """
+    if config.transformer:
+        found = open_transformer(config.transformer)
+    elif isinstance(rows, Store) and rows.run is not None:
+        record = read_json(rows.run / "config.json")["parents"].get("transformer")
+        found = open_transformer(str(resolve_parent(rows.run, record))) if record else None
+    else:
+        found = None
+    if found is None:
+        return None
+    manifest = rows.manifest if isinstance(rows, Store) else {}
+    if not manifest.get("model"):
+        raise BadInput(
+            f"config.transformer is {config.transformer}, but {config.source} does not say which site of which "
+            "transformer its rows are from: only a harvested store can be evaluated with one"
+        )
+    hashes = {
+        "parameters": (manifest["model"], found.summary["params_sha256"]),
+        "tokenizers": (manifest.get("tokenizer_sha256"), found.text.manifest["tokenizer_sha256"]),
+    }
+    for what, (a, b) in hashes.items():
+        if a != b:
+            raise BadInput(
+                f"store {rows.path} was not harvested from {found.path}: the hashes of the {what} differ "
+                f"({str(a)[:12]} and {str(b)[:12]})"
+            )
+    return found
+
+
+def keep_rows(rows: Rows, batch_size: int) -> Rows:
+    """The rows kept from training for evaluation: the last tenth, at most 65,536."""
+    keep = min(rows.n_rows // 10, MAX_HELDOUT_ROWS)
+    if rows.n_rows - keep < batch_size or not keep:
+        raise BadInput(f"train.batch_size {batch_size} is larger than the {rows.n_rows - keep} rows to train on")
+    return RowRange(rows, rows.n_rows - keep, rows.n_rows)
+
+
+def check_finite(rows: Rows, name: str) -> None:
+    """Reads an array that did not come through a harvest once; raises BadInput when rows of it are not finite."""
+    with progress(rows.n_rows, "check", "rows") as bar:
+        found = scan_rows(rows, advance=bar.update)
+    if found.n_nonfinite:
+        row, column = found.first_nonfinite
+        raise BadInput(
+            f"{name}: {found.n_nonfinite} of {found.n_rows} rows are not finite, first at row {row} column {column}: "
+            "convert it with experiments.harvest --from=… --skip_nonfinite"
+        )
+
+
+def input_scale(kind: str, mean_square: float | None, sample: np.ndarray) -> float:
+    """What activations are multiplied by: 1, or 1 / their root mean square (over the store, else over the sample)."""
+    if kind == "none":
+        return 1.0
+    mean_square = float(np.mean(np.square(sample, dtype=np.float64))) if mean_square is None else mean_square
+    if mean_square <= 0:
+        raise BadInput(f"the activations are all zero (mean square {mean_square}): nothing to train on")
+    return float(mean_square**-0.5)

@@ -1,0 +1,76 @@
+"""An experiment whose stage does what --config.what says, for tests with several processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+import types
+
+from ml_collections import ConfigDict
+
+from experiments.entry import launch
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    what: str = "sum"
+    who: int = 1  # the process to which it happens
+
+
+def get_config() -> ConfigDict:
+    """What the entry point takes flags for."""
+    return ConfigDict(dataclasses.asdict(Config()))
+
+
+def run(workdir: str, config: Config) -> None:
+    """Does one thing in the process that it is meant for; the others go on as if nothing were."""
+    import jax
+    import jax.numpy as jnp
+    from jax.experimental import multihost_utils
+
+    from monosem_jax.errors import BadInput
+    from monosem_jax.sharding import barrier, first_process, make_mesh, process
+    from monosem_jax.signals import stop_flag
+
+    number, mine = process()[0], process()[0] == config.who
+    if config.what == "mistake":  # before any device is in use
+        raise BadInput(f"found by {number}")
+    mesh = make_mesh()
+    ones = jax.make_array_from_callback((mesh.size,), jax.NamedSharding(mesh, jax.P("data")), lambda i: jnp.ones(1))
+    add = jax.jit(lambda x: x.sum(), out_shardings=jax.NamedSharding(mesh, jax.P()))
+    print(f"{number} of {process()[1]}: sum {float(add(ones)):g}, first {first_process()}", flush=True)
+    if config.what == "barrier":
+        time.sleep(1 if mine else 0)
+        print(f"before {time.time()}", flush=True)
+        barrier("sides")
+        print(f"after {time.time()}", flush=True)
+    elif config.what == "late":
+        time.sleep(2 if mine else 0)
+        barrier("too early", timeout_seconds=1)
+    elif config.what == "lonely mistake" and mine:
+        raise BadInput(f"found by {number}")
+    elif config.what == "lonely error" and mine:
+        raise RuntimeError("broken")
+    elif config.what == "killed in a collective":
+        os.kill(os.getpid(), signal.SIGKILL) if mine else multihost_utils.sync_global_devices("other")
+    elif config.what == "killed before a barrier":
+        os.kill(os.getpid(), signal.SIGKILL) if mine else barrier("never")
+    elif config.what == "interrupted in a barrier":
+        time.sleep(60) if mine else barrier("far")
+    elif config.what == "signal":
+        with stop_flag() as stop:
+            for _ in range(600):
+                time.sleep(0.1)
+                stop.check()
+    if config.what.startswith("lonely"):
+        time.sleep(60)
+
+
+if __name__ == "__main__":
+    stage = types.ModuleType("monosem_jax.stages.worker")
+    stage.run, stage.Config = run, Config
+    sys.modules[stage.__name__] = stage
+    launch("worker", "Config", __file__)
