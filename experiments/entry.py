@@ -133,7 +133,7 @@ def _guarded(body: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
 def _leave(line: str, code: int, kind: str = "") -> None:
     """Prints the line and exits; one of several processes gives its number, and does not wait for the others."""
     sharding = _processes()
-    who = f"[process {sharding.process()[0]}] " if sharding else ""
+    who = f"[process {sharding.this_process()[0]}] " if sharding else ""
     print(kind + who + line, file=sys.stderr, flush=True)
     if sharding:
         sharding.leave(code)
@@ -143,4 +143,4 @@ def _leave(line: str, code: int, kind: str = "") -> None:
 def _processes() -> Any:
     """The module that knows the other processes if this is one of several, else None."""
     sharding = sys.modules.get("monosem_jax.sharding")  # before it is imported there is one
-    return sharding if sharding and sharding.process()[1] > 1 else None
+    return sharding if sharding and sharding.this_process()[1] > 1 else None

@@ -20,14 +20,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: list[str]) -> int:
     """Runs the command line and returns the exit code."""
     options, command = parse(argv)
-    coordinator = f"127.0.0.1:{free_port()}"
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        coordinator = f"127.0.0.1:{s.getsockname()[1]}"  # free now; process 0 will listen there
     processes: list[subprocess.Popen] = []
     try:
         for number in range(options.processes):
@@ -38,41 +38,31 @@ def main(argv: Sequence[str]) -> int:
             p.kill()
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The launcher's own options, and after "--" the module with its flags."""
-    parser = argparse.ArgumentParser(
-        prog="python -m launch.local", usage="%(prog)s --processes=N [options] -- MODULE [flags]", allow_abbrev=False
-    )
+    usage = "python -m launch.local --processes=N [options] -- MODULE [flags]"
+    parser = argparse.ArgumentParser(usage=usage, allow_abbrev=False)
     parser.add_argument("--processes", type=int, required=True, help="how many")
-    parser.add_argument("--devices_per_process", type=int, help="CPU devices of each process")
+    parser.add_argument("--devices_per_process", type=int, default=0, help="CPU devices of each (0: as they are)")
     parser.add_argument("--grace", type=float, default=10, help="seconds that the others have when one fails (10)")
-    own = list(argv)
-    split = own.index("--") if "--" in own else len(own)
-    options, command = parser.parse_args(own[:split]), own[split + 1 :]
-    if min(options.processes, 1 if options.devices_per_process is None else options.devices_per_process) < 1:
-        parser.error("--processes and --devices_per_process are at least 1")
+    split = argv.index("--") if "--" in argv else len(argv)
+    options, command = parser.parse_args(argv[:split]), argv[split + 1 :]
+    if options.processes < 1 or options.devices_per_process < 0:
+        parser.error("--processes is at least 1, --devices_per_process at least 0")
     if not command or command[0].startswith("-"):
         parser.error("after -- a module is expected, such as experiments.harvest, and its flags")
     return options, command
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens to now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def start(number: int, options: argparse.Namespace, coordinator: str, command: list[str]) -> subprocess.Popen:
     """Starts one process, in a session of its own: the terminal's Ctrl-C reaches it once, through the launcher."""
     environment = {**os.environ, "MONOSEM_COORDINATOR": coordinator, "MONOSEM_PROCESS_ID": str(number)}
     environment |= {"MONOSEM_NUM_PROCESSES": str(options.processes), "PYTHONUNBUFFERED": "1"}
-    if options.devices_per_process is not None:
+    if options.devices_per_process:
         environment["JAX_NUM_CPU_DEVICES"] = str(options.devices_per_process)
-    output = subprocess.PIPE if number else None
     return subprocess.Popen(
-        [sys.executable, "-m", *command], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        start_new_session=True, preexec_fn=end_with_launcher,
+        [sys.executable, "-m", *command], env=environment, stdin=subprocess.DEVNULL, preexec_fn=end_with_launcher,
+        start_new_session=True, stdout=(pipe := subprocess.PIPE if number else None), stderr=pipe,
     )  # fmt: skip
 
 
@@ -91,44 +81,42 @@ def watch(processes: list[subprocess.Popen], grace: float) -> int:
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, forward)
-    ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()  # (process, code) in the order in which they end
+    ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()  # (number, code) in the order in which they end
     copies = []
     for number, p in enumerate(processes):
-        background(lambda number, p: ended.put((number, p.wait())), number, p)
-        if number:
-            copies += [background(copy, number, p.stdout, 1), background(copy, number, p.stderr, 2)]
+        threading.Thread(target=lambda i, p: ended.put((i, p.wait())), args=(number, p), daemon=True).start()
+        pipes = [(pipe, fd) for pipe, fd in ((p.stdout, 1), (p.stderr, 2)) if pipe]
+        copies += [threading.Thread(target=copy, args=(number, *pipe), daemon=True) for pipe in pipes]
+    for c in copies:
+        c.start()
     left, first, deadline, means = len(processes), 0, None, [subprocess.Popen.kill, subprocess.Popen.terminate]
     while left:
         try:
             number, code = ended.get(timeout=deadline and max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            end = means.pop()
             for p in processes:
-                end(p)
+                means[-1](p)
+            means.pop()
             deadline = time.monotonic() + grace if means else None
             continue
         left -= 1
         if code and not first:
             first, deadline = code if code > 0 else 128 - code, time.monotonic() + grace
-            if left:
-                print(f"process {number} ended with code {first}; {grace:g} s for the others", file=sys.stderr)
+            say(2, f"launch.local: process {number} ended with exit code {first}\n".encode())
     for c in copies:
         c.join(5)  # no longer: a child of a process may hold its pipe open
     return first
 
 
-def copy(number: int, source: BinaryIO, target: int) -> None:
+def copy(number: int, source: BinaryIO, fd: int) -> None:
     """Writes each line of `source` to the file descriptor, with the number of the process before it."""
     for line in source:
-        with contextlib.suppress(OSError):  # where nobody reads any more, go on: the process is not to wait for it
-            os.write(target, b"[%d] %s\n" % (number, line.removesuffix(b"\n")))
+        say(fd, b"[%d] %s\n" % (number, line.removesuffix(b"\n")))
 
 
-def background(work: Callable[..., None], *arguments: Any) -> threading.Thread:
-    """A started thread that does not keep the launcher from ending."""
-    thread = threading.Thread(target=work, args=arguments, daemon=True)
-    thread.start()
-    return thread
+def say(fd: int, line: bytes) -> None:
+    with contextlib.suppress(OSError):  # where nobody reads any more: nothing else is to suffer from that
+        os.write(fd, line)
 
 
 if __name__ == "__main__":

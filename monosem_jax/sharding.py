@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import math
 import os
+import socket
 import sys
 import threading
 from collections.abc import Mapping
@@ -19,52 +20,61 @@ from monosem_jax.errors import BadInput
 
 Rules = Mapping[str, PartitionSpec]
 DAY = 24 * 60 * 60
+VARIABLES = ("MONOSEM_COORDINATOR", "MONOSEM_NUM_PROCESSES", "MONOSEM_PROCESS_ID")
 
 
 def start_processes() -> None:
-    """Joins the other processes if the environment says that this is one of several; to be called before any use of JAX.
+    """Joins the other processes if the environment says that this is one of several; to be called before JAX is used.
 
     MONOSEM_COORDINATOR: "host:port" of process 0, with MONOSEM_NUM_PROCESSES and MONOSEM_PROCESS_ID, or "auto", which
     asks TPU pods, Slurm or Kubernetes. MONOSEM_HEARTBEAT_SECONDS (30): after this silence a process counts as dead,
     and JAX ends the others. Nothing set, or one process: does nothing. Raises BadInput on values that make no sense.
     """
-    given = {name: value for name in VARIABLES if (value := os.environ.get(name))}
-    if not given or jax.distributed.is_initialized():
+    coordinator, n, i = (os.environ.get(name, "") for name in VARIABLES)
+    if not (coordinator or n or i) or jax.distributed.is_initialized():
         return
-    coordinator = given.pop("MONOSEM_COORDINATOR", "")
-    # A process that is done waits for the others when it leaves, and those may need long; a dead one is found anyway.
-    times = {"heartbeat_timeout_seconds": _number("MONOSEM_HEARTBEAT_SECONDS", 1, DAY, "30")}
-    times["shutdown_timeout_seconds"] = DAY
-    if coordinator == "auto":
-        if given:
-            raise BadInput(f"{min(given)} is {given[min(given)]!r}: expected nothing beside MONOSEM_COORDINATOR=auto")
-        address = {}
-    else:
-        host, _, port = coordinator.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise BadInput(f"MONOSEM_COORDINATOR {_shown(coordinator)}: expected host:port of process 0, or auto")
-        n = _number("MONOSEM_NUM_PROCESSES", 1, 100_000)
-        i = _number("MONOSEM_PROCESS_ID", 0, n - 1)
-        if n == 1:
-            return
-        # Detection would give each process one device, by its number in a Slurm job that may know nothing of it.
-        address = {"coordinator_address": coordinator, "num_processes": n, "process_id": i}
-        address |= {"cluster_detection_method": "deactivate"}
-        if host.startswith("127."):
-            address |= {"coordinator_bind_address": coordinator}  # by default it would listen to the network too
+    address = _address(coordinator, n, i)
+    heartbeat = _number("MONOSEM_HEARTBEAT_SECONDS", os.environ.get("MONOSEM_HEARTBEAT_SECONDS") or "30", 1, DAY)
+    if address.get("num_processes") == 1:
+        return
     # The preemption service takes SIGTERM away from the handlers of Python, and signals.py needs it.
     jax.config.update("jax_enable_preemption_service", False)
+    # A process that is done waits for the others when it leaves, and those may need long; the heartbeat finds the dead.
+    times = {"heartbeat_timeout_seconds": heartbeat, "shutdown_timeout_seconds": DAY}
     try:
         jax.distributed.initialize(**address, **times)
     except ValueError as e:
-        raise BadInput(f"MONOSEM_COORDINATOR {_shown(coordinator)}: JAX recognises no cluster here ({e})") from None
+        raise BadInput(f"MONOSEM_COORDINATOR is {coordinator!r}: JAX recognises no cluster ({e})") from None
 
 
-VARIABLES = ("MONOSEM_COORDINATOR", "MONOSEM_NUM_PROCESSES", "MONOSEM_PROCESS_ID")
+def _address(coordinator: str, processes: str, number: str) -> dict[str, Any]:
+    """What jax.distributed.initialize is to be told about where this process belongs: nothing for "auto"."""
+    if coordinator == "auto":
+        if processes or number:
+            raise BadInput(f"MONOSEM_COORDINATOR is 'auto': expected no {VARIABLES[1]} and no {VARIABLES[2]} with it")
+        return {}
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise BadInput(f"MONOSEM_COORDINATOR {_shown(coordinator)}: expected host:port of process 0, or auto")
+    n = _number("MONOSEM_NUM_PROCESSES", processes, 1, 100_000)
+    i = _number("MONOSEM_PROCESS_ID", number, 0, n - 1)
+    loopback = host.startswith("127.")
+    if i == 0 and n > 1:  # JAX may end with a segmentation fault where it cannot listen
+        try:
+            socket.create_server((host if loopback else "", int(port))).close()
+        except OSError as e:
+            raise BadInput(f"MONOSEM_COORDINATOR is {coordinator!r}: cannot listen there ({e.strerror})") from None
+    return {
+        "coordinator_address": coordinator,
+        "num_processes": n,
+        "process_id": i,
+        "coordinator_bind_address": coordinator if loopback else None,  # None listens to the network
+        # Detection would give each process one device, by its number in a Slurm job that may know nothing of it.
+        "cluster_detection_method": "deactivate",
+    }
 
 
-def _number(name: str, least: int, most: int, default: str = "") -> int:
-    value = os.environ.get(name) or default
+def _number(name: str, value: str, least: int, most: int) -> int:
     if not value.isdecimal() or not least <= int(value) <= most:
         raise BadInput(f"{name} {_shown(value)}: expected a whole number from {least} to {most}")
     return int(value)
@@ -74,26 +84,26 @@ def _shown(value: str) -> str:
     return f"is {value!r}" if value else "is missing"
 
 
-def process() -> tuple[int, int]:
+def this_process() -> tuple[int, int]:
     """(number of this process, number of processes); unlike jax.process_index, it starts no backend."""
     return distributed.global_state.process_id, distributed.global_state.num_processes
 
 
 def first_process() -> bool:
     """Whether this is the process that writes what only one may write."""
-    return process()[0] == 0
+    return this_process()[0] == 0
 
 
 def barrier(name: str, timeout_seconds: float = DAY) -> None:
     """Waits until every process has come to the barrier of this name; with one process it does nothing.
 
-    Raises JaxRuntimeError when a process has died or does not come in time.
+    Raises JaxRuntimeError when a process does not come in time or has died (or JAX ends this process first).
     """
     # Not multihost_utils.sync_global_devices: that is a collective of the devices. The first one on CPU gives up when
-    # another process comes more than 30 s later, and on an accelerator it waits for a dead process without an error.
-    # This one needs no device, waits as long as it is told, and the heartbeat ends it when a process dies. It waits in
+    # another process comes more than 30 s later, and on an accelerator it does not notice that a process has died.
+    # This one needs no device and waits as long as it is told; the heartbeat ends it when a process dies. It waits in
     # a thread, so that the handlers of signals can run meanwhile.
-    if process()[1] == 1:
+    if this_process()[1] == 1:
         return
     pool = concurrent.futures.ThreadPoolExecutor(1)
     waiting = pool.submit(distributed.global_state.client.wait_at_barrier, name, int(timeout_seconds * 1000))

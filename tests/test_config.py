@@ -30,6 +30,8 @@ def changed(value: Any) -> Any:
         )
     if isinstance(value, tuple):
         return (*value, 0.5)
+    if isinstance(value, bool):
+        return not value
     return value + "x" if isinstance(value, str) else value + 1
 
 

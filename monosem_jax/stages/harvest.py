@@ -33,9 +33,9 @@ class HarvestRunConfig:
 
     seed: int = 0
     transformer: str = ""
+    harvest: HarvestConfig = HarvestConfig()
     source: str = ""
     store: str = ""
-    harvest: HarvestConfig = HarvestConfig()
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -32,16 +32,16 @@ def run(workdir: str, config: Config) -> None:
     from jax.experimental import multihost_utils
 
     from monosem_jax.errors import BadInput
-    from monosem_jax.sharding import barrier, first_process, make_mesh, process
+    from monosem_jax.sharding import barrier, first_process, make_mesh, this_process
     from monosem_jax.signals import stop_flag
 
-    number, mine = process()[0], process()[0] == config.who
+    number, mine = this_process()[0], this_process()[0] == config.who
     if config.what == "mistake":  # before any device is in use
         raise BadInput(f"found by {number}")
     mesh = make_mesh()
     ones = jax.make_array_from_callback((mesh.size,), jax.NamedSharding(mesh, jax.P("data")), lambda i: jnp.ones(1))
     add = jax.jit(lambda x: x.sum(), out_shardings=jax.NamedSharding(mesh, jax.P()))
-    print(f"{number} of {process()[1]}: sum {float(add(ones)):g}, first {first_process()}", flush=True)
+    print(f"{number} of {this_process()[1]}: sum {float(add(ones)):g}, first {first_process()}", flush=True)
     if config.what == "barrier":
         time.sleep(1 if mine else 0)
         print(f"before {time.time()}", flush=True)
