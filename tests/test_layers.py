@@ -19,7 +19,7 @@ LAYERS = [
     ["transformer", "sae", "text", "store", "checkpoint"],
     ["train", "metrics", "objective", "resample", "contexts", "made", "harvest", "online", "evaluate", "runs"],
     ["analysis"],
-    ["report", "interop"],
+    ["report", "interop", "bench"],
     ["stages"],
     ["experiments"],
     ["launch"],

@@ -16,8 +16,8 @@ from monosem_jax.config import check_seed, to_dict
 from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import EvaluateConfig, evaluate, evaluate_rows
 from monosem_jax.objective import dictionary_loss, initial_stats
-from monosem_jax.resample import ResampleConfig, make_resampling
 from monosem_jax.online import OnlineConfig
+from monosem_jax.resample import ResampleConfig, make_resampling
 from monosem_jax.run import Run, progress, write_json
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.median import geometric_median

@@ -158,6 +158,11 @@ def open_array(location: Location, name: str) -> ts.TensorStore:
         raise BadInput(f"{location}/{name} is not a zarr v3 array: {first_line(e)}") from None
 
 
+def as_integers(x: np.ndarray) -> np.ndarray:
+    """The same bytes as integers: NumPy moves bfloat16 element by element and under the interpreter's lock, those not."""
+    return x.view(f"u{x.dtype.itemsize}")
+
+
 class RowRange:
     """The rows start … stop-1 of another source."""
 

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.errors import BadInput
 from monosem_jax.sharding import make_mesh
-from monosem_jax.store.arrays import Rows
+from monosem_jax.store.arrays import Rows, as_integers
 from monosem_jax.store.order import Order
 from monosem_jax.store.resident import BlockPool, pool_blocks
 
@@ -83,7 +83,7 @@ class RowStream:
 
     def rows(self, low: int, high: int, start: int, n: int) -> np.ndarray:
         """[n, high-low, M] slots low … high-1 of batches start … start+n-1, on the host."""
-        out = np.empty((n, high - low, self.source.width), self.source.dtype)
+        out = _aligned((n, high - low, self.source.width), self.source.dtype)
         b = self.order.lane_slots
         lanes = range(low // b, -(-high // b))
         list(self._threads.map(lambda lane: self._fill(lane, lane * b - low, out, start * b), lanes))
@@ -92,9 +92,9 @@ class RowStream:
     def _fill(self, lane: int, column: int, out: np.ndarray, first: int) -> None:
         """Puts a lane's rows into out[:, column : column + b], as far as that lies inside of it."""
         n, slots, b = len(out), out.shape[1], self.order.lane_slots
-        out, at = _as_integers(out), 0
+        out, at = as_integers(out), 0
         for piece in self.order.pieces(lane, first, first + n * b):
-            window, done = _as_integers(self._window(piece)), 0
+            window, done = as_integers(self._window(piece)), 0
             while done < len(piece.take):
                 t, slot = divmod(at + done, b)
                 m = min(b - slot, len(piece.take) - done)
@@ -170,6 +170,9 @@ def open_stream(
     return ResidentStream(source, order, mesh, room)
 
 
-def _as_integers(x: np.ndarray) -> np.ndarray:
-    """The same bytes as integers: NumPy moves those without the interpreter's lock, other libraries' types with it."""
-    return x.view(f"u{x.dtype.itemsize}")
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An empty array where JAX wants it on CPUs: it takes those over as they are, and copies others."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
