@@ -7,7 +7,6 @@ The rows of one filling are permuted and each used once, then the buffer is fill
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -19,8 +18,9 @@ from monosem_jax.contexts import Contexts
 from monosem_jax.errors import BadInput
 from monosem_jax.sharding import fetch
 from monosem_jax.store.arrays import DTYPES
-from monosem_jax.store.order import MAX_LANES
 from monosem_jax.transformer.model import Transformer, site_width
+
+LANES = 64  # at most; a multiple of any number of data shards that is a power of two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class OnlineStream:
         config.check()
         self.width = site_width(model.config, config.site)
         self.batch_size, self._seed, self._k = batch_size, seed, config.rows_per_context
-        self._lanes = max(d for d in range(1, MAX_LANES + 1) if batch_size % d == 0)
+        self._lanes = max(d for d in range(1, LANES + 1) if batch_size % d == 0)
         if self._lanes % mesh.shape["data"]:
             raise BadInput(
                 f"train.batch_size {batch_size} is made in {self._lanes} lanes, which the {mesh.shape['data']} data "
@@ -85,12 +85,13 @@ class OnlineStream:
         shape = (self._lanes, self._lane_contexts * self._k, self.width)
         self._buffer = jax.jit(lambda: jnp.zeros(shape, config.dtype), out_shardings=self._sharding)()
 
-        def fill(params, buffer, tokens, positions, at):
+        def fill(params, buffer, tokens, positions, c):
+            tokens, positions = (jax.lax.dynamic_slice_in_dim(x, c, self._at_once, axis=1) for x in (tokens, positions))
             flat = tokens.reshape(-1, tokens.shape[-1])
             _, acts = model.apply({"params": params}, flat, config.site, method=model.to_acts)
             rows = jnp.take_along_axis(acts, positions.reshape(-1, positions.shape[-1])[..., None], axis=1)
             rows = rows.reshape(len(tokens), -1, rows.shape[-1]).astype(buffer.dtype)
-            return jax.lax.dynamic_update_slice_in_dim(buffer, rows, at, axis=1)
+            return jax.lax.dynamic_update_slice_in_dim(buffer, rows, c * self._k, axis=1)
 
         def draw(buffer, order, first, n):
             take = jax.lax.dynamic_slice_in_dim(order, first * self._lane_slots, n * self._lane_slots, axis=1)
@@ -120,12 +121,15 @@ class OnlineStream:
         """Makes the buffer hold the filling with this number."""
         if filling == self._filling:
             return
-        for c in range(0, self._lane_contexts, self._at_once):
-            which = functools.partial(self._which, filling, c)
-            n, length = self._at_once, self._contexts.length
-            tokens = self._place((n, length), lambda lanes, w=which: self._contexts.tokens(w(lanes)))
-            positions = self._place((n, self._k), lambda lanes, w=which: self._contexts.positions(w(lanes)))
-            self._buffer = self._fill(self._params, self._buffer, tokens, positions, c * self._k)
+        n, length = self._lane_contexts, self._contexts.length
+
+        def which(lanes):  # all of them at once: positions are drawn for 1,024 contexts together
+            return ((filling * self._lanes + lanes)[:, None] * n + np.arange(n)).reshape(-1)
+
+        tokens = self._place((n, length), lambda lanes: self._contexts.tokens(which(lanes)))
+        positions = self._place((n, self._k), lambda lanes: self._contexts.positions(which(lanes)))
+        for c in range(0, n, self._at_once):
+            self._buffer = self._fill(self._params, self._buffer, tokens, positions, c)
         size = self._lane_contexts * self._k
         self._order = self._place(
             (size,),
@@ -134,11 +138,6 @@ class OnlineStream:
             ).astype(np.int32),
         )
         self._filling = filling
-
-    def _which(self, filling: int, c: int, lanes: np.ndarray) -> np.ndarray:
-        """The numbers of the contexts c … of each of these lanes in a filling, [lanes · at_once]."""
-        first = (filling * self._lanes + lanes) * self._lane_contexts + c
-        return (first[:, None] + np.arange(self._at_once)).reshape(-1)
 
     def _place(self, tail: tuple[int, ...], make: Any) -> jax.Array:
         """An array [L, …] divided over `data`, of which each process makes its lanes."""

@@ -159,7 +159,7 @@ def open_array(location: Location, name: str) -> ts.TensorStore:
 
 
 def as_integers(x: np.ndarray) -> np.ndarray:
-    """The same bytes as integers: NumPy moves bfloat16 element by element and under the interpreter's lock, those not."""
+    """The same bytes as integers: bfloat16 NumPy moves element by element and under the interpreter's lock."""
     return x.view(f"u{x.dtype.itemsize}")
 
 

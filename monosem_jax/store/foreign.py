@@ -1,4 +1,4 @@
-"""Arrays of activations [n,M] that others wrote: `.npy`, zarr v2 and v3, `.safetensors`; opened, scanned, identified."""
+"""Arrays of activations [n,M] that others wrote: `.npy` files, zarr v2 and v3, `.safetensors` files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,7 +17,7 @@ import safetensors
 import tensorstore as ts
 
 from monosem_jax.errors import BadInput
-from monosem_jax.store.location import Location, context, first_line, is_url
+from monosem_jax.store.location import Location, context, is_url
 
 DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
 SAFETENSORS_DTYPES = {"BF16": "bfloat16", "F32": "float32", "F16": "float16"}
@@ -45,7 +46,7 @@ class NpyRows:
         try:
             self._array = np.lib.format.open_memmap(path, mode="r")  # unlike np.load, takes nothing but .npy
         except Exception as e:  # a damaged header raises many kinds
-            raise BadInput(f"{path} is not a readable .npy array: {_one_line(e)}") from None
+            raise BadInput(f"{path} is not a readable .npy array: {_reason(e)[:200]}") from None
         if self._array.dtype == np.dtype("V2"):  # NumPy writes ml_dtypes.bfloat16 without its name
             self._array = self._array.view(ml_dtypes.bfloat16)
         self.dtype = _check(str(path), self._array.shape, str(self._array.dtype))
@@ -61,18 +62,18 @@ class SafetensorsRows:
     def __init__(self, path: str | os.PathLike[str], tensor: str | None = None):
         try:
             with safetensors.safe_open(path, framework="numpy") as f:  # compares the whole header with the file's size
-                found = {name: f.get_slice(name) for name in f.keys()}  # noqa: SIM118: it is no dictionary
+                slices = [(name, f.get_slice(name)) for name in f.keys()]  # noqa: SIM118
             with open(path, "rb") as f:
                 length = int.from_bytes(f.read(8), "little")
                 header = json.loads(f.read(length))
         except Exception as e:  # the library's own kind; and what it does not look at may be too much for Python's JSON
-            raise BadInput(f"{path} is not a readable .safetensors file: {_one_line(e)}") from None
-        tensors = {name: (t.get_dtype(), tuple(t.get_shape())) for name, t in found.items()}
+            raise BadInput(f"{path} is not a readable .safetensors file: {_reason(e)[:200]}") from None
+        tensors = {name: (s.get_dtype(), tuple(s.get_shape())) for name, s in slices}
         self.tensor = _choose(str(path), tensors) if tensor is None else tensor
         if self.tensor not in tensors:
             raise BadInput(f"{path} has no tensor {self.tensor!r}: it has {_listed(tensors)}")
         dtype, shape = tensors[self.tensor]
-        self.dtype = _check(f"{path}:{self.tensor}", shape, SAFETENSORS_DTYPES.get(dtype, dtype))
+        self.dtype = _check(f"{path}: {self.tensor!r}", shape, SAFETENSORS_DTYPES.get(dtype, dtype))
         self.n_rows, self.width = shape
         # Not read through the library: it holds the interpreter's lock while it waits for the disk.
         offset = 8 + length + header[self.tensor]["data_offsets"][0]
@@ -96,8 +97,8 @@ class ZarrRows:
         try:
             self._array = ts.open(spec, read=True, context=context()).result()
         except (ValueError, OSError, RuntimeError) as e:
-            reason = ValueError(str(e).rpartition(f'{file}": ')[2])  # what comes before names the file at length
-            raise BadInput(f"{location} is not a readable zarr array: {file}: {first_line(reason)}") from None
+            reason = _reason(e).rpartition(f'{file}": ')[2]  # what comes before names the file at length
+            raise BadInput(f"{location} is not a readable zarr array: {file}: {reason[:200]}") from None
         self.dtype = _check(str(location), self._array.shape, self._array.dtype.name)
         self.n_rows, self.width = self._array.shape
 
@@ -106,7 +107,7 @@ class ZarrRows:
         try:
             return self._array[min(start, stop) : stop].read().result()
         except (ValueError, OSError, RuntimeError) as e:
-            raise BadInput(f"{self.location}: rows {start} to {stop} cannot be read: {first_line(e)}") from None
+            raise BadInput(f"{self.location}: rows {start} to {stop} cannot be read: {_reason(e)}") from None
 
 
 def open_foreign(source: str | os.PathLike[str]) -> Rows | None:
@@ -182,7 +183,8 @@ def scan_rows(rows: Rows, block_rows: int = 8192, advance: Callable[[int], objec
     with concurrent.futures.ThreadPoolExecutor(min(SCAN_THREADS, os.cpu_count() or 1)) as pool:
         for i in range(0, len(starts), 64):  # so that the queue stays short
             blocks = starts[i : i + 64]
-            for start, found in zip(blocks, pool.map(lambda s: _scan_block(rows, s, s + block_rows), blocks), strict=True):
+            results = pool.map(lambda start: _scan_block(rows, start, start + block_rows), blocks)
+            for start, found in zip(blocks, results, strict=True):
                 square_sum, norm_sum = square_sum + found.square_sum, norm_sum + found.norm_sum
                 nonfinite.append(start + found.nonfinite)
                 if first is None and found.column is not None:
@@ -265,5 +267,6 @@ def _add_file(h: hashlib._Hash, path: str) -> None:
         h.update(f.read())
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+def _reason(error: BaseException) -> str:
+    """An error's message in one line, without the specification and source lines that TensorStore adds."""
+    return " ".join(re.split(r" \[[\w ]+='", str(error), maxsplit=1)[0].split())

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 BLOCK_ROWS = 1024  # rows of an inner chunk: the unit of reading
-MAX_LANES = 64
+MAX_LANES = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,20 +38,20 @@ class Order:
 
     def __init__(self, n_rows: int, batch_size: int, seed: int, *, window_blocks: int, shuffle: bool = True):
         self.n_rows, self.batch_size, self.seed, self.shuffle = n_rows, batch_size, seed, shuffle
-        most = min(MAX_LANES, max(window_blocks, 1)) if shuffle else 1
+        self._n_blocks = -(-n_rows // BLOCK_ROWS)
+        # A block in which two lanes meet is read twice: with eight blocks to a lane that is an eighth more, at most.
+        most = max(min(MAX_LANES, window_blocks, self._n_blocks // 8), 1) if shuffle else 1
         self.lanes = max(d for d in range(1, most + 1) if batch_size % d == 0)
         self.lane_slots = batch_size // self.lanes
         self.window = max(window_blocks // self.lanes, 1)
-        self._n_blocks = -(-n_rows // BLOCK_ROWS)
         self._orders: dict[int, tuple[np.ndarray, int]] = {}
+        self._ends: dict[int, np.ndarray] = {}
 
     def pieces(self, lane: int, start: int, stop: int) -> Iterator[Piece]:
         """The rows start … stop-1 of a lane's sequence."""
         while start < stop:
             epoch = ((start + 1) * self.lanes - 1 - lane) // self.n_rows
-            begin = self._lane_start(lane, epoch)
-            first = sum(self._lane_start(j, epoch + 1) - self._lane_start(j, epoch) for j in range(lane))
-            last = first + self._lane_start(lane, epoch + 1) - begin
+            begin, (first, last) = self._lane_start(lane, epoch), self._stretch(lane, epoch)
             piece, left = self._piece(lane, epoch, first, last, first + start - begin, stop - start)
             yield piece
             start = stop - left
@@ -69,6 +69,15 @@ class Order:
     def _lane_start(self, lane: int, epoch: int) -> int:
         # Rounded down with an offset per lane: over the lanes these sum to epoch · n_rows exactly.
         return (epoch * self.n_rows + lane) // self.lanes
+
+    def _stretch(self, lane: int, epoch: int) -> tuple[int, int]:
+        """Where in an epoch's layout a lane's part begins and ends."""
+        ends = self._ends.get(epoch)
+        if ends is None:
+            sizes = [self._lane_start(j, epoch + 1) - self._lane_start(j, epoch) for j in range(self.lanes)]
+            ends = np.cumsum([0, *sizes])
+            self._ends = {**dict(list(self._ends.items())[-1:]), epoch: ends}
+        return int(ends[lane]), int(ends[lane + 1])
 
     def _piece(self, lane: int, epoch: int, first: int, last: int, at: int, wanted: int) -> tuple[Piece, int]:
         """The piece from position `at` of the epoch's layout on, in a lane that has first … last-1 of it."""

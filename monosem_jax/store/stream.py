@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from monosem_jax.errors import BadInput
 from monosem_jax.sharding import make_mesh
 from monosem_jax.store.arrays import Rows, as_integers
-from monosem_jax.store.order import Order
+from monosem_jax.store.order import BLOCK_ROWS, Order
 from monosem_jax.store.resident import BlockPool, pool_blocks
 
 KINDS = ("auto", "disk", "resident")
@@ -83,11 +83,30 @@ class RowStream:
 
     def rows(self, low: int, high: int, start: int, n: int) -> np.ndarray:
         """[n, high-low, M] slots low … high-1 of batches start … start+n-1, on the host."""
+        if not self.order.shuffle:
+            return self._in_order(start * self.order.batch_size, n)[:, low:high]
         out = _aligned((n, high - low, self.source.width), self.source.dtype)
         b = self.order.lane_slots
         lanes = range(low // b, -(-high // b))
         list(self._threads.map(lambda lane: self._fill(lane, lane * b - low, out, start * b), lanes))
         return out
+
+    def _in_order(self, start: int, n: int) -> np.ndarray:
+        """[n,B,M] the rows from `start` of the endless sequence on, as they lie."""
+        out = _aligned((n * self.order.batch_size, self.source.width), self.source.dtype)
+
+        def copy(low: int, high: int) -> None:
+            row = (start + low) % self.source.n_rows
+            as_integers(out)[low:high] = as_integers(self.source.read(row, row + high - low))
+
+        cuts, at = [], 0
+        while at < len(out):
+            row = (start + at) % self.source.n_rows
+            size = min(BLOCK_ROWS - row % BLOCK_ROWS, self.source.n_rows - row, len(out) - at)
+            cuts.append((at, at + size))
+            at += size
+        list(self._threads.map(lambda cut: copy(*cut), cuts))
+        return out.reshape(n, self.order.batch_size, -1)
 
     def _fill(self, lane: int, column: int, out: np.ndarray, first: int) -> None:
         """Puts a lane's rows into out[:, column : column + b], as far as that lies inside of it."""
