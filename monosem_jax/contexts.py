@@ -24,17 +24,18 @@ def sample_positions(eligible: np.ndarray, k: int, seed: list[int]) -> np.ndarra
 class Contexts:
     """The usable contexts of a text, those with k tokens besides BOS, in a random order of each pass over them.
 
-    Context i of the endless sequence is the same whatever was asked before. Memory: 4 bytes a context.
+    Context i of the endless sequence is the same whatever was asked before. Memory: 4 bytes a context, and 4 more for
+    each of the last two passes.
     Raises BadInput where there are none.
     """
 
     def __init__(self, tokens: np.ndarray, bos: int, k: int, seed: int):
         self._tokens, self._bos, self._k, self._seed = tokens, bos, k, seed
         parts = [
-            i + np.flatnonzero((np.asarray(tokens[i : i + _SCAN]) != bos).sum(axis=1) >= k)
+            (i + np.flatnonzero((np.asarray(tokens[i : i + _SCAN]) != bos).sum(axis=1) >= k)).astype(np.uint32)
             for i in range(0, len(tokens), _SCAN)
         ]
-        self._usable = np.concatenate(parts).astype(np.uint32) if parts else np.zeros(0, np.uint32)
+        self._usable = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
         self.length = tokens.shape[1]
         if not len(self._usable):
             raise BadInput(f"rows_per_context is {k}: no context of {self.length} has that many tokens besides BOS")

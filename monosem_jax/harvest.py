@@ -7,6 +7,7 @@ made again alone, by any process.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from monosem_jax.config import difference
 from monosem_jax.errors import BadInput
 from monosem_jax.made import Kept, Made
 from monosem_jax.sharding import barrier
 from monosem_jax.signals import StopFlag
-from monosem_jax.store.arrays import DTYPES, create_array
+from monosem_jax.store.arrays import create_array, read_manifest
 from monosem_jax.store.location import Location
 from monosem_jax.store.order import BLOCK_ROWS
+from monosem_jax.store.rows import DTYPES, as_integers
 from monosem_jax.store.writer import PARTS, StoreWriter
 
 LEAST_BUCKET = 1_000_000  # rows: below that one sees which rows came together (Gemma Scope shuffled that many)
@@ -28,7 +31,7 @@ LEAST_BUCKET = 1_000_000  # rows: below that one sees which rows came together (
 
 @dataclasses.dataclass(frozen=True)
 class HarvestConfig:
-    """Which activations, and how many. The paper: 250 tokens of each of 40 M contexts. `n_rows` 0 takes every context.
+    """Which activations, and how many. The paper: 250 tokens of each of 40 M contexts. `n_rows` 0 takes everything.
 
     Rows are permuted within buckets, and two of them are held in memory. `bucket_rows` 0: the whole store if it fits
     into `memory_gb`, else as many as do, at least a million.
@@ -53,9 +56,23 @@ class HarvestConfig:
             raise BadInput(f"harvest: bucket_rows {self.bucket_rows} and n_rows {self.n_rows} must not be negative")
         if self.dtype not in DTYPES:
             raise BadInput(f"harvest.dtype is {self.dtype!r}: expected {', '.join(DTYPES)}")
+        if not 0 < self.memory_gb < math.inf:
+            raise BadInput(f"harvest.memory_gb is {self.memory_gb}: expected a positive number")
 
     def buckets(self, n_rows: int, width: int) -> tuple[int, int]:
-        """(rows of a bucket, rows of a shard); raises BadInput when the memory allows only small buckets."""
+        """(rows of a bucket, rows of a shard).
+
+        Raises BadInput when the memory allows only small buckets, or they are not made of whole shards and blocks.
+        """
+        bucket, shard = self._buckets(n_rows, width)
+        if shard % BLOCK_ROWS or bucket % shard:
+            raise BadInput(
+                f"harvest.bucket_rows {bucket} must be a multiple of harvest.shard_rows {shard}, "
+                f"and that of {BLOCK_ROWS}"
+            )
+        return bucket, shard
+
+    def _buckets(self, n_rows: int, width: int) -> tuple[int, int]:
         if self.bucket_rows:
             return self.bucket_rows, min(self.shard_rows, self.bucket_rows)
         row = bucket_bytes(1, width, self.dtype)
@@ -63,11 +80,12 @@ class HarvestConfig:
         rows = int((self.memory_gb * 1e9 - 4 * shard * row) // (2 * row)) // shard * shard
         if rows >= n_rows:
             return _up(n_rows, shard), shard
-        if rows < LEAST_BUCKET:
-            needed = (2 * LEAST_BUCKET + 6 * shard) * row / 1e9
+        least = min(LEAST_BUCKET, n_rows)
+        if rows < least:
+            needed = math.ceil((2 * _up(least, shard) + 4 * shard) * row / 1e7) / 100
             raise BadInput(
                 f"harvest.memory_gb {self.memory_gb} holds buckets of {max(rows, 0)} rows of width {width}: at least "
-                f"{LEAST_BUCKET} are needed to mix them, that is {needed:.3g} GB (or give bucket_rows)"
+                f"{least} are needed to mix them, that is {needed} GB (or give bucket_rows)"
             )
         return rows, shard
 
@@ -104,16 +122,19 @@ def fill(
       total, advance: told how many rows there will be, and of rows done, those of earlier runs first.
 
     Raises Stopped at the next commit after a signal, BadInput on an impossible configuration, rows that are not finite,
-    or a disk that cannot hold the store.
+    a disk that cannot hold the store, or a store of something else at `location`.
     """
     config.check()
     process = (jax.process_index(), jax.process_count())
+    config.buckets(made.n_rows, made.width)  # what is impossible is refused before the rows are looked through
     if config.skip_nonfinite:
-        made = skip_nonfinite(location, made, process)
+        made = skip_nonfinite(location, made, process, stop)
     bucket_rows, shard_rows = config.buckets(made.n_rows, made.width)
     manifest = {"n_rows": made.n_rows, "width": made.width, "dtype": config.dtype, **manifest, "seed": seed}
+    manifest["bucket_rows"] = bucket_rows
     length = manifest["context_length"]
-    check_room(location, store_bytes(made.n_rows, made.width, config.dtype, n_contexts, length), made.n_rows)
+    refuse_other(location, manifest)
+    check_room(location, store_bytes(made.n_rows, made.width, config.dtype, n_contexts, length))
 
     def prepare(writer: StoreWriter) -> None:
         if tokens is not None:
@@ -123,6 +144,7 @@ def fill(
         location, manifest, shard_rows=shard_rows, bucket_rows=bucket_rows, process=process, prepare=prepare,
         barrier=barrier,
     )  # fmt: skip
+    barrier("harvest: begun")  # the others may look for store.json at once
     try:
         mine = sum(z - a for _, a, z in writer.todo)
         done = made.n_rows - mine if process[1] == 1 else 0
@@ -148,7 +170,8 @@ def fill_bucket(made: Made, bucket: int, start: int, end: int, config: HarvestCo
     squares = np.empty(end - start, np.float64)
     for first, values, square in made.batches(start, end):
         at = where[first - start : first - start + len(values)]
-        rows[at], squares[at], origin[at] = values, square, made.origin(first, first + len(values))
+        as_integers(rows)[at] = as_integers(values)
+        squares[at], origin[at] = square, made.origin(first, first + len(values))
         advance(len(values))
     bad = np.flatnonzero(~np.isfinite(squares[where]))
     if len(bad):
@@ -159,16 +182,20 @@ def fill_bucket(made: Made, bucket: int, start: int, end: int, config: HarvestCo
     return rows, origin, {"norm_sum": float(np.sqrt(squares).sum()), "square_sum": float(squares.sum())}
 
 
-def skip_nonfinite(location: Location, made: Made, process: tuple[int, int]) -> Made:
+def skip_nonfinite(location: Location, made: Made, process: tuple[int, int], stop: StopFlag) -> Made:
     """Without the rows that are not finite: makes all rows once more to find them, each process its share."""
     number, count = process
     low, high = number * made.n_rows // count, (number + 1) * made.n_rows // count
-    found = [first + np.flatnonzero(~np.isfinite(s)) for first, _, s in made.batches(low, high)] if low < high else []
-    mine = np.concatenate([np.zeros(0, np.int64), *found])
-    location.write(f"{PARTS}nonfinite-{number}-of-{count}", mine.astype("<i8").tobytes())
-    barrier("harvest: looked for rows that are not finite")
-    parts = [location.read(f"{PARTS}nonfinite-{p}-of-{count}") or b"" for p in range(count)]
-    left_out = np.frombuffer(b"".join(parts), "<i8")
+    found = [np.zeros(0, np.int64)]
+    for first, _, squares in made.batches(low, high) if low < high else ():
+        found.append(first + np.flatnonzero(~np.isfinite(squares)))
+        stop.check()
+    left_out = np.concatenate(found)
+    if count > 1:
+        location.write(f"{PARTS}nonfinite-{number}-of-{count}", left_out.astype("<i8").tobytes())
+        barrier("harvest: looked for rows that are not finite")
+        parts = [location.read(f"{PARTS}nonfinite-{p}-of-{count}") or b"" for p in range(count)]
+        left_out = np.frombuffer(b"".join(parts), "<i8")
     if len(left_out) == made.n_rows:
         raise BadInput(f"all {made.n_rows} rows are not finite: nothing is left to harvest")
     if len(left_out) and not number:
@@ -192,17 +219,30 @@ def bucket_bytes(n_rows: int, width: int, dtype: str) -> int:
 
 
 def store_bytes(n_rows: int, width: int, dtype: str, n_contexts: int, length: int) -> int:
-    """What a store takes on disk, but for its indices and manifests."""
-    return n_rows * (width * np.dtype(DTYPES[dtype]).itemsize + 8) + n_contexts * length * 4
+    """What a store takes on disk, but for its indices and manifests: every array in whole blocks."""
+    row = width * np.dtype(DTYPES[dtype]).itemsize + 8
+    return _up(n_rows, BLOCK_ROWS) * row + _up(n_contexts, BLOCK_ROWS) * length * 4
 
 
-def check_room(location: Location, size: int, n_rows: int) -> None:
-    """Raises BadInput when the disk cannot hold what is still to be written of a store."""
+def refuse_other(location: Location, manifest: dict[str, Any]) -> None:
+    """Raises BadInput when a store lies there that `manifest` does not describe."""
+    if location.read("store.json") is None:
+        return
+    old = read_manifest(location)
+    changes = difference({k: old.get(k) for k in manifest}, manifest, prefix="store.json")
+    if changes:
+        raise BadInput(f"{location} holds a store of something else ({'; '.join(changes)})")
+
+
+def check_room(location: Location, size: int) -> None:
+    """Raises BadInput when the disk cannot hold what is not there yet of a store's `size` bytes."""
     free = location.free_bytes()
-    if location.read("store.json") is not None:
-        size = int(size * (1 - location.read_json("store.json").get("rows_written", 0) / n_rows))
-    if free is not None and size > free:
-        raise BadInput(f"the store takes {size / 1e9:.4g} GB more, but the disk of {location} has {free / 1e9:.4g} GB")
+    if free is None:
+        return
+    arrays = (location.local / name for name in ("activations", "origin", "tokens"))
+    more = size - sum(p.stat().st_size for a in arrays for p in a.rglob("*") if p.is_file())
+    if more > free:
+        raise BadInput(f"the store takes {more / 1e9:.4g} GB more, but the disk of {location} has {free / 1e9:.4g} GB")
 
 
 def _up(n: int, unit: int) -> int:

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.contexts import Contexts
 from monosem_jax.errors import BadInput
-from monosem_jax.store.arrays import DTYPES, Rows
+from monosem_jax.store.rows import DTYPES, Rows
 from monosem_jax.transformer.model import Transformer, site_width
 
 ARRAY_BATCH = 8192

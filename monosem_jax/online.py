@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from monosem_jax.contexts import Contexts
 from monosem_jax.errors import BadInput
 from monosem_jax.sharding import fetch
-from monosem_jax.store.arrays import DTYPES
+from monosem_jax.store.rows import DTYPES
 from monosem_jax.transformer.model import Transformer, site_width
 
 LANES = 64  # at most; a multiple of any number of data shards that is a power of two

@@ -175,6 +175,11 @@ class Run:
         return any(p.is_file() and p.name != ".lock" and p not in own for p in self.path.rglob("*"))
 
 
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a URL of a key-value store, or its specification as JSON, and not a local path."""
+    return "://" in str(path) or str(path).startswith("{")
+
+
 def parent(path: str | os.PathLike[str], file: str) -> dict[str, str]:
     """The record of a directory that a run is made from: where it is, and the hash of its manifest."""
     manifest = pathlib.Path(path) / file
@@ -188,6 +193,8 @@ def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> pathlib.Pa
 
     Another directory in its place is not taken for it: the hash of its manifest decides.
     """
+    if is_url(record["path"]):
+        raise BadInput(f"{run_path} was made from {record['path']}, which is no local directory")
     for candidate in (run_path / record["relative"], pathlib.Path(record["path"])):
         manifest = candidate / record.get("file", "")
         if manifest.exists() and (not record.get("file") or file_hash(manifest) == record["sha256"]):
@@ -205,10 +212,12 @@ def _refuse_foreign(path: pathlib.Path) -> None:
 
 
 def _portable(parents: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
-    return {
-        name: {**p, "path": os.path.abspath(p["path"]), "relative": os.path.relpath(p["path"], path)}
-        for name, p in parents.items()
-    }
+    return {name: p if is_url(p["path"]) else _placed(p, path) for name, p in parents.items()}
+
+
+def _placed(record: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
+    found = record["path"]
+    return {**record, "path": os.path.abspath(found), "relative": os.path.relpath(found, path)}
 
 
 def _identity_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

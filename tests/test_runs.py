@@ -17,7 +17,6 @@ from monosem_jax.resample import ResampleConfig
 from monosem_jax.sae.median import geometric_median
 from monosem_jax.sae.relu import ReluConfig
 from monosem_jax.stages import harvest, train_sae, train_transformer
-from monosem_jax.store.stream import RowStream
 from monosem_jax.text.pack import TextConfig
 from monosem_jax.train import TrainConfig
 from monosem_jax.transformer.model import TransformerConfig
@@ -173,8 +172,8 @@ def test_a_dictionary_from_an_array_has_no_transformer(root):
 
 def test_step_zero_is_the_initial_state(root):
     run = load_run(root / "sae", step=0)
-    stream = RowStream(load_run(root / "store").store, 16, 0, mesh_of(1, 1))
-    rows = stream.rows(0, stream._source.n_rows).astype(np.float32)
+    store = load_run(root / "store").store
+    rows = store.stream(16, 0, mesh_of(1, 1)).sample(store.n_rows).astype(np.float32)
     np.testing.assert_allclose(run.params["b_dec"], geometric_median(jnp.asarray(rows)), rtol=1e-3, atol=1e-5)
     assert not run.params["b_enc"].any()
     assert np.abs(run.params["b_dec"] - load_run(root / "sae").params["b_dec"]).max() > 1e-4

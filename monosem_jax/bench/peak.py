@@ -21,8 +21,9 @@ def main(what: str, path: str, rows: str) -> None:
         config = HarvestConfig(bucket_rows=BUCKET_ROWS, shard_rows=BUCKET_ROWS // 4)
         make_store(pathlib.Path(path), make_source(int(rows), "bfloat16", SMALL), config)
     else:
-        stream = open_stream(Store(path), BATCH, 0, one_device(), config=StreamConfig("disk", window_blocks=64))
-        drain(stream, stream.source.n_rows // (BATCH * STEPS) * STEPS, STEPS)
+        batch = min(BATCH, int(rows) // (2 * STEPS))
+        stream = open_stream(Store(path), batch, 0, one_device(), config=StreamConfig("disk", window_blocks=64))
+        drain(stream, stream.source.n_rows // (batch * STEPS) * STEPS, STEPS)
     status = pathlib.Path("/proc/self/status").read_text()  # getrusage's figure begins with the parent's
     print(int(status.split("VmHWM:")[1].split()[0]) / 1000)
 

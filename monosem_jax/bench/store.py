@@ -202,7 +202,7 @@ def memory(folder: pathlib.Path, *, n_rows: int, sizes: tuple[int, ...] = (1, 4,
                 str(folder / f"x{size}"),
                 str(n_rows * size),
             ]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             peaks.append(float(done.stdout.split()[-1]))
     return {
         "sizes": list(sizes),

@@ -21,6 +21,7 @@ from monosem_jax.runs import TransformerRun, load_run
 from monosem_jax.signals import stop_flag
 from monosem_jax.store.arrays import find_store, open_rows, source_identity
 from monosem_jax.store.location import Location
+from monosem_jax.store.rows import RowRange
 from monosem_jax.store.verify import verify_store
 
 
@@ -73,12 +74,16 @@ def open_job(config: HarvestRunConfig) -> Job:
     config.check()
     h = config.harvest
     if config.source:
+        rows = open_rows(config.source)
+        if h.n_rows > rows.n_rows:
+            raise BadInput(f"harvest.n_rows is {h.n_rows}: {config.source} has {rows.n_rows}")
+        rows = RowRange(rows, 0, h.n_rows) if h.n_rows else rows
         parents = {"source": source_identity(config.source)}
         manifest = {
             "site": "", "context_length": 0, "rows_per_context": 0, "model": "", "tokenizer_sha256": "",
             "corpus_sha256": parents["source"]["sha256"],
         }  # fmt: skip
-        return Job(ArrayRows(open_rows(config.source), h.dtype), manifest, parents)
+        return Job(ArrayRows(rows, h.dtype), manifest, parents)
     run = open_transformer(config.transformer)
     contexts = Contexts(run.text.tokens("train"), run.text.bos, h.rows_per_context, config.seed)
     n = h.count_contexts(len(contexts))
@@ -129,7 +134,7 @@ def plan(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any
     rate = measure_rate(made) * jax.process_count()
     found = {
         "rows": made.n_rows, "width": made.width, "dtype": h.dtype, "contexts": job.n_contexts, "bytes": size,
-        "files": 2 * shards + 3 + -(-job.n_contexts // 16_384), "bucket_rows": bucket,
+        "files": 2 * shards + 3 + -(-job.n_contexts // 16_384) + bool(job.n_contexts), "bucket_rows": bucket,
         "memory_bytes": 2 * bucket_bytes(min(bucket, made.n_rows), made.width, h.dtype),
         "free_bytes": location.free_bytes(), "rows_per_second": rate, "seconds": made.n_rows / rate,
     }  # fmt: skip
@@ -140,20 +145,19 @@ def plan(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any
     print("not known" if free is None else f"{free / 1e9:.4g} GB")
     print(f"memory   {found['memory_bytes'] / 1e9:.3g} GB for buckets, in each process")
     print(f"time     {found['seconds']:.3g} s at {rate:,.0f} rows/s, measured here on a few batches without writing")
-    check_room(location, size, made.n_rows)
+    check_room(location, size)
     return found
 
 
 def measure_rate(made: Made, seconds: float = 3.0) -> float:
-    """Rows made per second on this machine, after the first batch."""
-    batches = made.batches(0, made.n_rows)
-    first = next(batches)
+    """Rows made per second on this machine, without the time to compile."""
+    next(made.batches(0, made.n_rows))
     begin, rows = time.perf_counter(), 0
-    for _, values, _ in batches:
+    for _, values, _ in made.batches(0, made.n_rows):
         rows += len(values)
         if time.perf_counter() - begin > seconds:
             break
-    return rows / (time.perf_counter() - begin) if rows else float(len(first[1]))
+    return rows / (time.perf_counter() - begin)
 
 
 def verify(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -13,12 +13,10 @@ from monosem_jax.online import OnlineStream
 from monosem_jax.run import parent, progress, read_json, resolve_parent
 from monosem_jax.runs import TransformerRun
 from monosem_jax.stages.harvest import open_transformer
-from monosem_jax.store.arrays import RowRange, Rows, Store, open_rows, source_identity
+from monosem_jax.store.arrays import Store, open_rows, source_identity
 from monosem_jax.store.foreign import scan_rows
+from monosem_jax.store.rows import RowRange, Rows
 from monosem_jax.store.stream import open_stream
-
-if TYPE_CHECKING:
-    from monosem_jax.stages.train_sae import SaeRunConfig
 
 ONLINE = "online"
 MAX_HELDOUT_ROWS = 65_536
@@ -37,8 +35,8 @@ class Source:
     parents: dict[str, Any]
     heldout: Rows | None = None
 
-    def stream(self, config: SaeRunConfig, mesh: Mesh) -> Any:
-        """The stream of training batches."""
+    def stream(self, config: Any, mesh: Mesh) -> Any:
+        """The stream of training batches for a `train_sae.SaeRunConfig`."""
         size, seed = config.train.batch_size, config.seed
         if self.rows is None:
             run = self.transformer
@@ -52,7 +50,7 @@ class Source:
         return open_stream(rows, size, seed, mesh, config=config.stream)
 
 
-def open_source(config: SaeRunConfig) -> Source:
+def open_source(config: Any) -> Source:
     """Opens what the configuration names; raises BadInput when it is missing or does not fit its transformer."""
     if config.source == ONLINE:
         transformer = open_transformer(config.transformer)
@@ -70,7 +68,7 @@ def open_source(config: SaeRunConfig) -> Source:
     )
 
 
-def find_transformer(config: SaeRunConfig, rows: Rows) -> TransformerRun | None:
+def find_transformer(config: Any, rows: Rows) -> TransformerRun | None:
     """The transformer for the loss figures: as configured, else the store's own; None where there is none.
 
     Raises BadInput when the store was harvested from another one, or with another tokenizer.
@@ -105,8 +103,8 @@ def find_transformer(config: SaeRunConfig, rows: Rows) -> TransformerRun | None:
 
 def keep_rows(rows: Rows, batch_size: int) -> Rows:
     """The rows kept from training for evaluation: the last tenth, at most 65,536."""
-    keep = min(rows.n_rows // 10, MAX_HELDOUT_ROWS)
-    if rows.n_rows - keep < batch_size or not keep:
+    keep = min(max(rows.n_rows // 10, 1), MAX_HELDOUT_ROWS)
+    if rows.n_rows - keep < batch_size:
         raise BadInput(f"train.batch_size {batch_size} is larger than the {rows.n_rows - keep} rows to train on")
     return RowRange(rows, rows.n_rows - keep, rows.n_rows)
 

@@ -22,7 +22,7 @@ from monosem_jax.run import Run, progress, write_json
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.median import geometric_median
 from monosem_jax.sae.relu import ReluConfig
-from monosem_jax.sharding import fetch
+from monosem_jax.sharding import fetch, first_process
 from monosem_jax.stages.sources import ONLINE, Source, check_finite, input_scale, open_source
 from monosem_jax.store.arrays import Store
 from monosem_jax.store.stream import StreamConfig
@@ -76,7 +76,8 @@ def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
         result, scale = _train(run, config, mesh, source)
         params = sae_lib.fold_scale(fetch(result.state.params), scale)
         metrics, density = _evaluate(config, params, source)
-        np.save(run.path / "density.npy", density)
+        if first_process():
+            np.save(run.path / "density.npy", density)
         summary = {
             **metrics,
             "l1_coefficient": config.sae.l1_coefficient,
@@ -101,9 +102,13 @@ def _train(run: Run, config: SaeRunConfig, mesh: Any, source: Source) -> tuple[A
         check_finite(source.rows, config.source)
     stream = source.stream(config, mesh)
     sample = stream.sample(MEDIAN_ROWS).astype(np.float32)
-    width = sample.shape[1]
+    bad, width = np.count_nonzero(~np.isfinite(sample).all(axis=1)), sample.shape[1]
+    if bad:
+        how = f" in online.dtype {config.online.dtype}" if source.rows is None else ""
+        raise BadInput(f"{config.source}: {bad} of the first {len(sample)} rows are not finite{how}")
     scale = input_scale(config.sae.input_scale, source.mean_square, sample)
-    write_json(run.path / "input.json", {"input_scale": scale, "site": source.site, "width": width})
+    if first_process():
+        write_json(run.path / "input.json", {"input_scale": scale, "site": source.site, "width": width})
     sae = sae_lib.build(config.sae, width, config.train.dtype())
     tx = optimizer(config.train, before=[project_out_parallel()], after=[renormalise()])
     steps, window = config.resample.resolve(config.train)

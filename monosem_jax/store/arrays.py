@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import os
 import pathlib
 from typing import Any
@@ -12,9 +14,10 @@ import tensorstore as ts
 
 from monosem_jax.errors import BadInput
 from monosem_jax.store import foreign
-from monosem_jax.store.foreign import DTYPES, Rows
 from monosem_jax.store.location import Location, context, first_line
 from monosem_jax.store.order import BLOCK_ROWS
+from monosem_jax.store.rows import DTYPES, Rows
+from monosem_jax.store.stream import open_stream
 
 FORMAT = 1
 KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model")
@@ -50,11 +53,18 @@ class Store:
         return open_array(self.location, "origin")
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return self._activations[start : min(stop, self.n_rows)].read().result()
+        return self._read(self._activations, start, stop)
 
     def origin(self, start: int, stop: int) -> np.ndarray:
         """[stop-start, 2]: context index into `tokens()`, position; of a converted array: its row number, 0."""
-        return self._origin[start : min(stop, self.n_rows)].read().result()
+        return self._read(self._origin, start, stop)
+
+    def _read(self, array: ts.TensorStore, start: int, stop: int) -> np.ndarray:
+        stop = min(stop, self.n_rows)
+        try:
+            return array[min(start, stop) : stop].read().result()
+        except (ValueError, OSError, RuntimeError) as e:
+            raise BadInput(f"{self.path}: rows {start} to {stop - 1} cannot be read: {first_line(e)}") from None
 
     def tokens(self) -> np.ndarray:
         """[C,T] the harvested contexts; raises BadInput where the store was made from an array."""
@@ -64,8 +74,6 @@ class Store:
 
     def stream(self, batch_size: int, seed: int, mesh: Any = None, **options: Any) -> Any:
         """Shuffled batches, see `monosem_jax.store.stream.open_stream`; `mesh` None takes every device for `data`."""
-        from monosem_jax.store.stream import open_stream
-
         return open_stream(self, batch_size, seed, mesh, **options)
 
 
@@ -79,9 +87,24 @@ def read_manifest(location: Location) -> dict[str, Any]:
     missing = [k for k in KEYS if k not in manifest]
     if missing:
         raise BadInput(f"{location}: store.json lacks {', '.join(missing)}")
-    if manifest["dtype"] not in DTYPES:
+    if manifest["dtype"] not in [*DTYPES]:
         raise BadInput(f"{location} has dtype {manifest['dtype']}: expected {', '.join(DTYPES)}")
+    for key in ("n_rows", "rows_written", "width"):
+        if type(manifest[key]) is not int or manifest[key] < 0:
+            raise BadInput(f"{location}: store.json has {key} {manifest[key]!r}: expected a count")
     return manifest
+
+
+def checksum(manifest: dict[str, Any]) -> str:
+    """The hash of a manifest's other keys."""
+    rest = {k: v for k, v in manifest.items() if k != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def hash_array(location: Location, name: str) -> str:
+    """The hash of the metadata of one of a store's arrays; "" where it has no such array."""
+    content = location.read(f"{name}/zarr.json")
+    return "" if content is None else hashlib.sha256(content).hexdigest()
 
 
 def find_store(path: str | os.PathLike[str]) -> Location | None:
@@ -92,7 +115,8 @@ def find_store(path: str | os.PathLike[str]) -> Location | None:
     if location.read("config.json") is None:
         return None
     config = location.read_json("config.json")
-    elsewhere = config.get("config", {}).get("store") if isinstance(config, dict) else None
+    config = config.get("config") if isinstance(config, dict) else None
+    elsewhere = config.get("store") if isinstance(config, dict) else None
     return Location(elsewhere) if elsewhere and Location(elsewhere).read("store.json") is not None else None
 
 
@@ -106,6 +130,8 @@ def open_rows(source: str | os.PathLike[str]) -> Rows:
     location = Location(source)
     if location.local is not None and not location.local.exists():
         raise BadInput(f"source {source} does not exist")
+    if location.local is None:
+        location.list("store.json")  # says what is wrong with the place itself
     raise BadInput(
         f"source {source} is neither a store directory (with store.json) nor a zarr array, nor a .npy array or a "
         ".safetensors file"
@@ -140,7 +166,12 @@ def array_spec(location: Location, name: str, shape: tuple[int, ...], dtype: str
 def create_array(location: Location, name: str, shape: tuple[int, ...], dtype: str, shard_rows: int) -> ts.TensorStore:
     """Creates or opens an array of a store for writing."""
     spec = array_spec(location, name, shape, dtype, shard_rows)
-    return ts.open(spec, create=True, open=True, context=context()).result()
+    try:
+        return ts.open(spec, create=True, open=True, context=context()).result()
+    except ValueError as e:
+        if "No space left on device" in str(e):
+            raise
+        raise BadInput(f"{location}/{name} cannot be made: {first_line(e)}") from None
 
 
 def open_array(location: Location, name: str) -> ts.TensorStore:
@@ -158,28 +189,10 @@ def open_array(location: Location, name: str) -> ts.TensorStore:
         raise BadInput(f"{location}/{name} is not a zarr v3 array: {first_line(e)}") from None
 
 
-def as_integers(x: np.ndarray) -> np.ndarray:
-    """The same bytes as integers: bfloat16 NumPy moves element by element and under the interpreter's lock."""
-    return x.view(f"u{x.dtype.itemsize}")
-
-
-class RowRange:
-    """The rows start … stop-1 of another source."""
-
-    def __init__(self, source: Rows, start: int, stop: int):
-        self._source, self._start = source, start
-        self.n_rows, self.width, self.dtype = stop - start, source.width, source.dtype
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self._source.read(self._start + start, self._start + min(stop, self.n_rows))
-
-
 def source_identity(source: str | os.PathLike[str]) -> dict[str, str]:
     """The record of a source as a run's parent: a store by its manifest, an array by its size, beginning and end."""
     found = find_store(source)
     if found is None:
         return foreign.identity(source)
-    import hashlib
-
     record = {"path": str(source), "sha256": hashlib.sha256(found.read("store.json") or b"").hexdigest()}
     return record if found.local is None else {**record, "file": "store.json"}

@@ -9,7 +9,6 @@ import json
 import os
 import re
 from collections.abc import Callable
-from typing import Protocol
 
 import ml_dtypes
 import numpy as np
@@ -17,26 +16,15 @@ import safetensors
 import tensorstore as ts
 
 from monosem_jax.errors import BadInput
-from monosem_jax.store.location import Location, context, is_url
+from monosem_jax.run import is_url
+from monosem_jax.store.location import Location, context
+from monosem_jax.store.rows import DTYPES, Rows
 
-DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
 SAFETENSORS_DTYPES = {"BF16": "bfloat16", "F32": "float32", "F16": "float16"}
 ZARR_DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}  # by the file that an array's metadata is in
 MIB = 1 << 20
 SCAN_THREADS = 4  # as many blocks are in memory at once
 SHOWN_TENSORS = 8  # of those that an error message lists
-
-
-class Rows(Protocol):
-    """Anything that activations stream from; threads may read at the same time."""
-
-    n_rows: int
-    width: int
-    dtype: np.dtype
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows start … stop-1, [stop-start, M]; fewer when `stop` lies beyond the last row."""
-        ...
 
 
 class NpyRows:

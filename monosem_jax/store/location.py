@@ -12,18 +12,14 @@ from typing import Any
 import tensorstore as ts
 
 from monosem_jax.errors import BadInput
+from monosem_jax.run import is_url
 
 
 @functools.cache
 def context() -> ts.Context:
     """The one TensorStore context of this process, so that every opener of memory:// sees the same data."""
-    retries = {"max_retries": 6}  # half a minute; the default keeps a wrong address waiting for an hour
+    retries = {"max_retries": 6}  # a minute; the default keeps a wrong address waiting for an hour
     return ts.Context({"s3_request_retries": retries, "gcs_request_retries": retries})
-
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is a kvstore URL, or a kvstore JSON specification, and not a local path."""
-    return "://" in str(path) or str(path).startswith("{")
 
 
 class Location:
@@ -64,8 +60,13 @@ class Location:
         return bytes(found.value) if found.state == "value" else None
 
     def write(self, file: str, content: bytes) -> None:
-        """Replaces a file as a whole: readers see the old bytes or the new."""
-        self._kv.write(file, content).result()
+        """Replaces a file as a whole: readers see the old bytes or the new. Raises BadInput where it cannot."""
+        try:
+            self._kv.write(file, content).result()
+        except (ValueError, OSError, RuntimeError) as e:
+            if "No space left on device" in str(e):
+                raise  # not the fault of what was given
+            raise BadInput(f"{self.name}: {file} cannot be written: {first_line(e)}") from None
 
     def delete(self, folder: str) -> None:
         """Deletes a directory in this one, `folder` ends with a slash."""
@@ -76,8 +77,11 @@ class Location:
 
     def list(self, prefix: str = "") -> list[str]:
         """The paths of all files that begin with `prefix`, in order."""
-        found = self._kv.list().result()
-        return sorted(name for k in found if (name := k.decode()).startswith(prefix))
+        try:
+            found = self._kv.list(ts.KvStore.KeyRange(prefix, prefix.encode() + b"\xff")).result()
+        except (ValueError, OSError, RuntimeError) as e:
+            raise BadInput(f"{self.name} cannot be listed: {first_line(e)}") from None
+        return sorted(k.decode() for k in found)
 
     def read_json(self, file: str) -> Any:
         """A JSON file; raises BadInput with its name when it is missing or damaged."""
@@ -115,5 +119,7 @@ def _spec(name: str) -> dict[str, Any]:
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     if spec["driver"] == "s3" and endpoint:
         spec = {"endpoint": endpoint, "aws_region": os.environ.get("AWS_REGION", "us-east-1"), **spec}
+    if spec["driver"] == "s3" and os.environ.get("AWS_ACCESS_KEY_ID"):
+        spec = {"aws_credentials": {"type": "environment"}, **spec}  # else complaints that there is no ~/.aws
     path = spec.get("path", "")
     return {**spec, "path": path if not path or path.endswith("/") else f"{path}/"}

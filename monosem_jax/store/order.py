@@ -9,6 +9,7 @@ through in windows of whole blocks, permuted row by row.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -45,6 +46,7 @@ class Order:
         self.lane_slots = batch_size // self.lanes
         self.window = max(window_blocks // self.lanes, 1)
         self._orders: dict[int, tuple[np.ndarray, int]] = {}
+        self._lock = threading.Lock()  # lanes are read by several threads
         self._ends: dict[int, np.ndarray] = {}
 
     def pieces(self, lane: int, start: int, stop: int) -> Iterator[Piece]:
@@ -106,15 +108,16 @@ class Order:
 
     def _layout(self, epoch: int) -> tuple[np.ndarray, int]:
         """The order of the blocks in an epoch, and where in it the source's last block lies, which may be short."""
-        found = self._orders.get(epoch)
-        if found is None:
-            order = np.arange(self._n_blocks)
-            if self.shuffle:
-                order = np.random.default_rng([self.seed, epoch]).permutation(self._n_blocks)
-            found = order, int(np.flatnonzero(order == self._n_blocks - 1)[0])
-            recent = {e: self._orders[e] for e in sorted(self._orders)[-1:]}  # lanes may stand in two epochs
-            self._orders = {**recent, epoch: found}
-        return found
+        with self._lock:
+            found = self._orders.get(epoch)
+            if found is None:
+                order = np.arange(self._n_blocks)
+                if self.shuffle:
+                    order = np.random.default_rng([self.seed, epoch]).permutation(self._n_blocks)
+                found = order, int(np.flatnonzero(order == self._n_blocks - 1)[0])
+                recent = dict(list(self._orders.items())[-1:])  # lanes may stand in two epochs
+                self._orders = {**recent, epoch: found}
+            return found
 
     def _start_of(self, k: int, short: int) -> int:
         """Where the k-th block of an epoch's layout begins."""

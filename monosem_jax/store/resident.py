@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from monosem_jax.errors import BadInput
-from monosem_jax.store.arrays import Rows
 from monosem_jax.store.order import BLOCK_ROWS, Order
+from monosem_jax.store.rows import Rows
 
 UPLOAD_BLOCKS = 16  # blocks uploaded at a time, always as many so that one program serves
 ACCELERATOR_SHARE = 0.4  # of a device's memory
@@ -42,13 +42,8 @@ class BlockPool:
         """The rows with these numbers, [n,b] → [n,b,M]; in parts when the pool cannot hold all their blocks."""
         needed, where = np.unique(rows // BLOCK_ROWS, return_inverse=True)
         if len(needed) > len(self._slots) + len(self._free):
-            half = len(rows) // 2
-            if not half:
-                raise BadInput(
-                    f"stream.device_gb holds {len(self._slots) + len(self._free)} blocks, but one batch needs "
-                    f"{len(needed)}: more memory, or fewer window_blocks"
-                )
-            return jnp.concatenate([self.gather(rows[:half]), self.gather(rows[half:])])
+            axis = 0 if len(rows) > 1 else 1
+            return jnp.concatenate([self.gather(half) for half in np.array_split(rows, 2, axis)], axis)
         slots = self._ensure([int(b) for b in needed])
         at = np.asarray(slots, np.int32)[where].reshape(rows.shape) * BLOCK_ROWS + (rows % BLOCK_ROWS).astype(np.int32)
         return _take(self._pool, jax.device_put(at, self._device))
@@ -67,6 +62,7 @@ class BlockPool:
         for i, block in enumerate(blocks):
             rows = self._source.read(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self._source.n_rows))
             buffer[i, : len(rows)] = rows
+        for block in blocks:  # all of them could be read
             self._slots[block] = self._free.pop() if self._free else self._slots.pop(next(iter(self._slots)))
         slots = np.asarray([self._slots[b] for b in blocks], np.int32)
         spare = UPLOAD_BLOCKS - len(blocks)  # the last block is written again, into its own slot
@@ -75,16 +71,18 @@ class BlockPool:
         self._pool = _put(self._pool, jax.device_put(slots, self._device), jax.device_put(buffer, self._device))
 
 
-def pool_blocks(source: Rows, order: Order, devices: Sequence[jax.Device], device_gb: float) -> tuple[bool, int]:
+def pool_blocks(
+    source: Rows, order: Order, devices: Sequence[jax.Device], device_gb: float, *, required: bool
+) -> tuple[bool, int]:
     """(whether every device can hold the whole source, how many of its blocks to hold).
 
-    Raises BadInput when a device cannot even hold what is mixed at a time.
+    Raises BadInput when a device cannot even hold what is mixed at a time, if it is `required` to.
     """
     limit = device_gb * 1e9 or min(_default_bytes(d) for d in devices)
     size = BLOCK_ROWS * source.width * source.dtype.itemsize
     everything, room = -(-source.n_rows // BLOCK_ROWS), int(limit // size)
     least = order.lanes * (order.window + 2) + UPLOAD_BLOCKS
-    if device_gb and room < min(least, everything):
+    if required and device_gb and room < min(least, everything):
         raise BadInput(
             f"stream.device_gb {device_gb} holds {room} blocks of {size / 1e6:.3g} MB: at least {least} are needed "
             f"for window_blocks {order.window * order.lanes}"

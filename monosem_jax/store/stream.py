@@ -14,9 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.errors import BadInput
 from monosem_jax.sharding import make_mesh
-from monosem_jax.store.arrays import Rows, as_integers
 from monosem_jax.store.order import BLOCK_ROWS, Order
 from monosem_jax.store.resident import BlockPool, pool_blocks
+from monosem_jax.store.rows import Rows, as_integers
 
 KINDS = ("auto", "disk", "resident")
 
@@ -58,9 +58,7 @@ class RowStream:
 
     def __init__(self, source: Rows, order: Order, mesh: Mesh):
         if order.batch_size > source.n_rows:
-            raise BadInput(
-                f"train.batch_size {order.batch_size} is larger than the store: it has {source.n_rows} rows"
-            )
+            raise BadInput(f"train.batch_size {order.batch_size} is larger than the store: it has {source.n_rows} rows")
         self.source, self.order, self.position = source, order, 0
         self.sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
         self._windows: dict[int, tuple[tuple[int, int, int], np.ndarray]] = {}
@@ -134,7 +132,8 @@ class RowStream:
 
     def sample(self, n: int) -> np.ndarray:
         """The first n rows of the sequence on the host, [n,M], or all where there are fewer."""
-        n = min(n, self.source.n_rows)
+        if n >= self.source.n_rows:  # the last batch would begin another epoch
+            return np.array(self.source.read(0, self.source.n_rows))
         found = self.rows(0, self.order.batch_size, 0, -(-n // self.order.batch_size))
         self._windows.clear()  # this process may not need them all
         return found.reshape(-1, self.source.width)[:n]
@@ -183,7 +182,7 @@ def open_stream(
     if config.kind == "disk":
         return RowStream(source, order, mesh)
     local = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
-    fits, room = pool_blocks(source, order, local, config.device_gb)
+    fits, room = pool_blocks(source, order, local, config.device_gb, required=config.kind == "resident")
     if config.kind == "auto" and not fits:
         return RowStream(source, order, mesh)
     return ResidentStream(source, order, mesh, room)

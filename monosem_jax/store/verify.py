@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,11 +9,12 @@ import numpy as np
 import tensorstore as ts
 
 from monosem_jax.errors import BadInput
-from monosem_jax.store.arrays import array_spec, context, open_array, read_manifest
-from monosem_jax.store.location import Location, first_line
+from monosem_jax.store.arrays import array_spec, checksum, hash_array, open_array, read_manifest
+from monosem_jax.store.location import Location, context, first_line
 from monosem_jax.store.order import BLOCK_ROWS
 
 READ_BLOCKS = 16
+SCRATCH = Location("memory://verify")
 MEANS_TOLERANCE = 1e-5  # of the manifest's means; rows are summed in another order than when they were written
 
 
@@ -23,24 +23,27 @@ def verify_store(
 ) -> tuple[list[str], int]:
     """(a line for every damage found, committed rows). Raises BadInput when the manifest cannot be read.
 
-    Checks every array's metadata against what the manifest implies, every block of the committed rows against its
-    checksum, that no place is recorded twice or lies outside of the tokens, and the manifest's means against the rows.
+    Checks the manifest and every array's metadata against the hashes in the manifest (stores of earlier versions have
+    none) and against each other, every block of the committed rows against its checksum, that no place is recorded
+    twice or lies outside of the tokens, and the manifest's means against the rows.
     """
     manifest = read_manifest(location)
     n, rows, width = manifest["n_rows"], manifest["rows_written"], manifest["width"]
     damages: list[str] = []
+    if manifest.get("checksum", checksum(manifest)) != checksum(manifest):
+        return ["store.json: it has changed since it was written: its checksum differs"], rows
     if not 0 <= rows <= n or manifest["complete"] != (rows == n):
         return [f"store.json: {rows} of {n} rows are written, complete is {manifest['complete']}"], rows
     total(rows)
-    n_contexts, length = 0, manifest.get("context_length", 0)
+    n_contexts, length = 1 << 32, 1  # of a converted array: row numbers
     if manifest["model"]:
-        n_contexts = n // manifest["rows_per_context"] if "rows_per_context" in manifest else 0
-        tokens = _open(location, "tokens", None, length, "int32", damages)
+        n_contexts, length = 0, manifest.get("context_length", 0)
+        tokens = _open(location, "tokens", None, length, "int32", manifest, damages)
         if tokens is not None:
             n_contexts = tokens.shape[0]
             list(_blocks(location, "tokens", tokens, n_contexts, damages, lambda n: None))
-    activations = _open(location, "activations", n, width, manifest["dtype"], damages)
-    origin = _open(location, "origin", n, 2, "uint32", damages)
+    activations = _open(location, "activations", n, width, manifest["dtype"], manifest, damages)
+    origin = _open(location, "origin", n, 2, "uint32", manifest, damages)
     norms = squares = 0.0
     whole = True
     if activations is not None:
@@ -51,7 +54,7 @@ def verify_store(
         whole = not damages
     if origin is not None:
         places = _blocks(location, "origin", origin, rows, damages, lambda n: None)
-        damages += _check_places(places, n_contexts, length, n)
+        damages += _check_places(places, n_contexts, length)
     if activations is not None and whole and rows:
         for name, value in (("mean_norm", norms / rows), ("mean_square", squares / rows / width)):
             if not abs(manifest[name] - value) <= MEANS_TOLERANCE * abs(value):
@@ -59,19 +62,23 @@ def verify_store(
     return damages, rows
 
 
-def _open(location: Location, name: str, n: int | None, width: int, dtype: str, damages: list[str]) -> Any:
+def _open(
+    location: Location, name: str, n: int | None, width: int, dtype: str, manifest: dict[str, Any], damages: list[str]
+) -> Any:
     """Opens an array if its metadata is what the writer makes; else notes a damage."""
     file = f"{name}/zarr.json"
     try:
         array = open_array(location, name)
         shape = (array.shape[0] if n is None else n, width)
-        spec = array_spec(location, name, shape, dtype, array.chunk_layout.write_chunk.shape[0])
-        spec["kvstore"] = {"driver": "memory", "path": f"verify/{location}/{name}/"}
+        spec = array_spec(SCRATCH, name, shape, dtype, array.chunk_layout.write_chunk.shape[0])
         ts.open(spec, create=True, delete_existing=True, context=context()).result()
-        expected = json.loads(Location(f"memory://verify/{location}/{name}/").read("zarr.json") or b"{}")
-        found = location.read_json(file)
-    except (BadInput, ValueError, OSError) as e:
+        expected, found = SCRATCH.read_json(file), location.read_json(file)
+    except (BadInput, ValueError, OSError, RuntimeError) as e:
         damages.append(f"{file}: {first_line(e)}")
+        return None
+    now = hash_array(location, name)
+    if manifest.get("arrays", {}).get(name, now) != now:
+        damages.append(f"{file}: it has changed since it was written")
         return None
     wrong = [k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k)]
     if wrong:
@@ -114,10 +121,10 @@ def _reason(error: BaseException) -> str:
     return first_line(error)
 
 
-def _check_places(places: Iterator[tuple[int, np.ndarray]], n_contexts: int, length: int, n: int) -> list[str]:
-    """Places outside of the tokens, or recorded twice; of a converted array, row numbers recorded twice."""
+def _check_places(places: Iterator[tuple[int, np.ndarray]], n_contexts: int, length: int) -> list[str]:
+    """Places outside of the tokens (no contexts: nothing is known of them), or recorded twice."""
     size = n_contexts * length
-    seen = np.zeros(size // 8 + 1, np.uint8) if size else None
+    seen = np.zeros(size // 8 + 1, np.uint8) if size else None  # takes no memory before it is touched
     found = []
     for start, place in places:
         if seen is None:

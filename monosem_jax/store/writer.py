@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from monosem_jax.errors import BadInput
-from monosem_jax.store.arrays import FORMAT, create_array, read_manifest
+from monosem_jax.store.arrays import FORMAT, checksum, create_array, hash_array, read_manifest
 from monosem_jax.store.location import Location
 from monosem_jax.store.order import BLOCK_ROWS
 
@@ -52,13 +52,16 @@ class StoreWriter:
         #: (bucket, first row, row after the last) of the buckets that this process has to make, in order.
         self.todo = list(self._missing())
         barrier("store: seen")  # before anyone changes what the others look at
+        if fresh:  # where there is no such bucket this fails, and create_array would try for ever
+            location.write(f"{PARTS}begun-{process[0]}", b"")
         self._activations = create_array(location, "activations", (n, m), manifest["dtype"], shard_rows)
         self._origin = create_array(location, "origin", (n, 2), "uint32", shard_rows)
         if fresh:
             prepare(self)
             barrier("store: prepared")
             if not process[0]:
-                location.write_json("store.json", self.manifest)
+                hashes = {name: hash_array(location, name) for name in ("activations", "origin", "tokens")}
+                self._save({**self.manifest, "arrays": hashes})
         self._thread = ThreadPoolExecutor(1, "store")
         self._pending: Future | None = None
 
@@ -105,10 +108,14 @@ class StoreWriter:
             manifest = _add(manifest, record)
         if manifest is self.manifest:
             return
-        self.location.write_json("store.json", manifest)
-        self.manifest = manifest
+        self._save(manifest)
         if manifest["complete"]:
             self.location.delete(PARTS)
+
+    def _save(self, manifest: dict[str, Any]) -> None:
+        manifest = {**manifest, "checksum": checksum(manifest)}
+        self.location.write_json("store.json", manifest)
+        self.manifest = manifest
 
     def wait(self) -> None:
         """Waits until what was written is on disk; raises what went wrong with it."""
