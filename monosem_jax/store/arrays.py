@@ -14,7 +14,7 @@ import tensorstore as ts
 
 from monosem_jax.errors import BadInput
 from monosem_jax.store import foreign
-from monosem_jax.store.location import Location, context, first_line
+from monosem_jax.store.location import Location, context, first_line, last_part
 from monosem_jax.store.order import BLOCK_ROWS
 from monosem_jax.store.rows import DTYPES, Rows
 from monosem_jax.store.stream import open_stream
@@ -64,7 +64,7 @@ class Store:
         try:
             return array[min(start, stop) : stop].read().result()
         except (ValueError, OSError, RuntimeError) as e:
-            raise BadInput(f"{self.path}: rows {start} to {stop - 1} cannot be read: {first_line(e)}") from None
+            raise BadInput(f"{self.path}: rows {start} to {stop - 1} cannot be read: {last_part(e)}") from None
 
     def tokens(self) -> np.ndarray:
         """[C,T] the harvested contexts; raises BadInput where the store was made from an array."""
@@ -88,7 +88,7 @@ def read_manifest(location: Location) -> dict[str, Any]:
     if missing:
         raise BadInput(f"{location}: store.json lacks {', '.join(missing)}")
     if manifest["dtype"] not in [*DTYPES]:
-        raise BadInput(f"{location} has dtype {manifest['dtype']}: expected {', '.join(DTYPES)}")
+        raise BadInput(f"{location}: store.json has dtype {manifest['dtype']}: expected {', '.join(DTYPES)}")
     for key in ("n_rows", "rows_written", "width"):
         if type(manifest[key]) is not int or manifest[key] < 0:
             raise BadInput(f"{location}: store.json has {key} {manifest[key]!r}: expected a count")

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -106,7 +107,12 @@ class Location:
 
 def first_line(error: BaseException) -> str:
     """The beginning of an error's message, without TensorStore's lists of sources and addresses."""
-    return (str(error).split(" [")[0].splitlines() or [type(error).__name__])[0][:200]
+    return (re.split(r" \[[\w -]+='", str(error))[0].splitlines() or [type(error).__name__])[0][:200]
+
+
+def last_part(error: BaseException) -> str:
+    """What happened at last, without the files that TensorStore names on the way there."""
+    return first_line(ValueError(re.split(r" \[[\w -]+='", str(error))[0].rpartition('": ')[2]))
 
 
 def _spec(name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from monosem_jax.errors import BadInput
 from monosem_jax.store.order import BLOCK_ROWS, Order
-from monosem_jax.store.rows import Rows
+from monosem_jax.store.rows import Rows, as_integers
 
 UPLOAD_BLOCKS = 16  # blocks uploaded at a time, always as many so that one program serves
 ACCELERATOR_SHARE = 0.4  # of a device's memory
@@ -23,30 +23,34 @@ def _put(pool: jax.Array, slots: jax.Array, blocks: jax.Array) -> jax.Array:
     return pool.at[slots].set(blocks)
 
 
-@jax.jit
-def _take(pool: jax.Array, at: jax.Array) -> jax.Array:
-    return pool[at // BLOCK_ROWS, at % BLOCK_ROWS]
+@functools.partial(jax.jit, static_argnums=2)
+def _take(pool: jax.Array, at: jax.Array, dtype: np.dtype) -> jax.Array:
+    return jax.lax.bitcast_convert_type(pool[at // BLOCK_ROWS, at % BLOCK_ROWS], dtype)
 
 
 class BlockPool:
-    """The most recently used blocks of a source on one device."""
+    """The most recently used blocks of a source on one device, as integers: XLA may move others by way of fp32."""
 
     def __init__(self, source: Rows, device: jax.Device, blocks: int):
         self._source, self._device = source, device
         self._slots: dict[int, int] = {}  # block -> slot, least recently used first
         self._free = list(range(blocks))
-        with jax.default_device(device):
-            self._pool = jnp.zeros((blocks, BLOCK_ROWS, source.width), source.dtype)
+        shape = (blocks, BLOCK_ROWS, source.width)
+        self._pool = jnp.zeros(shape, f"u{source.dtype.itemsize}", device=device)
 
     def gather(self, rows: np.ndarray) -> jax.Array:
         """The rows with these numbers, [n,b] → [n,b,M]; in parts when the pool cannot hold all their blocks."""
+        return self._gather(rows, self._source.dtype)
+
+    def _gather(self, rows: np.ndarray, dtype: np.dtype) -> jax.Array:
         needed, where = np.unique(rows // BLOCK_ROWS, return_inverse=True)
         if len(needed) > len(self._slots) + len(self._free):
             axis = 0 if len(rows) > 1 else 1
-            return jnp.concatenate([self.gather(half) for half in np.array_split(rows, 2, axis)], axis)
+            halves = [self._gather(half, self._pool.dtype) for half in np.array_split(rows, 2, axis)]
+            return jax.lax.bitcast_convert_type(jnp.concatenate(halves, axis), dtype)
         slots = self._ensure([int(b) for b in needed])
         at = np.asarray(slots, np.int32)[where].reshape(rows.shape) * BLOCK_ROWS + (rows % BLOCK_ROWS).astype(np.int32)
-        return _take(self._pool, jax.device_put(at, self._device))
+        return _take(self._pool, jax.device_put(at, self._device), dtype)
 
     def _ensure(self, needed: list[int]) -> list[int]:
         for block in needed:
@@ -58,10 +62,10 @@ class BlockPool:
         return [self._slots[b] for b in needed]
 
     def _upload(self, blocks: Sequence[int]) -> None:
-        buffer = np.zeros((UPLOAD_BLOCKS, BLOCK_ROWS, self._source.width), self._source.dtype)
+        buffer = np.zeros((UPLOAD_BLOCKS, BLOCK_ROWS, self._source.width), self._pool.dtype)
         for i, block in enumerate(blocks):
             rows = self._source.read(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self._source.n_rows))
-            buffer[i, : len(rows)] = rows
+            buffer[i, : len(rows)] = as_integers(rows)
         for block in blocks:  # all of them could be read
             self._slots[block] = self._free.pop() if self._free else self._slots.pop(next(iter(self._slots)))
         slots = np.asarray([self._slots[b] for b in blocks], np.int32)

@@ -1,240 +1,192 @@
-"""Sources of activations: arrays and stores round-trip, damage is noticed, and anything else is refused by one line."""
+"""Stores as sources: they read as they were written, and what is no source, or damaged, is refused in one line."""
 
-import io
 import json
-import os
 import pathlib
+import shutil
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 from monosem_jax.errors import BadInput
-from monosem_jax.store.arrays import NpyRows, RowRange, Store, open_rows, source_identity
-from monosem_jax.store.writer import StoreWriter
-
-DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
-ROWS, WIDTH = 5000, 8
-TOKENS = np.arange(40).reshape(4, 10)
-
-
-def values(dtype=np.float32, rows: int = ROWS) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(rows, WIDTH)).astype(dtype)
-
-
-def save(path: pathlib.Path, array: np.ndarray) -> pathlib.Path:
-    np.save(path, array)
-    return path
-
-
-def make_store(path: pathlib.Path, dtype: str = "bfloat16", commit: int = ROWS) -> pathlib.Path:
-    """A store of ROWS rows of which `commit` are committed, in buckets of 4096."""
-    path.mkdir()
-    manifest = {"n_rows": ROWS, "width": WIDTH, "dtype": dtype, "site": "mlp_hidden.0"}
-    writer = StoreWriter(path, manifest, TOKENS, shard_rows=2048, bucket_rows=4096)
-    rows = values(np.dtype(getattr(ml_dtypes, dtype, dtype)))
-    origin = np.stack([np.arange(ROWS), np.arange(ROWS) % 10], axis=1).astype(np.uint32)
-    for start in range(0, commit, 4096):
-        part = slice(start, min(start + 4096, ROWS))
-        writer.write_bucket(rows[part], origin[part], norm_sum=1.0, square_sum=1.0)
-    writer.commit()
-    return path
+from monosem_jax.store.arrays import Store, create_array, find_store, open_array, open_rows, source_identity
+from monosem_jax.store.location import Location
+from monosem_jax.store.rows import RowRange
+from tests.store.small import BUCKET, NAMES, ROWS, SHARD, WIDTH, numbered, open_writer, places, values, write_store
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> pathlib.Path:
-    return make_store(tmp_path_factory.mktemp("store") / "s")
+def template(tmp_path_factory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("store") / "s"
+    write_store(path)
+    return path
 
 
-def refusal(source: str | pathlib.Path) -> str:
+@pytest.fixture
+def store(template, tmp_path) -> pathlib.Path:
+    return shutil.copytree(template, tmp_path / "s")
+
+
+def refusal(source, action=open_rows) -> str:
     with pytest.raises(BadInput) as e:
-        open_rows(source)
+        action(source)
     assert len(str(e.value).splitlines()) == 1
     return str(e.value)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_an_array_reads_as_it_was_saved(tmp_path, dtype):
-    rows = open_rows(save(tmp_path / "a.npy", values(dtype)))
-    assert (rows.n_rows, rows.width, rows.dtype) == (ROWS, WIDTH, np.dtype(dtype))
-    assert np.array_equal(rows.read(7, 2050), values(dtype)[7:2050])
+def change(store: pathlib.Path, **keys) -> pathlib.Path:
+    manifest = json.loads((store / "store.json").read_text()) | keys
+    (store / "store.json").write_text(json.dumps({k: v for k, v in manifest.items() if v is not None}))
+    return store
 
 
-def test_an_array_in_fortran_order_reads_row_by_row(tmp_path):
-    rows = open_rows(save(tmp_path / "a.npy", np.asfortranarray(values())))
-    assert np.array_equal(rows.read(3, 9), values()[3:9])
+@pytest.mark.parametrize(
+    "start, stop", [(0, ROWS), (999, 4100), (7, 8), (ROWS - 1, ROWS), (8000, 10**6), (ROWS, ROWS + 1)]
+)
+def test_a_store_reads_as_it_was_written(template, start, stop):
+    rows = open_rows(template)
+    assert isinstance(rows, Store)
+    assert np.array_equal(rows.read(start, stop), values()[start:stop])
+    assert np.array_equal(rows.origin(start, stop), places()[start:stop])
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 3, 4), (0, 4), (4, 0), ()])
-def test_an_array_that_is_not_rows_of_activations_is_refused_with_its_shape(tmp_path, shape):
-    assert f"has shape {shape}" in refusal(save(tmp_path / "a.npy", np.zeros(shape, np.float32)))
+def test_a_store_of_a_newer_format_is_refused_with_both_numbers(store):
+    assert refusal(change(store, format=2)) == f"{store} has store format 2: this version reads 1"
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.float64, np.uint16, np.complex64, bool])
-def test_an_array_of_another_type_is_refused_with_its_type(tmp_path, dtype):
-    line = refusal(save(tmp_path / "a.npy", np.zeros((3, 4), dtype)))
-    assert f"has dtype {np.dtype(dtype)}: expected bfloat16, float32, float16" in line
+@pytest.mark.parametrize("key", ["format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model"])
+def test_a_manifest_that_lacks_something_is_refused_with_its_name(store, key):
+    line = refusal(change(store, **{key: None}))
+    assert ("format None" if key == "format" else f"store.json lacks {key}") in line
 
 
-class Trap:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, file):
-        self.file = file
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.file),)
+@pytest.mark.parametrize("dtype", ["int8", "float64", "", 3, ["float32"]])
+def test_a_store_of_an_unknown_type_is_refused(store, dtype):
+    assert f"has dtype {dtype}: expected bfloat16, float32, float16" in refusal(change(store, dtype=dtype))
 
 
-def test_a_pickled_array_is_refused_and_not_executed(tmp_path):
-    np.save(tmp_path / "a.npy", np.asarray([[Trap(tmp_path / "sprung")]], object), allow_pickle=True)
-    assert "not a readable .npy array" in refusal(tmp_path / "a.npy")
-    assert not (tmp_path / "sprung").exists()
+@pytest.mark.parametrize("keys", [{"n_rows": 9e3}, {"rows_written": True}, {"width": "4"}, {"rows_written": -1}])
+def test_a_store_whose_sizes_are_no_counts_is_refused(store, keys):
+    ((key, value),) = keys.items()
+    assert refusal(change(store, **keys)) == f"{store}: store.json has {key} {value!r}: expected a count"
 
 
-def test_an_array_cut_short_is_refused_wherever_it_is_cut(tmp_path):
-    whole = save(tmp_path / "whole.npy", values(rows=3)).read_bytes()
-    for size in range(len(whole)):
-        (tmp_path / "a.npy").write_bytes(whole[:size])
-        assert "not a readable .npy array" in refusal(tmp_path / "a.npy")
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"\x00"])
+def test_a_store_with_a_damaged_manifest_is_refused(store, content):
+    (store / "store.json").write_bytes(content)
+    assert "store.json is not valid JSON" in refusal(store)
 
 
-def test_a_damaged_header_raises_nothing_but_a_refusal(tmp_path):
-    whole = save(tmp_path / "whole.npy", values(rows=3)).read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(1000):
-        data = bytearray(whole)
-        data[rng.integers(128)] = rng.integers(256)
-        (tmp_path / "a.npy").write_bytes(data)
-        try:
-            NpyRows(tmp_path / "a.npy").read(0, 1)
-        except BadInput as e:
-            assert len(str(e).splitlines()) == 1
-
-
-def test_an_archive_of_arrays_under_the_name_of_an_array_is_refused(tmp_path):
-    archive = io.BytesIO()
-    np.savez(archive, a=values())
-    (tmp_path / "a.npy").write_bytes(archive.getvalue())
-    assert "not a readable .npy array" in refusal(tmp_path / "a.npy")
-
-
-def test_a_source_that_does_not_exist_is_refused(tmp_path):
-    assert "does not exist" in refusal(tmp_path / "a.npy")
-
-
-def test_a_directory_that_is_no_store_is_refused(tmp_path):
-    assert "neither a store directory" in refusal(tmp_path)
-
-
-def test_a_file_of_another_kind_is_refused(tmp_path):
-    (tmp_path / "a.csv").write_text("1,2")
-    assert "neither a store directory" in refusal(tmp_path / "a.csv")
-
-
-def test_a_store_of_a_newer_format_is_refused_with_both_numbers(tmp_path):
-    path = make_store(tmp_path / "s")
-    manifest = json.loads((path / "store.json").read_text())
-    (path / "store.json").write_text(json.dumps({**manifest, "format": 2}))
-    assert "store format 2: this version reads 1" in refusal(path)
-
-
-@pytest.mark.parametrize("content", ["", "{", "\xff"])
-def test_a_store_with_a_damaged_manifest_is_refused(tmp_path, content):
-    path = make_store(tmp_path / "s", commit=0)
-    (path / "store.json").write_text(content, encoding="latin-1")
-    assert "store.json is not valid JSON" in refusal(path)
+@pytest.mark.parametrize("content", ["[]", "3", '"x"', "null"])
+def test_a_manifest_that_is_none_is_refused(store, content):
+    (store / "store.json").write_text(content)
+    assert refusal(store) == f"{store}: store.json is not a manifest"
 
 
 def test_a_store_without_a_committed_row_is_refused(tmp_path):
-    assert "no rows have been committed" in refusal(make_store(tmp_path / "s", commit=0))
+    open_writer(tmp_path)
+    assert refusal(tmp_path) == f"{tmp_path} is empty: no rows have been committed yet"
 
 
-def test_a_store_whose_metadata_is_gone_is_refused(tmp_path):
-    path = make_store(tmp_path / "s")
-    (path / "activations" / "zarr.json").unlink()
-    assert "activations is not a zarr v3 array" in refusal(path)
+def test_a_store_whose_metadata_is_gone_is_refused(store):
+    (store / "activations" / "zarr.json").unlink()
+    assert "activations is not a zarr v3 array" in refusal(store, lambda s: Store(s).read(0, 1))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_a_store_reads_as_it_was_written(tmp_path, dtype):
-    rows = open_rows(make_store(tmp_path / "s", dtype))
-    expected = values(rows.dtype)
-    assert (rows.n_rows, rows.width, rows.dtype) == (ROWS, WIDTH, expected.dtype)
-    assert np.array_equal(rows.read(0, ROWS), expected)
-    assert np.array_equal(rows.read(1000, 4100), expected[1000:4100])
-    assert np.array_equal(rows.origin(10, 20)[:, 0], np.arange(10, 20))
-    assert np.array_equal(rows.tokens(), TOKENS)
+@pytest.mark.parametrize("name", ["activations", "origin"])
+def test_rows_that_cannot_be_read_are_an_error_that_names_them(store, name):
+    read = {"activations": lambda: Store(store).read, "origin": lambda: Store(store).origin}[name]
+    (store / name / "c" / "1" / "0").unlink()
+    assert len(read()(0, SHARD)) == SHARD
+    line = refusal(None, lambda _: read()(2000, 2100))
+    assert line.startswith(f"{store}: rows 2000 to 2099 cannot be read: ") and "missing" in line
+    shard = store / name / "c" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert "Digest mismatch" in refusal(None, lambda _: read()(0, 1))
 
 
-def test_only_committed_rows_of_a_store_are_seen(tmp_path):
-    rows = Store(make_store(tmp_path / "s", commit=4096))
-    assert rows.n_rows == 4096
-    assert rows.read(4000, ROWS).shape == rows.origin(4000, ROWS).repeat(4, axis=1).shape == (96, WIDTH)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_what_nobody_wrote_is_an_error_and_not_zeros(tmp_path, value):
+    array = create_array(Location(tmp_path), "x", (4096, 2), "float32", 2048)
+    array[:1024].write(np.full((1024, 2), value, np.float32)).result()
+    found = open_array(Location(tmp_path), "x")
+    assert (found[:1024].read().result() == value).all()
+    for rows in (slice(1024, 1025), slice(2048, 2049)):
+        with pytest.raises(ValueError, match="missing"):
+            found[rows].read().result()
 
 
-def test_activations_are_a_zarr_v3_array_of_shards_with_checksummed_chunks_of_1024_rows(store):
-    metadata = json.loads((store / "activations" / "zarr.json").read_text())
-    assert metadata["zarr_format"] == 3 and metadata["node_type"] == "array"
-    assert metadata["shape"] == [ROWS, WIDTH] and metadata["data_type"] == "bfloat16"
-    assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [2048, WIDTH]
-    (sharding,) = metadata["codecs"]
-    assert sharding["name"] == "sharding_indexed"
-    assert sharding["configuration"]["chunk_shape"] == [1024, WIDTH]
-    for codecs in ("codecs", "index_codecs"):
-        assert [c["name"] for c in sharding["configuration"][codecs]] == ["bytes", "crc32c"]
+def test_a_store_elsewhere_is_found_by_its_run_directory(store, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps({"config": {"store": f"file://{store}/"}}))
+    found = open_rows(run)
+    assert found.n_rows == ROWS and np.array_equal(found.read(5, 9), values()[5:9])
+    assert found.run == run and found.path == str(run) and found.location.name == f"file://{store}/"
+    assert source_identity(run)["sha256"] == source_identity(store)["sha256"]
 
 
-@pytest.mark.parametrize("place", [0, 1000, 16_384, 16_387, 20_000, 32_800, -1])
-def test_a_flipped_byte_in_a_shard_makes_reading_fail(tmp_path, place):
-    shard = make_store(tmp_path / "s") / "activations" / "c" / "0" / "0"
-    data = bytearray(shard.read_bytes())
-    data[place] ^= 0x10
-    shard.write_bytes(data)
-    with pytest.raises(ValueError, match=r"DATA_LOSS|[Dd]igest"):
-        Store(tmp_path / "s").read(0, 2048)
+def test_a_store_knows_the_run_directory_that_it_lies_in(store):
+    assert Store(store).run is None
+    (store / "config.json").write_text("{}")
+    assert Store(store).run == store
+    assert Store(f"file://{store}/").run == store
 
 
-def test_a_missing_shard_makes_reading_fail(tmp_path):
-    path = make_store(tmp_path / "s")
-    (path / "activations" / "c" / "1" / "0").unlink()
-    assert np.array_equal(Store(path).read(0, 2048), values(ml_dtypes.bfloat16)[:2048])
-    with pytest.raises(ValueError, match="missing"):
-        Store(path).read(2000, 2100)
+@pytest.mark.parametrize("config", [
+    {}, [], 3, {"config": None}, {"config": []}, {"config": {}}, {"config": {"store": ""}},
+    {"config": {"store": "/nowhere/at/all"}}, {"config": {"store": "memory://nothing/"}},
+], ids=json.dumps)  # fmt: skip
+def test_a_directory_with_a_configuration_but_no_store_is_no_store(tmp_path, config):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert find_store(tmp_path) is None
+    assert "neither a store directory" in refusal(tmp_path)
 
 
-def test_a_range_is_the_rows_between_its_bounds(tmp_path):
-    rows = RowRange(open_rows(save(tmp_path / "a.npy", values())), 100, 300)
-    assert (rows.n_rows, rows.width, rows.dtype) == (200, WIDTH, np.float32)
-    assert np.array_equal(rows.read(5, 50), values()[105:150])
+def test_a_store_in_memory_is_found_by_everyone_in_this_process():
+    write_store("memory://tests/arrays/s")
+    for name in ("memory://tests/arrays/s", '{"driver": "memory", "path": "tests/arrays/s/"}'):
+        found = open_rows(name)
+        assert np.array_equal(found.read(0, ROWS), values()) and found.run is None
+    assert source_identity("memory://tests/arrays/s")["path"] == "memory://tests/arrays/s"
 
 
-def test_a_range_never_reads_past_its_end(tmp_path):
-    rows = RowRange(open_rows(save(tmp_path / "a.npy", values())), 100, 300)
-    assert np.array_equal(rows.read(150, 5000), values()[250:300])
+@pytest.mark.parametrize("make, line", [
+    (lambda p: p / "gone", "source {} does not exist"),
+    (lambda p: p, "source {} is neither a store directory (with store.json) nor a zarr array, nor"),
+    (lambda p: p / "a.csv", "source {} is neither a store directory"),
+    (lambda p: "memory://tests/nothing/", "source {} is neither a store directory"),
+    (lambda p: "nothing://a/b", "{} is not a location: "),
+])  # fmt: skip
+def test_what_is_no_source_is_refused(tmp_path, make, line):
+    (tmp_path / "a.csv").write_text("1,2")
+    source = make(tmp_path)
+    assert refusal(source).startswith(line.format(source))
 
 
-@pytest.mark.parametrize("place", [(0, 0), (60_000, 3), (-1, -1)])
-def test_the_identity_of_an_array_changes_with_its_data(tmp_path, place):
-    data = values(rows=65_536)  # two mebibytes
-    before = source_identity(save(tmp_path / "a.npy", data))["sha256"]
-    data[place] += 1
-    assert source_identity(save(tmp_path / "a.npy", data))["sha256"] != before
+@pytest.mark.parametrize("dtype", NAMES)
+def test_a_range_is_the_rows_between_its_bounds_and_no_more(dtype):
+    source = numbered(1000)
+    source.data = source.data.astype(NAMES[dtype])
+    source.dtype = source.data.dtype
+    rows = RowRange(source, 100, 300)
+    assert (rows.n_rows, rows.width, rows.dtype) == (200, 2, NAMES[dtype])
+    assert np.array_equal(rows.read(5, 50), source.data[105:150])
+    assert np.array_equal(rows.read(150, 5000), source.data[250:300])
+    inner = RowRange(rows, 10, 20)
+    assert np.array_equal(inner.read(0, 10), source.data[110:120])
 
 
-def test_the_identity_of_an_array_changes_with_its_length(tmp_path):
-    data = np.zeros((1 << 20, 2), np.float32)
-    before = source_identity(save(tmp_path / "a.npy", data))["sha256"]
-    assert source_identity(save(tmp_path / "a.npy", data[:-1]))["sha256"] != before
+def test_the_identity_of_a_store_is_that_of_its_manifest(store, tmp_path):
+    before = source_identity(store)
+    assert before["path"] == str(store) and before["file"] == "store.json"
+    moved = shutil.copytree(store, tmp_path / "moved")
+    assert source_identity(moved)["sha256"] == before["sha256"]
+    change(store, site="another")
+    assert source_identity(store)["sha256"] != before["sha256"]
 
 
-def test_the_identity_of_a_source_does_not_depend_on_where_it_lies(tmp_path):
-    a, b = (save(tmp_path / name, values()) for name in ("a.npy", "b.npy"))
-    assert source_identity(a)["sha256"] == source_identity(b)["sha256"]
-
-
-def test_the_identity_of_a_store_changes_with_its_manifest(tmp_path):
-    path = make_store(tmp_path / "s")
-    before = source_identity(path)["sha256"]
-    (path / "store.json").write_text((path / "store.json").read_text().replace('"site"', '"sight"'))
-    assert source_identity(path)["sha256"] != before
+def test_an_unfinished_store_is_a_source_of_what_is_there(tmp_path):
+    write_store(tmp_path, buckets=1)
+    rows = open_rows(tmp_path)
+    assert (rows.n_rows, rows.width, rows.dtype) == (BUCKET, WIDTH, np.float32)
+    assert rows.read(4000, ROWS).shape == (96, WIDTH) and rows.origin(4000, ROWS).shape == (96, 2)

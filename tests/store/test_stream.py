@@ -1,154 +1,231 @@
-"""The stream of batches: every row once per epoch, a new order each time, and a function of (source, seed, index)."""
+"""The stream of batches: the same bits from disk and from device memory, on every mesh, from any position."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from monosem_jax.errors import BadInput
-from monosem_jax.store.stream import RowStream
+from monosem_jax.store.arrays import Store
+from monosem_jax.store.order import Order
+from monosem_jax.store.stream import StreamConfig, open_stream
 from tests.conftest import mesh_of
+from tests.store.small import Source, any_bits, bits, numbered, write_store
 
-ROWS, BATCH = 10_000, 64  # ten blocks, the last of 784 rows
-
-
-class Numbers:
-    """A source whose row i is [i, -i], and that remembers what is read of it."""
-
-    width, dtype = 2, np.dtype(np.float32)
-
-    def __init__(self, n_rows: int = ROWS):
-        self.n_rows, self.reads = n_rows, []
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        assert 0 <= start < stop <= self.n_rows
-        self.reads.append((start, stop))
-        i = np.arange(start, stop, dtype=np.float32)
-        return np.stack([i, -i], axis=1)
+ROWS, BATCH, WINDOW, WIDTH = 70_003, 48, 20, 3  # 69 blocks, the last short: eight lanes, windows of two blocks
+PER_EPOCH = ROWS // BATCH
+KINDS = ("disk", "resident")
+MESHES = [(1, 1), (8, 1), (1, 8), (2, 4)]
+ORDER = Order(ROWS, BATCH, 7, window_blocks=WINDOW)
+DATA = {dtype: any_bits(dtype, (ROWS, WIDTH)) for dtype in ("float32", "bfloat16", "float16")}
 
 
-def stream(
-    n_rows: int = ROWS, batch: int = BATCH, seed: int = 0, window: int = 3, where: Mesh | None = None
-) -> RowStream:
-    return RowStream(Numbers(n_rows), batch, seed, where or mesh_of(1, 1), window_blocks=window)
+def stream(source=None, kind="disk", mesh=(1, 1), gb: float = 0.0, window: int = WINDOW, **options):
+    config = StreamConfig(kind, window_blocks=window, device_gb=gb)
+    source = source or numbered(ROWS)
+    return open_stream(source, options.pop("batch", BATCH), 7, mesh_of(*mesh), config=config, **options)
 
 
-def numbers(rows: np.ndarray) -> np.ndarray:
-    rows = np.asarray(rows)
-    assert np.array_equal(rows[..., 0], -rows[..., 1])
-    return rows[..., 0].astype(int)
+def expected(data: np.ndarray, start: int, n: int) -> np.ndarray:
+    return bits(data[ORDER.indices(0, BATCH, start, n)])
 
 
-@pytest.mark.parametrize("n_rows", [1, 100, 1024, 1025, 3072, 3073, ROWS])
-@pytest.mark.parametrize("window", [1, 3, 64])
-def test_every_epoch_delivers_every_row_once(n_rows, window):
-    source = stream(n_rows, batch=1, window=window)
-    for epoch in range(3):
-        seen = numbers(source.rows(epoch * n_rows, (epoch + 1) * n_rows))
-        assert np.array_equal(np.sort(seen), np.arange(n_rows))
+def blocks_of(rows: np.ndarray) -> set[int]:
+    return set((rows // 1024).reshape(-1).tolist())
 
 
-@pytest.mark.parametrize("n_rows", [100, ROWS])
-def test_every_epoch_has_an_order_of_its_own(n_rows):
-    source = stream(n_rows)
-    orders = {tuple(numbers(source.rows(e * n_rows, (e + 1) * n_rows))) for e in range(4)}
-    assert len(orders) == 4
+@pytest.mark.parametrize("mesh", MESHES, ids=str)
+@pytest.mark.parametrize("dtype", DATA)
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_are_the_same_to_the_bit_from_disk_and_device_memory_on_every_mesh(kind, dtype, mesh):
+    found = stream(Source(DATA[dtype]), kind, mesh)
+    assert found.kind == kind
+    for start, n in ((0, 3), (PER_EPOCH - 1, 3), (700, 1), (2, 2)):
+        batches = found(start, n)
+        assert batches.shape == (n, BATCH, WIDTH) and batches.dtype == DATA[dtype].dtype
+        whole = expected(DATA[dtype], start, n)
+        for shard in batches.addressable_shards:
+            assert shard.data.shape == (n, BATCH // mesh[0], WIDTH)
+            assert np.array_equal(bits(shard.data), whole[shard.index])
 
 
-def test_every_epoch_groups_blocks_anew():
-    first, second = (set(numbers(stream().rows(e * ROWS, e * ROWS + 2000)) // 1024) for e in (0, 1))
-    assert first != second
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("gb", [0.0, 0.0006])
+def test_a_fresh_stream_goes_on_anywhere_as_if_it_had_never_stopped(kind, gb):
+    data = DATA["bfloat16"]
+    uninterrupted, at = stream(Source(data), kind, gb=gb), 0
+    stops = np.sort(np.random.default_rng(0).choice(2 * PER_EPOCH, 20, replace=False))
+    for stop in stops.tolist():
+        resumed = stream(Source(data), kind, gb=gb)(stop, 2)
+        assert np.array_equal(bits(resumed), expected(data, stop, 2))
+        while at < stop:  # in strides of a dispatch
+            n = min(100, stop - at)
+            assert np.array_equal(bits(uninterrupted(at, n)), expected(data, at, n))
+            at += n
+        assert np.array_equal(bits(uninterrupted(stop, 2)), bits(resumed))
 
 
-def test_two_seeds_have_no_order_in_common():
-    orders = [{tuple(numbers(stream(seed=s).rows(e * ROWS, e * ROWS + 50))) for e in range(4)} for s in (0, 1)]
-    assert not orders[0] & orders[1]
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_may_be_asked_for_in_any_order(kind):
+    data = DATA["float16"]
+    used = stream(Source(data), kind, mesh=(8, 1))
+    for start in np.random.default_rng(1).integers(0, 3 * PER_EPOCH, 10).tolist():
+        assert np.array_equal(bits(used(start, 2)), expected(data, start, 2))
 
 
-def test_rows_do_not_depend_on_how_they_are_asked_for():
-    whole = stream().rows(0, 2 * ROWS + 500)
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        cuts = [0, *np.sort(rng.choice(np.arange(1, len(whole)), 20, replace=False)), len(whole)]
-        source = stream()
-        parts = [source.rows(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
-        assert np.array_equal(np.concatenate(parts), whole)
+@pytest.mark.parametrize("lanes", [(0, 1), (3, 5), (7, 8), (0, 8)])
+def test_only_what_the_slots_need_is_read(lanes):
+    low, high = (lane * BATCH // 8 for lane in lanes)
+    source = numbered(ROWS)
+    found = stream(source).rows(low, high, 0, 40)
+    assert np.array_equal(found[..., 0], ORDER.indices(low, high, 0, 40))
+    pieces = [p for lane in range(*lanes) for p in ORDER.pieces(lane, 0, 40 * BATCH // 8)]
+    assert sorted(source.reads) == sorted(r for p in pieces for r in p.ranges)
 
 
-def test_rows_can_be_asked_for_in_any_order():
-    whole, used = stream().rows(0, 2 * ROWS), stream()
-    rng = np.random.default_rng(1)
-    for start in rng.integers(0, 2 * ROWS - 2500, 25):
-        assert np.array_equal(used.rows(start, start + 2500), whole[start : start + 2500])
+@pytest.mark.parametrize("low, high", [(0, 1), (5, 7), (1, 17), (44, 48)])
+def test_slots_that_are_not_whole_lanes_are_the_same_slots(low, high):
+    found = stream().rows(low, high, 1400, 70)
+    assert np.array_equal(found[..., 0], ORDER.indices(low, high, 1400, 70))
 
 
-def test_a_fresh_stream_goes_on_where_another_stopped():
-    whole = stream().rows(0, 12_000)
-    assert np.array_equal(stream().rows(11_000, 12_000), whole[11_000:])
+def test_devices_with_the_same_slots_share_one_reading():
+    source = numbered(ROWS)
+    stream(source, mesh=(2, 4))(0, 3)
+    assert len(source.reads) == len(set(source.reads))
 
 
-def test_a_batch_may_span_two_epochs():
-    source = stream(n_rows=1500, batch=1000)
-    batch = numbers(source(1, 1))[0]
-    expected = np.concatenate([numbers(source.rows(1000, 1500)), numbers(source.rows(1500, 2000))])
-    assert np.array_equal(batch, expected)
-    assert len(set(batch[:500])) == len(set(batch[500:])) == 500
+def test_a_pass_in_order_reads_every_row_once_and_few_blocks_twice():
+    source = numbered(ROWS)
+    found = stream(source)
+    for start in range(0, PER_EPOCH, 50):
+        found(start, min(50, PER_EPOCH - start))
+    count = np.zeros(ROWS, int)
+    for a, z in source.reads:
+        count[a:z] += 1
+    assert count.max() == 1 and count.sum() >= ROWS - 8 * BATCH
+    blocks = [b for a, z in source.reads for b in range(a // 1024, -(-z // 1024))]
+    assert len(blocks) <= 69 + 7
 
 
-def test_a_block_of_batches_is_the_rows_one_after_another():
-    block = stream()(3, 5)
-    assert block.shape == (5, BATCH, 2) and block.dtype == np.float32
-    assert np.array_equal(np.asarray(block).reshape(-1, 2), stream().rows(3 * BATCH, 8 * BATCH))
+def test_no_more_rows_are_kept_on_the_host_than_are_mixed():
+    class Watched(Source):
+        def read(self, start, stop):
+            kept.append(sum(len(rows) for _, rows in found._windows.values()))
+            return super().read(start, stop)
+
+    kept, source = [], Watched(numbered(ROWS).data)
+    found = stream(source)
+    for start in range(0, 2 * PER_EPOCH, 60):
+        found(start, 60)
+    assert 4 * 1024 < max(kept) <= WINDOW * 1024
 
 
-def test_rows_keep_the_dtype_of_the_source():
-    assert stream().rows(0, 10).dtype == np.float32
+@pytest.mark.parametrize("kind", KINDS)
+def test_iterating_goes_on_from_the_position(kind):
+    source = stream(kind=kind, mesh=(8, 1))
+    source.position = PER_EPOCH - 1
+    taken = []
+    for batch in itertools.islice(source, 3):
+        taken.append(batch)
+        assert source.position == PER_EPOCH - 1 + len(taken)
+        assert batch.shape == (BATCH, 2) and len(batch.addressable_shards) == 8
+    whole = expected(numbered(ROWS).data, PER_EPOCH - 1, 3)
+    assert np.array_equal(bits(np.stack(taken)), whole)
+    assert np.array_equal(bits(next(iter(source))), expected(numbered(ROWS).data, PER_EPOCH + 2, 1)[0])
 
 
-def test_a_batch_larger_than_the_store_is_refused():
-    with pytest.raises(BadInput, match="batch_size 101 is larger than the store: it has 100 rows"):
-        stream(n_rows=100, batch=101)
+def test_a_batch_may_span_two_epochs_and_be_as_large_as_the_store():
+    batches = np.asarray(stream(numbered(100), batch=64)(0, 25))[..., 0].astype(int)
+    assert (np.bincount(batches.reshape(-1)) == 16).all()
+    assert sorted(np.asarray(stream(numbered(100), batch=100)(5, 1))[0, :, 0]) == list(range(100))
 
 
-def test_a_batch_as_large_as_the_store_is_allowed():
-    assert sorted(numbers(stream(n_rows=100, batch=100)(5, 1))[0]) == list(range(100))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_larger_than_the_store_is_refused(kind):
+    with pytest.raises(BadInput, match=r"^train.batch_size 101 is larger than the store: it has 100 rows$"):
+        stream(numbered(100), kind, batch=101)
 
 
-@pytest.mark.parametrize("data, model", [(8, 1), (4, 2), (2, 4)])
-def test_a_block_sharded_over_eight_devices_is_the_block_of_one(data, model):
-    whole = np.asarray(stream()(150, 10))
-    block = stream(where=mesh_of(data, model))(150, 10)
-    assert len(block.addressable_shards) == 8
-    assert np.array_equal(np.asarray(block), whole)
-    for shard in block.addressable_shards:
-        assert shard.data.shape == (10, BATCH // data, 2)
-        assert np.array_equal(np.asarray(shard.data), whole[shard.index])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mesh", [(1, 1), (8, 1)], ids=str)
+def test_without_shuffling_rows_come_as_they_lie_again_and_again(kind, mesh):
+    data = any_bits("bfloat16", (2500, WIDTH))
+    found = stream(Source(data), kind, mesh, shuffle=False)
+    for start, n in ((0, 3), (51, 2), (104, 60)):
+        rows = data[np.arange(start * BATCH, (start + n) * BATCH) % 2500]
+        assert np.array_equal(bits(found(start, n)), bits(rows).reshape(n, BATCH, WIDTH))
 
 
-def test_rows_that_follow_each_other_rarely_come_from_the_same_neighbourhood():
-    seen = numbers(stream(n_rows=64 * 1024, window=32).rows(0, 64 * 1024))
-    near = np.abs(np.diff(seen)) < 1024
-    assert near.mean() < 3 / 32  # with rows of 32 blocks evenly mixed, about one pair in 16 to 32
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [1, BATCH, BATCH + 1, 1000])
+def test_a_sample_is_the_beginning_of_the_sequence_and_changes_nothing(kind, n):
+    source = stream(kind=kind, mesh=(8, 1))
+    first = expected(numbered(ROWS).data, 0, -(-n // BATCH)).reshape(-1, 2)
+    assert np.array_equal(bits(source.sample(n)), first[:n])
+    assert source.position == 0 and not source._windows
+    assert np.array_equal(bits(source(0, 1))[0], expected(numbered(ROWS).data, 0, 1)[0])
 
 
-def test_a_window_is_mixed_evenly():
-    seen = numbers(stream(n_rows=64 * 1024, window=32).rows(0, 32 * 1024))
-    rank = np.argsort(np.argsort(seen))
-    assert abs(np.abs(np.diff(rank)).mean() / (len(rank) / 3) - 1) < 0.02
+@pytest.mark.parametrize("n_rows, n", [(100, 100), (20_000, 20_000), (20_000, 10**9)])
+def test_a_sample_of_everything_holds_every_row_once(n_rows, n):
+    found = stream(numbered(n_rows), batch=64).sample(n)
+    assert np.array_equal(np.sort(found[:, 0]), np.arange(n_rows))
 
 
-def test_a_pass_in_order_reads_every_block_once_per_epoch():
-    source = stream()
-    for i in range(0, 2 * ROWS, 500):
-        source.rows(i, i + 500)
-    reads = source._source.reads
-    assert len(reads) == 2 * 10 and len(set(reads)) == 10
-    assert all(start % 1024 == 0 for start, _ in reads)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_that_fails_once_can_be_asked_again(kind):
+    class Moody(Source):
+        def read(self, start, stop):
+            if len(self.reads) == 9:
+                self.reads.append((0, 0))
+                raise OSError("not now")
+            return super().read(start, stop)
+
+    found = stream(Moody(DATA["float32"]), kind)
+    with pytest.raises(OSError, match="not now"):
+        found(0, 20)
+    assert np.array_equal(bits(found(0, 20)), expected(DATA["float32"], 0, 20))
 
 
-def test_no_more_than_two_windows_are_kept_in_memory():
-    source = stream()
-    for i in range(0, 2 * ROWS, 500):
-        source.rows(i, i + 500)
-        assert len(source._windows) <= 2
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_threads_may_ask_one_after_another_ahead_of_use(kind):
+    found = stream(Source(DATA["bfloat16"]), kind)
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(found, start, 30) for start in range(0, 300, 30)]
+        for start, batches in zip(range(0, 300, 30), ahead, strict=True):
+            assert np.array_equal(bits(batches.result()), expected(DATA["bfloat16"], start, 30))
+
+
+@pytest.mark.parametrize("dtype", DATA)
+def test_a_store_streams_what_it_holds(tmp_path, dtype):
+    rows = any_bits(dtype, (9000, 4))
+    rows[~np.isfinite(rows.astype(np.float32))] = 0
+    manifest = {"n_rows": 9000, "width": 4, "dtype": dtype, "site": "", "model": ""}
+    write_store(tmp_path / "s", rows, manifest)
+    order = Order(9000, 64, 3, window_blocks=256)
+    for kind in KINDS:
+        found = Store(tmp_path / "s").stream(64, 3, config=StreamConfig(kind))
+        assert found.sharding.mesh.shape["data"] == len(jax.devices()) == 8
+        assert np.array_equal(bits(found(139, 3)), bits(rows[order.indices(0, 64, 139, 3)]))
+
+
+@pytest.mark.parametrize("gb, kind", [(0.0, "resident"), (0.000_8, "disk"), (0.000_9, "resident"), (1e-6, "disk")])
+def test_by_itself_a_stream_is_resident_where_the_whole_source_fits(gb, kind):
+    data = DATA["float32"]  # 69 blocks of 12,288 bytes
+    found = stream(Source(data), "auto", gb=gb)
+    assert found.kind == kind
+    assert np.array_equal(bits(found(5, 2)), expected(data, 5, 2))
+
+
+@pytest.mark.parametrize("options, line", [
+    ({"kind": "ram"}, "stream.kind is 'ram': expected auto, disk, resident"),
+    ({"window_blocks": 0}, "stream.window_blocks is 0: at least 1 is needed"),
+    ({"device_gb": -1.0}, "stream.device_gb is -1.0: expected a size in GB, or 0"),
+])  # fmt: skip
+def test_an_impossible_configuration_is_refused(options, line):
+    with pytest.raises(BadInput) as e:
+        open_stream(numbered(100), 10, 0, mesh_of(1, 1), config=StreamConfig(**options))
+    assert str(e.value) == line
