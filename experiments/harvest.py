@@ -22,10 +22,11 @@ flags.DEFINE_bool("skip_nonfinite", False, "Leave out rows that are not finite i
 
 
 def with_flags(config, parsed):
-    """Puts --from and --skip_nonfinite into the configuration."""
-    source = parsed["from"].value
-    if source:
-        config.source = source if "://" in source else os.path.abspath(source)
+    """Puts --from and --skip_nonfinite into the configuration, and makes paths independent of where it is run."""
+    config.source = parsed["from"].value or config.source
+    for name in ("source", "store"):
+        if config[name] and "://" not in config[name] and not config[name].startswith("{"):
+            config[name] = os.path.abspath(config[name])
     if parsed.skip_nonfinite:
         config.harvest.skip_nonfinite = True
     return config

@@ -194,7 +194,7 @@ def skip_nonfinite(location: Location, made: Made, process: tuple[int, int], sto
     if count > 1:
         location.write(f"{PARTS}nonfinite-{number}-of-{count}", left_out.astype("<i8").tobytes())
         barrier("harvest: looked for rows that are not finite")
-        parts = [location.read(f"{PARTS}nonfinite-{p}-of-{count}") or b"" for p in range(count)]
+        parts = [location.read(f"{PARTS}nonfinite-{p}-of-{count}") for p in range(count)]
         left_out = np.frombuffer(b"".join(parts), "<i8")
     if len(left_out) == made.n_rows:
         raise BadInput(f"all {made.n_rows} rows are not finite: nothing is left to harvest")

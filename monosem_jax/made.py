@@ -128,7 +128,9 @@ class Kept:
 
     def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         for first, rows, squares in self._made.batches(int(self._number(start)), int(self._number(stop - 1)) + 1):
-            keep = ~np.isin(np.arange(first, first + len(rows)), self._out)
+            low, high = np.searchsorted(self._out, [first, first + len(rows)])
+            keep = np.ones(len(rows), bool)
+            keep[self._out[low:high] - first] = False
             if keep.any():
                 yield start, rows[keep], squares[keep]
                 start += int(keep.sum())

@@ -61,6 +61,37 @@ CASES = {
         "neither a store directory",
     ),
     "stage before it is missing": ("harvest", ["--workdir={w}", "--config.transformer={tmp}/nope"], "nope"),
+    "empty workdir": ("harvest", ["--workdir=", "--from={tmp}/x.npy"], "--workdir is missing"),
+    "nothing to harvest": ("harvest", ["--workdir={w}"], "config.transformer is empty"),
+    "two things to harvest": (
+        "harvest",
+        ["--workdir={w}", "--from={tmp}/x.npy", "--config.transformer={tmp}"],
+        "config.transformer and config.source (--from) are both given",
+    ),
+    "unknown dtype": (
+        "harvest",
+        ["--workdir={w}", "--from={tmp}/x.npy", "--config.harvest.dtype=int8"],
+        "harvest.dtype is 'int8': expected bfloat16, float32, float16",
+    ),
+    "more rows than there are": (
+        "harvest",
+        ["--workdir={w}", "--from={tmp}/x.npy", "--config.harvest.n_rows=101"],
+        "harvest.n_rows is 101: ",
+    ),
+    "array that is not there": ("harvest", ["--workdir={w}", "--from={tmp}/none.npy"], "none.npy does not exist"),
+    "source that is not there": ("harvest", ["--workdir={w}", "--from={tmp}/none"], "none does not exist"),
+    "array of three axes": (
+        "harvest",
+        ["--workdir={w}", "--from={tmp}/cube.npy"],
+        "cube.npy has shape (2, 3, 4): expected [n, M]",
+    ),
+    "store of a newer format": (
+        "harvest",
+        ["--workdir={w}", "--from={tmp}/new"],
+        "new has store format 2: this version reads 1",
+    ),
+    "check of a store of a newer format": ("harvest", ["--workdir={tmp}/new", "--verify"], "new has store format 2"),
+    "check of a store that is not there": ("harvest", ["--workdir={w}", "--verify"], "store.json does not exist"),
     "directory of something else": (
         "train_transformer",
         ["--workdir={tmp}"],
@@ -76,6 +107,9 @@ def outcomes(tmp_path_factory):
     (tmp / "small.jsonl").write_text('{"text": "a b"}\n{"text": "c d"}\n{"text": "e f"}\n')
     (tmp / "latin.txt").write_bytes(b"caf\xe9")
     np.save(tmp / "x.npy", np.ones((100, 4), np.float32))
+    np.save(tmp / "cube.npy", np.ones((2, 3, 4), np.float32))
+    (tmp / "new").mkdir()
+    (tmp / "new" / "store.json").write_text('{"format": 2}')
     results, running = {}, []
     for name, (program, flags, _) in CASES.items():
         w = tmp / f"w{len(running)}"  # shared by every second case: a mistake must not bind it
