@@ -177,7 +177,7 @@ def fill_bucket(made: Made, bucket: int, start: int, end: int, config: HarvestCo
     if len(bad):
         raise BadInput(
             f"activations{what and f' at {what}'} are not finite: {len(bad)} of rows {start} to {end - 1}, first at "
-            f"{made.place(origin[where[bad[0]]])} (--skip_nonfinite leaves them out)"
+            f"{made.place(origin[where[bad[0]]])} (in a fresh --workdir, --skip_nonfinite leaves them out)"
         )
     return rows, origin, {"norm_sum": float(np.sqrt(squares).sum()), "square_sum": float(squares.sum())}
 

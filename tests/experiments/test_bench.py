@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from monosem_jax.bench.store import _neighbours, make_source
 from tests.experiments.tiny import run
 
@@ -14,9 +16,8 @@ def test_the_suite_of_the_store_prints_a_table_and_writes_its_figures(tmp_path):
     found = json.loads((tmp_path / "b" / "bench.json").read_text())
     assert found["config"]["rows"] == 16_384 and found["jax"]
     suites = found["suites"]
-    assert set(suites) == {
-        "harvesting", "reading, files in the page cache", "reading, files not in the page cache", "mixing", "peak memory",
-    }  # fmt: skip
+    reading = {f"reading, files {where} the page cache" for where in ("in", "not in")}
+    assert set(suites) == {"harvesting", "mixing", "peak memory", *reading}
     for name, figures in suites.items():
         assert name in done.stdout
         for what, (value, _) in figures["ratios"].items():
@@ -30,8 +31,6 @@ def test_an_unknown_suite_is_refused(tmp_path):
 
 
 def test_neighbours_are_told_from_strangers():
-    import numpy as np
-
     contexts, norms = np.repeat(np.arange(100), 10), np.repeat(np.arange(100.0), 10)
     together = _neighbours(contexts, norms, np.arange(1000))
     apart = _neighbours(contexts, norms, np.random.default_rng(0).permutation(1000))
@@ -40,8 +39,6 @@ def test_neighbours_are_told_from_strangers():
 
 
 def test_rows_of_one_context_are_alike_in_the_benchmarks_source():
-    import numpy as np
-
     made = make_source(2400, "float32")
     norms = np.concatenate([np.sqrt(s) for _, _, s in made.batches(0, made.n_rows)])
     assert _neighbours(np.arange(made.n_rows) // 120, norms, np.arange(made.n_rows))[1] > 0.05
