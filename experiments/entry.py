@@ -134,7 +134,8 @@ def _leave(line: str, code: int, kind: str = "") -> None:
     """Prints the line and exits; one of several processes gives its number, and does not wait for the others."""
     sharding = _processes()
     who = f"[process {sharding.this_process()[0]}] " if sharding else ""
-    print(kind + who + line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{kind}{who}{line}\n")  # at once, so that the lines of several processes do not mix
+    sys.stderr.flush()
     if sharding:
         sharding.leave(code)
     sys.exit(code)

@@ -30,8 +30,7 @@ def main(argv: list[str]) -> int:
         coordinator = f"127.0.0.1:{s.getsockname()[1]}"  # free now; process 0 will listen there
     processes: list[subprocess.Popen] = []
     try:
-        for number in range(options.processes):
-            processes.append(start(number, options, coordinator, command))
+        processes.extend(start(number, options, coordinator, command) for number in range(options.processes))
         return watch(processes, options.grace)
     finally:
         for p in processes:
@@ -40,8 +39,7 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The launcher's own options, and after "--" the module with its flags."""
-    usage = "python -m launch.local --processes=N [options] -- MODULE [flags]"
-    parser = argparse.ArgumentParser(usage=usage, allow_abbrev=False)
+    parser = argparse.ArgumentParser("python -m launch.local", "%(prog)s --processes=N [options] -- MODULE [flags]")
     parser.add_argument("--processes", type=int, required=True, help="how many")
     parser.add_argument("--devices_per_process", type=int, default=0, help="CPU devices of each (0: as they are)")
     parser.add_argument("--grace", type=float, default=10, help="seconds that the others have when one fails (10)")
@@ -57,9 +55,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def start(number: int, options: argparse.Namespace, coordinator: str, command: list[str]) -> subprocess.Popen:
     """Starts one process, in a session of its own: the terminal's Ctrl-C reaches it once, through the launcher."""
     environment = {**os.environ, "MONOSEM_COORDINATOR": coordinator, "MONOSEM_PROCESS_ID": str(number)}
-    environment |= {"MONOSEM_NUM_PROCESSES": str(options.processes), "PYTHONUNBUFFERED": "1"}
-    if options.devices_per_process:
-        environment["JAX_NUM_CPU_DEVICES"] = str(options.devices_per_process)
+    environment |= {"MONOSEM_NUM_PROCESSES": str(options.processes)}
+    environment |= {"PYTHONUNBUFFERED": "1"} if number else {}  # not the first: its lines would come in two pieces
+    environment |= {"JAX_NUM_CPU_DEVICES": str(k)} if (k := options.devices_per_process) else {}
     return subprocess.Popen(
         [sys.executable, "-m", *command], env=environment, stdin=subprocess.DEVNULL, preexec_fn=end_with_launcher,
         start_new_session=True, stdout=(pipe := subprocess.PIPE if number else None), stderr=pipe,
@@ -79,32 +77,31 @@ def watch(processes: list[subprocess.Popen], grace: float) -> int:
         for p in processes:
             p.send_signal(signum)  # nothing happens to one that has ended
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, forward)
+    def wait(number, p):
+        ended.put((number, p.wait()))
+
+    signal.signal(signal.SIGTERM, forward)
+    signal.signal(signal.SIGINT, forward)
     ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()  # (number, code) in the order in which they end
-    copies = []
-    for number, p in enumerate(processes):
-        threading.Thread(target=lambda i, p: ended.put((i, p.wait())), args=(number, p), daemon=True).start()
-        pipes = [(pipe, fd) for pipe, fd in ((p.stdout, 1), (p.stderr, 2)) if pipe]
-        copies += [threading.Thread(target=copy, args=(number, *pipe), daemon=True) for pipe in pipes]
-    for c in copies:
-        c.start()
-    left, first, deadline, means = len(processes), 0, None, [subprocess.Popen.kill, subprocess.Popen.terminate]
+    pipes = [(i, *pipe) for i, p in enumerate(processes) for pipe in ((p.stdout, 1), (p.stderr, 2)) if pipe[0]]
+    copies = [threading.Thread(target=copy, args=pipe, daemon=True) for pipe in pipes]
+    for thread in copies + [threading.Thread(target=wait, args=pair, daemon=True) for pair in enumerate(processes)]:
+        thread.start()
+    left, first, deadline, means = len(processes), 0, None, [subprocess.Popen.terminate, subprocess.Popen.kill]
     while left:
         try:
             number, code = ended.get(timeout=deadline and max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            for p in processes:
-                means[-1](p)
-            means.pop()
+            end, *means = means
+            [end(p) for p in processes]
             deadline = time.monotonic() + grace if means else None
             continue
         left -= 1
         if code and not first:
             first, deadline = code if code > 0 else 128 - code, time.monotonic() + grace
             say(2, f"launch.local: process {number} ended with exit code {first}\n".encode())
-    for c in copies:
-        c.join(5)  # no longer: a child of a process may hold its pipe open
+    for thread in copies:
+        thread.join(5)  # no longer: a child of a process may hold its pipe open
     return first
 
 

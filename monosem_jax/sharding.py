@@ -99,10 +99,10 @@ def barrier(name: str, timeout_seconds: float = DAY) -> None:
 
     Raises JaxRuntimeError when a process does not come in time or has died (or JAX ends this process first).
     """
-    # Not multihost_utils.sync_global_devices: that is a collective of the devices. The first one on CPU gives up when
-    # another process comes more than 30 s later, and on an accelerator it does not notice that a process has died.
-    # This one needs no device and waits as long as it is told; the heartbeat ends it when a process dies. It waits in
-    # a thread, so that the handlers of signals can run meanwhile.
+    # Not multihost_utils.sync_global_devices: that is a collective of the devices. On CPU it gives up when another
+    # process comes more than 30 s later (the first time) or 30 min, on an accelerator it does not notice that a process
+    # has died. This one needs no device and waits as long as it is told; the heartbeat ends it when a process dies. It
+    # waits in a thread, so that the handlers of signals can run meanwhile.
     if this_process()[1] == 1:
         return
     pool = concurrent.futures.ThreadPoolExecutor(1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,17 @@ from monosem_jax.objective import dictionary_loss, initial_stats, language_loss
 from monosem_jax.resample import make_resampling
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.relu import RULES, Relu
-from monosem_jax.sharding import fetch, make_mesh, put, tree_shardings
+from monosem_jax.sharding import (
+    VARIABLES,
+    barrier,
+    fetch,
+    first_process,
+    make_mesh,
+    put,
+    start_processes,
+    this_process,
+    tree_shardings,
+)
 from monosem_jax.train import State, TrainConfig, create, make_dispatch, optimizer
 from tests import reference
 from tests.conftest import TINY, build_lively, mesh_of
@@ -167,3 +178,115 @@ def test_a_batch_that_does_not_divide_over_the_data_axis_is_refused():
     with pytest.raises(BadInput, match="12 is not divisible by the 8 data shards"):
         TrainConfig(batch_size=12).open_mesh()
     assert TrainConfig(batch_size=12, mesh="data=2,model=4").open_mesh().shape["data"] == 2
+
+
+COORDINATOR, PROCESSES, NUMBER, HEARTBEAT = (*VARIABLES, "MONOSEM_HEARTBEAT_SECONDS")
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Sets the variables of this process, and gives what JAX is then asked for: a call's arguments, or None."""
+
+    def start(*values: str) -> dict | None:
+        calls = []
+        monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: calls.append(arguments))
+        for name, value in zip((*VARIABLES, HEARTBEAT), (*values, *[""] * 4), strict=False):
+            monkeypatch.setenv(name, value)
+        start_processes()
+        return calls[0] if calls else None
+
+    return start
+
+
+@pytest.mark.parametrize("values", [(), ("", "", "", "5"), ("host:1", "1", "0")])
+def test_alone_no_processes_are_started(started, values):
+    assert started(*values) is None
+
+
+def test_one_of_several_processes_is_started_without_detection_and_without_a_service_that_takes_its_signals(started):
+    jax.config.update("jax_enable_preemption_service", True)
+    found = started("host:1234", "4", "3")
+    assert found["coordinator_address"] == "host:1234" and found["coordinator_bind_address"] is None
+    assert (found["num_processes"], found["process_id"], found["heartbeat_timeout_seconds"]) == (4, 3, 30)
+    assert found["cluster_detection_method"] == "deactivate"
+    assert not jax.config.jax_enable_preemption_service
+
+
+def test_a_process_that_is_done_waits_for_a_slow_one_for_more_than_the_five_minutes_of_jax(started):
+    assert started("host:1234", "4", "3")["shutdown_timeout_seconds"] >= 12 * 3600
+
+
+def test_a_coordinator_on_the_loopback_interface_does_not_listen_to_the_network(started):
+    assert started("127.0.0.1:1234", "2", "1")["coordinator_bind_address"] == "127.0.0.1:1234"
+
+
+def test_in_a_cluster_everything_is_left_to_detection_but_the_heartbeat(started):
+    found = started("auto", "", "", "7")
+    assert found.pop("heartbeat_timeout_seconds") == 7
+    assert set(found) == {"shutdown_timeout_seconds"}
+
+
+def test_processes_are_started_once(started, monkeypatch):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    assert started("host:1234", "2", "1") is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("", "2", "0"), f"{COORDINATOR} is missing: expected host:port of process 0, or auto"),
+        (("", "", "0"), f"{COORDINATOR} is missing"),
+        (("host", "2", "0"), f"{COORDINATOR} is 'host': expected host:port"),
+        ((":12", "2", "0"), f"{COORDINATOR} is ':12': expected host:port"),
+        (("host:", "2", "0"), f"{COORDINATOR} is 'host:': expected host:port"),
+        (("host:http", "2", "0"), f"{COORDINATOR} is 'host:http': expected host:port"),
+        (("host:0", "2", "0"), f"{COORDINATOR} is 'host:0': expected host:port"),
+        (("host:65536", "2", "0"), f"{COORDINATOR} is 'host:65536': expected host:port"),
+        (("host:1", "", "0"), f"{PROCESSES} is missing: expected a whole number from 1"),
+        (("host:1", "0", "0"), f"{PROCESSES} is '0': expected a whole number from 1"),
+        (("host:1", "two", "0"), f"{PROCESSES} is 'two'"),
+        (("host:1", "2.0", "0"), f"{PROCESSES} is '2.0'"),
+        (("host:1", "2", ""), f"{NUMBER} is missing: expected a whole number from 0 to 1"),
+        (("host:1", "2", "2"), f"{NUMBER} is '2': expected a whole number from 0 to 1"),
+        (("host:1", "2", "-1"), f"{NUMBER} is '-1': expected a whole number from 0 to 1"),
+        (("host:1", "1", "1"), f"{NUMBER} is '1': expected a whole number from 0 to 0"),
+        (("host:1", "2", "1", "0"), f"{HEARTBEAT} is '0': expected a whole number from 1"),
+        (("auto", "", "", "1.5"), f"{HEARTBEAT} is '1.5': expected a whole number from 1"),
+        (("auto", "2", ""), f"{COORDINATOR} is 'auto': expected no {PROCESSES} and no {NUMBER}"),
+        (("auto", "", "1"), f"{COORDINATOR} is 'auto': expected no"),
+    ],
+)
+def test_variables_that_make_no_sense_are_refused(started, values, message):
+    with pytest.raises(BadInput) as e:
+        started(*values)
+    assert message in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_cluster_that_jax_does_not_recognise_is_refused(monkeypatch):
+    monkeypatch.setenv(COORDINATOR, "auto")
+
+    def initialize(**arguments):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(BadInput, match="MONOSEM_COORDINATOR is 'auto': JAX recognises no cluster"):
+        start_processes()
+
+
+def test_a_port_that_is_taken_is_refused_by_process_0_alone(started):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        coordinator = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(BadInput, match="cannot listen there"):
+            started(coordinator, "2", "0")
+        assert started(coordinator, "2", "1")["process_id"] == 1
+
+
+def test_a_port_that_is_free_can_be_had_by_process_0(started):
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        coordinator = f"127.0.0.1:{s.getsockname()[1]}"
+    assert started(coordinator, "2", "0")["process_id"] == 0
+
+
+def test_one_process_is_the_first_and_waits_for_no_one():
+    assert this_process() == (0, 1) and first_process()
+    barrier("nobody else")

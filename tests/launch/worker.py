@@ -58,12 +58,14 @@ def run(workdir: str, config: Config) -> None:
         os.kill(os.getpid(), signal.SIGKILL) if mine else multihost_utils.sync_global_devices("other")
     elif config.what == "killed before a barrier":
         os.kill(os.getpid(), signal.SIGKILL) if mine else barrier("never")
-    elif config.what == "interrupted in a barrier":
+    elif config.what == "far barrier":
+        print(config.what, flush=True) if mine else None
         time.sleep(60) if mine else barrier("far")
     elif config.what == "signal":
         with stop_flag() as stop:
-            for _ in range(600):
-                time.sleep(0.1)
+            print(config.what, flush=True) if mine else None
+            while True:
+                time.sleep(0.05)
                 stop.check()
     if config.what.startswith("lonely"):
         time.sleep(60)
