@@ -10,15 +10,20 @@ from monosem_jax.config import difference, from_dict, to_dict, unknown_key
 from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import EvaluateConfig
 from monosem_jax.harvest import HarvestConfig
+from monosem_jax.online import OnlineConfig
 from monosem_jax.resample import ResampleConfig
 from monosem_jax.sae.relu import ReluConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.stages.train_transformer import TransformerRunConfig
+from monosem_jax.store.stream import StreamConfig
 from monosem_jax.text.pack import TextConfig
 from monosem_jax.train import TrainConfig
 from monosem_jax.transformer.model import TransformerConfig
 
-PARTS = [ReluConfig, TrainConfig, ResampleConfig, HarvestConfig, TextConfig, TransformerConfig, EvaluateConfig]
+PARTS = [
+    ReluConfig, TrainConfig, ResampleConfig, HarvestConfig, StreamConfig, OnlineConfig, TextConfig, TransformerConfig,
+    EvaluateConfig,
+]  # fmt: skip
 ALL = [*PARTS, SaeRunConfig, TransformerRunConfig]
 
 

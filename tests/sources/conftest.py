@@ -1,0 +1,75 @@
+"""Run directories to train dictionaries from, made once."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from monosem_jax import load_run
+from monosem_jax.harvest import HarvestConfig
+from monosem_jax.stages import harvest, train_sae, train_transformer
+from monosem_jax.store.stream import StreamConfig
+from monosem_jax.text.pack import TextConfig
+from monosem_jax.transformer.model import TransformerConfig
+from tests.sources.tiny import SITE, TRAIN, K, M, compiled_once, config, online_config
+
+
+@pytest.fixture(scope="package", autouse=True)
+def cache(tmp_path_factory):
+    """Compiled programs are kept while the tests of this folder run: most train the same dictionary again."""
+    path = str(tmp_path_factory.mktemp("cache"))
+    with compiled_once(path), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", path)  # for other processes
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
+@pytest.fixture(scope="package")
+def root(tmp_path_factory) -> pathlib.Path:
+    """transformer and other (another seed), store, its rows as array.npy, and converted, a store made from that."""
+    root = tmp_path_factory.mktemp("sources")
+    rng = np.random.default_rng(0)
+    words = ["the", "cat", "dog", "sat", "on", "mat", "and", "ran", "to", "me"]
+    lines = [json.dumps({"text": " ".join(rng.choice(words, 40)), "label": "ab"[i % 2]}) for i in range(100)]
+    (root / "corpus.jsonl").write_text("\n".join(lines))
+    for name, seed in (("transformer", 0), ("other", 1)):
+        made = train_transformer.TransformerRunConfig(
+            seed, TextConfig(str(root / "corpus.jsonl"), vocab_size=300),
+            TransformerConfig(d_model=16, d_mlp=M, n_heads=2, context_length=16),
+            dataclasses.replace(TRAIN, steps=1, batch_size=8, evaluate_every=0),
+        )  # fmt: skip
+        train_transformer.run(root / name, made)
+    small = HarvestConfig(SITE, K, bucket_rows=1024, shard_rows=1024, dtype="float32")
+    harvest.run(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), small))
+    np.save(root / "array.npy", load_run(root / "store").store.read(0, 1500))
+    harvest.run(root / "converted", harvest.HarvestRunConfig(0, "", small, str(root / "array.npy")))
+    return root
+
+
+@pytest.fixture(scope="package")
+def finished(root) -> dict[str, pathlib.Path]:
+    """Undisturbed runs."""
+    train_sae.run(root / "disk", config(root / "store", stream=StreamConfig("disk")))
+    train_sae.run(root / "resident", config(root / "store", stream=StreamConfig("resident")))
+    train_sae.run(root / "online", online_config(root))
+    return {name: root / name for name in ("disk", "resident", "online")}
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """A function that runs a training until `act` ends it at step 10."""
+
+    def run(path, config, act, kind: type[Exception]) -> None:
+        silent = train_sae._silent
+
+        def report(train):
+            numbers = silent(train)
+            return lambda state: (int(state.step) == 10 and act()) or numbers(state)
+
+        with monkeypatch.context() as patch, pytest.raises(kind):
+            patch.setattr(train_sae, "_silent", report)
+            train_sae.run(path, config)
+
+    return run

@@ -1,0 +1,140 @@
+"""Several processes take the batches that one would, and each reads what its own devices need."""
+
+import dataclasses
+import os
+import pathlib
+import pickle
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from monosem_jax import load_run
+from monosem_jax.resample import ResampleConfig
+from monosem_jax.stages import train_sae
+from monosem_jax.store.order import BLOCK_ROWS
+from monosem_jax.store.stream import StreamConfig
+from tests.conftest import mesh_of
+from tests.experiments.tiny import ROOT
+from tests.sources.tiny import BATCH, TRAIN, F, M, config, figures, metrics, online_config, state
+from tests.sources.worker import take
+
+GROUPS = {2: (2, "data=2,model=2"), 4: (1, "data=4")}  # processes: (devices of each, mesh)
+
+
+ROWS = 72_009  # 71 blocks, and no whole number of batches
+
+
+def jobs(root: pathlib.Path) -> dict:
+    """name -> (configuration, requests): an epoch, and batches around the ends of epochs or fillings."""
+    store = [(0, ROWS // BATCH), (ROWS // BATCH - 1, 3), (3 * ROWS // BATCH - 1, 3)]
+    return {
+        "disk": (config(root / "big.npy", stream=StreamConfig("disk", window_blocks=32)), store),
+        "resident": (config(root / "big.npy", stream=StreamConfig("resident", window_blocks=32)), store),
+        "online": (online_config(root), [(0, 2), (5, 13), (1, 1)]),
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def big(root) -> None:
+    """An array whose row i is [i, -i]; a tenth of it is not trained on."""
+    i = np.arange(ROWS + ROWS // 9, dtype=np.float32)
+    np.save(root / "big.npy", np.stack([i, -i], axis=1))
+
+
+def start(n: int, devices: int, folder: pathlib.Path) -> list[subprocess.Popen]:
+    """n processes of the worker that know each other."""
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        address = f"127.0.0.1:{s.getsockname()[1]}"
+    common = {
+        **os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), 
+        "MONOSEM_COORDINATOR": address, "MONOSEM_NUM_PROCESSES": str(n),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "tests.sources.worker", str(folder)]
+    return [
+        subprocess.Popen(
+            command, cwd=ROOT, env={**common, "MONOSEM_PROCESS_ID": str(i)}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        ) for i in range(n)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one(root) -> dict:
+    """What one process with one device takes."""
+    return {name: take(*job, mesh_of(1, 1)) for name, job in jobs(root).items()}
+
+
+@pytest.fixture(scope="module")
+def several(root, tmp_path_factory) -> dict[int, list[dict]]:
+    """number of processes -> what each of them takes; two processes train a dictionary after that."""
+    found = {}
+    for n, (devices, mesh) in GROUPS.items():
+        folder = tmp_path_factory.mktemp(f"processes{n}")
+        train = (root / "by two", two_config(root, mesh)) if n == 2 else None
+        (folder / "jobs.pkl").write_bytes(pickle.dumps({"take": jobs(root), "mesh": mesh, "train": train}))
+        processes = start(n, devices, folder)
+        try:
+            outputs = [p.communicate(timeout=120)[0] for p in processes]
+        finally:
+            for p in processes:
+                p.kill()
+        assert not any(p.returncode for p in processes), "\n".join(outputs)
+        found[n] = [pickle.loads((folder / f"{i}.pkl").read_bytes()) for i in range(n)]
+    return found
+
+
+def two_config(root: pathlib.Path, mesh: str = ""):
+    short = dataclasses.replace(TRAIN, steps=4, mesh=mesh)
+    return online_config(root, train=short, resample=ResampleConfig(steps=()))
+
+
+def assembled(parts: list[tuple[int, np.ndarray]]) -> np.ndarray:
+    """[n,B,M] from the parts of all devices; those of the same slots are equal."""
+    slots: dict[int, np.ndarray] = {}
+    for first, rows in parts:
+        np.testing.assert_array_equal(slots.setdefault(first, rows), rows)
+    return np.concatenate([slots[first] for first in sorted(slots)], axis=1)
+
+
+@pytest.mark.parametrize("n", GROUPS)
+@pytest.mark.parametrize("name", ["disk", "resident", "online"])
+def test_several_processes_take_the_batches_of_one(one, several, name, n):
+    assert one[name]["kind"] == name
+    for i, whole in enumerate(one[name]["parts"]):
+        found = assembled([part for process in several[n] for part in process[name]["parts"][i]])
+        if name == "online":
+            np.testing.assert_allclose(found, whole[0][1], rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(found, whole[0][1])
+
+
+@pytest.mark.parametrize("n", GROUPS)
+@pytest.mark.parametrize("name", ["disk", "resident", "online"])
+def test_every_process_knows_the_sample(one, several, name, n):
+    for process in several[n]:
+        np.testing.assert_allclose(process[name]["sample"], one[name]["sample"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", GROUPS)
+def test_each_process_reads_its_share_of_a_store_on_disk(several, n):
+    """A block in which two lanes meet is read in parts, by each its own."""
+    blocks = -(-ROWS // BLOCK_ROWS)
+    for process in several[n]:
+        reads = process["disk"]["reads"]
+        assert sum(z - a for a, z in reads) == pytest.approx(ROWS / n, abs=BATCH)
+        assert len({row // BLOCK_ROWS for a, z in reads for row in (a, z - 1)}) <= blocks / n + 2
+
+
+def test_two_processes_train_the_dictionary_that_one_does(root, several, tmp_path):
+    train_sae.run(tmp_path, two_config(root))
+    for x, y in zip(state(tmp_path), state(root / "by two"), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+    for one, two in zip(metrics(tmp_path), metrics(root / "by two"), strict=True):
+        assert two == pytest.approx(one, rel=1e-3)
+    assert len(load_run(root / "by two").encode(np.zeros(M))) == F
+    assert figures(root / "by two")["ce_reconstructed"] == pytest.approx(
+        figures(tmp_path)["ce_reconstructed"], rel=1e-3
+    )

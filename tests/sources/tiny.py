@@ -1,0 +1,95 @@
+"""Dictionaries that take seconds to train, and what must not depend on how they were stopped."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+
+from monosem_jax import load_run
+from monosem_jax.checkpoint import load_params
+from monosem_jax.online import OnlineConfig
+from monosem_jax.resample import ResampleConfig
+from monosem_jax.sae.relu import ReluConfig
+from monosem_jax.stages import train_sae
+from monosem_jax.train import TrainConfig
+
+SITE, M, F, K, STEPS, BATCH = "mlp_hidden.0", 24, 32, 8, 12, 64
+TRAIN = TrainConfig(
+    steps=STEPS, batch_size=BATCH, learning_rate=1e-3, steps_per_dispatch=4, log_every=4, evaluate_every=2,
+    checkpoint_every=4,
+)  # fmt: skip
+ONLINE = OnlineConfig(SITE, K, buffer_rows=300, batch_contexts=64, dtype="float32")  # a filling is 8 batches
+
+
+def config(source: object, **changes) -> train_sae.SaeRunConfig:
+    values = {
+        "source": str(source), "sae": ReluConfig(n_features=F, input_scale="unit_rms"), "train": TRAIN,
+        "resample": ResampleConfig(steps=(4,), window=3, n_inputs=128), "online": ONLINE,
+    }  # fmt: skip
+    return train_sae.SaeRunConfig(**{**values, **changes})
+
+
+def online_config(root: pathlib.Path, **changes) -> train_sae.SaeRunConfig:
+    return config("online", **{"transformer": str(root / "transformer"), **changes})
+
+
+def state(path: pathlib.Path) -> list[np.ndarray]:
+    """The newest checkpoint: parameters, optimizer state, statistics, step, input scale."""
+    found = load_params(path / "checkpoints", names=("params", "rest"))
+    return [np.asarray(x) for x in jax.tree.leaves(found) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
+
+
+def metrics(path: pathlib.Path) -> list[dict]:
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "time"} for line in lines]
+
+
+def figures(path: pathlib.Path) -> dict:
+    """The summary without times, and without what says where the process began."""
+    times = ("rows_per_second", "wall_seconds", "resumed_from_step")
+    return {k: v for k, v in load_run(path).summary.items() if k not in times}
+
+
+def assert_same_run(a: pathlib.Path, b: pathlib.Path) -> None:
+    for x, y in zip(state(a), state(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert metrics(a) == metrics(b) and figures(a) == figures(b)
+
+
+class Crash(Exception):
+    pass
+
+
+def crash() -> None:
+    raise Crash
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def compiled_once(path: str):
+    """Keeps compiled programs in a folder."""
+    options = {
+        "jax_compilation_cache_dir": path,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+
+    def put(values) -> None:
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()  # it looks at the options once
+
+    put(options)
+    try:
+        yield
+    finally:
+        put(before)
