@@ -13,7 +13,7 @@ def count_signals() -> None:
     seen = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda n, frame: seen.append(signal.Signals(n).name))
-    print("ready", os.getpid(), flush=True)
+    print("ready", os.getpid(), "own" if os.getsid(0) == os.getpid() else "foreign", "session", flush=True)
     while not seen:
         time.sleep(0.02)
     time.sleep(0.5)
@@ -24,7 +24,8 @@ def count_signals() -> None:
 def act(action: str, value: str) -> None:
     """One of the things that a process may do."""
     if action == "show":
-        print(*(os.environ.get(name) for name in value.split("+")), os.isatty(0))
+        nothing = os.fstat(0).st_rdev == os.stat(os.devnull).st_rdev
+        print(*(os.environ.get(name) for name in value.split("+")), "no input" if nothing else "input")
         print("error", NUMBER, file=sys.stderr)
     elif action == "write":
         sys.stdout.write(value.replace("|", "\n"))

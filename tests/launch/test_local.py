@@ -19,22 +19,31 @@ ROOT = pathlib.Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "MONOSEM_HEARTBEAT_SECONDS": "", "PYTHONUNBUFFERED": ""}
 VARIABLES = "MONOSEM_NUM_PROCESSES+MONOSEM_PROCESS_ID+JAX_NUM_CPU_DEVICES"
 BOUND = 60  # seconds that nothing here may take, however busy the machine is
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """Kills the launchers of a test that failed, and with them their processes."""
+    yield
+    while STARTED:
+        STARTED.pop().kill()
 
 
 def start(n: int, *command: str, options: tuple = (), **variables: str) -> subprocess.Popen:
     """The launcher with `n` processes, in a process group of its own."""
-    return subprocess.Popen(
+    launcher = subprocess.Popen(
         [sys.executable, "-m", "launch.local", f"--processes={n}", *options, "--", *command], text=True, cwd=ROOT,
-        env={**ENVIRONMENT, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0,
+        env={**ENVIRONMENT, **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        process_group=0,
     )  # fmt: skip
+    STARTED.append(launcher)
+    return launcher
 
 
 def end(launcher: subprocess.Popen) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of a launcher, which ends in time."""
-    try:
-        out, err = launcher.communicate(timeout=BOUND)
-    finally:
-        launcher.kill()
+    out, err = launcher.communicate(timeout=BOUND)
     return launcher.returncode, out, err
 
 
@@ -62,7 +71,7 @@ def test_each_process_is_told_who_it_is_and_the_lines_of_all_but_the_first_are_n
     launcher = start(3, "tests.launch.plain", f"all:show:{VARIABLES}", options=("--devices_per_process=2",))
     code, out, err = end(launcher)
     assert code == 0
-    assert sorted(out.splitlines()) == ["3 0 2 False", "[1] 3 1 2 False", "[2] 3 2 2 False"]
+    assert sorted(out.splitlines()) == ["3 0 2 no input", "[1] 3 1 2 no input", "[2] 3 2 2 no input"]
     assert sorted(err.splitlines()) == ["[1] error 1", "[2] error 2", "error 0"]
 
 
@@ -70,7 +79,12 @@ def test_all_are_given_one_coordinator_on_the_loopback_interface_and_their_devic
     names = "MONOSEM_COORDINATOR+JAX_NUM_CPU_DEVICES"
     _, out, _ = end(start(2, "tests.launch.plain", f"all:show:{names}", JAX_NUM_CPU_DEVICES="5"))
     first, second = sorted(out.splitlines())
-    assert re.fullmatch(r"127\.0\.0\.1:\d{4,5} 5 False", first) and second == f"[1] {first}"
+    assert re.fullmatch(r"127\.0\.0\.1:\d{4,5} 5 no input", first) and second == f"[1] {first}"
+
+
+def test_all_but_the_first_write_at_once_so_that_a_killed_one_has_told_all():
+    assert plain(2, "1:write:told", "1:kill:9")[1] == "[1] told\n"
+    assert sorted(plain(2, "all:show:PYTHONUNBUFFERED")[1].splitlines()) == [" no input", "[1] 1 no input"]
 
 
 def test_a_last_line_without_an_end_is_passed_on_and_empty_lines_are_kept():
@@ -78,15 +92,15 @@ def test_a_last_line_without_an_end_is_passed_on_and_empty_lines_are_kept():
     assert out == "[1] a\n[1] \n[1] b\n"
 
 
-def test_more_output_than_a_pipe_holds_is_passed_on_in_order_of_its_process():
-    code, out, _ = plain(2, "1:fill:2000")
-    assert code == 0 and out.splitlines() == ["[1] " + "x" * 1000] * 2000
+def test_more_output_than_a_pipe_holds_reaches_a_slow_reader_to_the_last_line():
+    launcher = start(2, "tests.launch.plain", "1:fill:100")
+    time.sleep(2)  # the process has ended, and the launcher still has a part of its lines
+    assert end(launcher)[:2] == (0, ("[1] " + "x" * 1000 + "\n") * 100)
 
 
 def test_a_reader_that_goes_away_holds_up_no_process():
     launcher = start(2, "tests.launch.plain", "1:fill:5000", "1:exit:5")
     launcher.stdout.close()
-    launcher.stderr.read()
     assert launcher.wait(BOUND) == 5
 
 
@@ -119,7 +133,7 @@ def test_no_one_is_hurried_as_long_as_none_has_failed():
 def test_a_signal_reaches_every_process_once_even_if_the_terminal_sends_it_to_the_whole_group(number):
     launcher = start(3, "tests.launch.plain", "all:signals:")
     ready = [launcher.stdout.readline() for _ in range(3)]
-    assert all("ready" in line for line in ready)
+    assert all("ready" in line and "own session" in line for line in ready)
     os.killpg(launcher.pid, number)
     code, out, _ = end(launcher)
     assert code == 75
@@ -129,7 +143,7 @@ def test_a_signal_reaches_every_process_once_even_if_the_terminal_sends_it_to_th
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has gone")
 def test_no_process_outlives_a_launcher_that_was_killed():
     launcher = start(2, "tests.launch.plain", "all:signals:")
-    pids = [int(launcher.stdout.readline().split()[-1]) for _ in range(2)]
+    pids = [int(launcher.stdout.readline().split()[-3]) for _ in range(2)]
     launcher.kill()
     launcher.communicate(timeout=BOUND)
     until = time.monotonic() + 20
@@ -212,13 +226,27 @@ def test_the_heartbeat_ends_a_process_that_waits_for_one_that_was_killed(tmp_pat
     assert code == 137 and re.search("heartbeat timeout|stopped sending heartbeats", err)
 
 
-@pytest.mark.parametrize("what", ["signal", "far barrier"])
-def test_a_signal_stops_all_processes_wherever_they_are(tmp_path, what):
+def start_until(tmp_path: pathlib.Path, what: str) -> subprocess.Popen:
+    """Two processes, of which the second has come to `what`."""
     launcher = start(2, "tests.launch.worker", f"--workdir={tmp_path}", f"--config.what={what}")
     for line in launcher.stdout:
-        if what in line:  # the second process is where it was to be
-            break
+        if what in line:
+            return launcher
+    raise AssertionError(launcher.stderr.read())
+
+
+def test_a_signal_stops_all_processes(tmp_path):
+    launcher = start_until(tmp_path, "signal")
     launcher.send_signal(signal.SIGTERM)
     code, _, err = end(launcher)
     assert code == 75
     assert re.search(r"^\[process 0\] stopped", err, re.M) and "[1] [process 1] stopped" in err
+
+
+def test_a_signal_stops_a_process_in_a_barrier_to_which_the_other_does_not_come(tmp_path):
+    launcher = start_until(tmp_path, "far barrier")
+    time.sleep(1)
+    launcher.send_signal(signal.SIGTERM)
+    code, out, err = end(launcher)
+    assert code == 75 and re.search(r"^\[process 0\] stopped", err, re.M)
+    assert "came at last" not in out
