@@ -154,19 +154,20 @@ def fill(
             if stop.requested:
                 writer.wait()
                 stop.check()
-            rows, origin, sums = fill_bucket(made, bucket, start, end, config, seed, advance, manifest["site"])
+            rows, origin = writer.buffers(end - start)
+            sums = fill_bucket(made, bucket, start, rows, origin, seed, advance, manifest["site"])
             writer.write(bucket, rows, origin, **sums)
-            del rows, origin  # a third bucket would not be within the budget
         return writer.finish(lambda: (time.sleep(0.1), stop.check()))
     finally:
         writer.close()
 
 
-def fill_bucket(made: Made, bucket: int, start: int, end: int, config: HarvestConfig, seed: int, advance, what: str):
-    """(rows [n,M], origin [n,2], sums for the manifest) of a bucket, permuted."""
+def fill_bucket(
+    made: Made, bucket: int, start: int, rows: np.ndarray, origin: np.ndarray, seed: int, advance: Any, what: str
+) -> dict[str, float]:
+    """Fills in rows [n,M] and origin [n,2] of a bucket, permuted, and returns its sums for the manifest."""
+    end = start + len(rows)
     where = np.random.default_rng([seed, 5, bucket]).permutation(end - start)
-    rows = np.empty((end - start, made.width), DTYPES[config.dtype])
-    origin = np.empty((end - start, 2), np.uint32)
     squares = np.empty(end - start, np.float64)
     for first, values, square in made.batches(start, end):
         at = where[first - start : first - start + len(values)]
@@ -179,7 +180,7 @@ def fill_bucket(made: Made, bucket: int, start: int, end: int, config: HarvestCo
             f"activations{what and f' at {what}'} are not finite: {len(bad)} of rows {start} to {end - 1}, first at "
             f"{made.place(origin[where[bad[0]]])} (in a fresh --workdir, --skip_nonfinite leaves them out)"
         )
-    return rows, origin, {"norm_sum": float(np.sqrt(squares).sum()), "square_sum": float(squares.sum())}
+    return {"norm_sum": float(np.sqrt(squares).sum()), "square_sum": float(squares.sum())}
 
 
 def skip_nonfinite(location: Location, made: Made, process: tuple[int, int], stop: StopFlag) -> Made:

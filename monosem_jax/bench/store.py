@@ -179,7 +179,7 @@ def harvesting(folder: pathlib.Path, *, n_rows: int, rounds: int) -> dict[str, A
         return made.n_rows
 
     def write() -> float:
-        config = HarvestConfig(rows_per_context=PER_CONTEXT, bucket_rows=1 << 17, shard_rows=1 << 16)
+        config = HarvestConfig(rows_per_context=PER_CONTEXT, bucket_rows=1 << 16, shard_rows=1 << 16)
         return make_store(folder / f"harvest-{next(turn)}", made, config)["n_rows"]
 
     found = rates({"forward pass": bare, "harvest": write}, rounds)

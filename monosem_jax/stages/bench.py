@@ -28,10 +28,10 @@ class BenchConfig:
 
     suite: str = "store"
     rows: int = 1 << 21
-    harvest_rows: int = 1 << 18
+    harvest_rows: int = 1 << 19
     batch_size: int = 8192
     steps_per_dispatch: int = 8
-    window_blocks: int = 256
+    window_blocks: int = 64
     rounds: int = 5
 
     def check(self) -> None:

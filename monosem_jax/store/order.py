@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 BLOCK_ROWS = 1024  # rows of an inner chunk: the unit of reading
-MAX_LANES = 256
+MAX_LANES = 64
 
 
 @dataclasses.dataclass(frozen=True)

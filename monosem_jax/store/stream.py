@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from monosem_jax.store.resident import BlockPool, pool_blocks
 from monosem_jax.store.rows import Rows, as_integers
 
 KINDS = ("auto", "disk", "resident")
+THREADS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class StreamConfig:
     """
 
     kind: str = "auto"
-    window_blocks: int = 256
+    window_blocks: int = 64
     device_gb: float = 0.0
 
     def check(self) -> None:
@@ -62,7 +62,7 @@ class RowStream:
         self.source, self.order, self.position = source, order, 0
         self.sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
         self._windows: dict[int, tuple[tuple[int, int, int], np.ndarray]] = {}
-        self._threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "rows")
+        self._threads = ThreadPoolExecutor(THREADS, "rows")  # they wait for the disk in turn
 
     def __call__(self, start: int, n: int) -> jax.Array:
         shape = (n, self.order.batch_size, self.source.width)

@@ -12,6 +12,7 @@ from monosem_jax.errors import BadInput
 from monosem_jax.store.arrays import FORMAT, checksum, create_array, hash_array, read_manifest
 from monosem_jax.store.location import Location
 from monosem_jax.store.order import BLOCK_ROWS
+from monosem_jax.store.rows import DTYPES
 
 PARTS = ".parts/"  # what each bucket that is on disk, but not committed, adds to the manifest
 
@@ -64,6 +65,8 @@ class StoreWriter:
                 self._save({**self.manifest, "arrays": hashes})
         self._thread = ThreadPoolExecutor(1, "store")
         self._pending: Future | None = None
+        self._in_flight: tuple[np.ndarray, np.ndarray] | None = None
+        self._turns: list[tuple[np.ndarray, np.ndarray]] = []
 
     def _missing(self) -> Iterator[tuple[int, int, int]]:
         number, count = self.process
@@ -72,8 +75,20 @@ class StoreWriter:
             if g % count == number and start >= self.manifest["rows_written"] and self._record(g) is None:
                 yield g, start, min(start + self._bucket_rows, self.manifest["n_rows"])
 
+    def buffers(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where to put the n rows and origins of the next bucket to be written: [n,M] and [n,2].
+
+        Two pairs take turns, since fresh memory costs more than the writing. Not so in memory://, which keeps them.
+        """
+        if not self._turns or self.location.spec["driver"] == "memory":
+            width, dtype = self.manifest["width"], DTYPES[self.manifest["dtype"]]
+            most = min(self._bucket_rows, self.manifest["n_rows"])
+            return np.empty((most, width), dtype)[:n], np.empty((most, 2), np.uint32)[:n]
+        rows, origin = self._turns.pop(0)
+        return rows[:n], origin[:n]
+
     def write(self, bucket: int, rows: np.ndarray, origin: np.ndarray, *, norm_sum: float, square_sum: float) -> None:
-        """Starts writing a bucket, [n,M] and [n,2], once the one before is on disk. The arrays become ours.
+        """Starts writing a bucket, [n,M] and [n,2] in `buffers`, once the one before is on disk.
 
         Args:
           norm_sum: sum of the rows' norms; square_sum: sum of their squared elements.
@@ -81,6 +96,9 @@ class StoreWriter:
         self.wait()
         record = {"rows": len(rows), "norm_sum": norm_sum, "square_sum": square_sum}
         self._pending = self._thread.submit(self._write, bucket, rows, origin, record)
+        if self._in_flight is not None:
+            self._turns.append(self._in_flight)  # on disk now
+        self._in_flight = (rows, origin)
 
     def _write(self, bucket: int, rows: np.ndarray, origin: np.ndarray, record: dict[str, Any]) -> None:
         start = bucket * self._bucket_rows

@@ -39,9 +39,9 @@ def change(store: pathlib.Path, **keys) -> pathlib.Path:
     return store
 
 
-@pytest.mark.parametrize(
-    "start, stop", [(0, ROWS), (999, 4100), (7, 8), (ROWS - 1, ROWS), (8000, 10**6), (ROWS, ROWS + 1)]
-)
+@pytest.mark.parametrize("start, stop", [
+    (0, ROWS), (1000, 4100), (7, 8), (ROWS - 1, ROWS), (8000, 10**6), (ROWS, ROWS), (ROWS + 5, ROWS + 9),
+])  # fmt: skip
 def test_a_store_reads_as_it_was_written(template, start, stop):
     rows = open_rows(template)
     assert isinstance(rows, Store)

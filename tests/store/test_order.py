@@ -113,6 +113,27 @@ def test_threads_may_ask_for_different_epochs_of_the_same_order():
     assert all(np.array_equal(found[e], expected[e]) for e in expected)
 
 
+def test_an_epoch_is_laid_out_once_and_the_last_two_are_remembered(monkeypatch):
+    laid, make = [], np.random.default_rng
+
+    def slowly(key):
+        if len(key) == 2:
+            laid.append(key[1])
+            time.sleep(0.02)
+        return make(key)
+
+    monkeypatch.setattr(np.random, "default_rng", slowly)
+    o = order(*MANY)
+    epoch = MANY[0] // o.lanes
+    for start in (0, epoch - 3, epoch, 2 * epoch - 3, 2 * epoch):
+        threads = [threading.Thread(target=lambda n=n, s=start: list(o.pieces(n, s, s + 6))) for n in range(o.lanes)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    assert laid == [0, 1, 2] and len(o._orders) == 2
+
+
 def test_the_slots_of_a_lane_are_its_own_sequence_whatever_the_others_hold():
     o, n = order(*MANY), 2 * MANY[0] // MANY[1]
     whole, b = batches(o, n), MANY[1] // o.lanes
@@ -140,10 +161,11 @@ def test_a_lane_has_many_blocks_so_that_few_are_read_for_two_of_them():
         assert o.lanes == 1 or n / BLOCK / o.lanes >= 8
 
 
-def test_the_most_lanes_are_taken_that_divide_the_batch():
-    batches = (8192, 4160, 1000, 251, 509, 1)
-    assert [order(3000 * BLOCK, b, 256).lanes for b in batches] == [256, 208, 250, 251, 1, 1]
-    assert [order(3000 * BLOCK, 8192, w).lanes for w in (1, 100, 10**6)] == [1, 64, 256]
+@pytest.mark.parametrize("batch", [8192, 4160, 1000, 251, 509, 61, 1])
+@pytest.mark.parametrize("window", [1, 7, 50, 10**6])
+def test_the_most_lanes_are_taken_that_divide_the_batch(batch, window):
+    most = min(MAX_LANES, window)
+    assert order(3000 * BLOCK, batch, window).lanes == max(d for d in range(1, most + 1) if batch % d == 0)
 
 
 def test_a_batch_draws_from_as_many_blocks_as_are_mixed():

@@ -160,8 +160,11 @@ def test_a_source_smaller_than_what_could_be_mixed_needs_only_itself():
     assert len(source.reads) == 3
 
 
-@pytest.mark.parametrize("stats, blocks", [({"bytes_limit": 1000 * 4096}, 400), (None, None), ({}, None)])
-def test_by_default_two_fifths_of_an_accelerator_are_used(stats, blocks):
+@pytest.mark.parametrize("stats, blocks", [
+    ({"bytes_limit": 1000 * 4096}, 400), ({"bytes_limit": 4096}, 40), (None, int(0.4 * 16e9 // 4096)),
+    ({}, int(0.4 * 16e9 // 4096)),
+])  # fmt: skip
+def test_by_default_two_fifths_of_an_accelerator_are_used_and_at_least_what_is_mixed(stats, blocks):
     class Accelerator:
         platform = "gpu"
 
@@ -172,4 +175,4 @@ def test_by_default_two_fifths_of_an_accelerator_are_used(stats, blocks):
     source.n_rows = 10**12
     order = Order(source.n_rows, 8, 0, window_blocks=8)
     fits, found = pool_blocks(source, order, [Accelerator()], 0.0, required=True)
-    assert not fits and found == (blocks or int(0.4 * 16e9 // 4096))
+    assert not fits and found == blocks  # 8 lanes of a window of one block and two more, and 16 on their way

@@ -125,6 +125,23 @@ def test_nothing_is_recorded_before_it_is_on_disk(tmp_path):
     assert checked == [0, BUCKET, BUCKET, 2 * BUCKET, 2 * BUCKET, ROWS, ROWS]
 
 
+def test_a_process_that_is_done_waits_for_the_others_and_may_be_interrupted(tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    def work():
+        happened.append(Store(tmp_path).n_rows)
+        write_store(tmp_path, process=(1, 2), buckets=1)
+
+    happened = []
+    writer = write_store(tmp_path, process=(0, 2), buckets=2)
+    with pytest.raises(KeyboardInterrupt):
+        writer.finish(interrupt)
+    assert writer.finish(work)["complete"] and happened == [BUCKET]
+    writer = open_writer(tmp_path, process=(1, 2))
+    assert writer.finish(lambda: pytest.fail("nobody to wait for"))["complete"]
+
+
 def test_a_finished_store_is_left_as_it_is(tmp_path, whole):
     write_store(tmp_path)
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
