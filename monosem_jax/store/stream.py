@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -62,6 +63,7 @@ class RowStream:
         self.source, self.order, self.position = source, order, 0
         self.sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
         self._windows: dict[int, tuple[tuple[int, int, int], np.ndarray]] = {}
+        self._memory = _Memory()
         self._threads = ThreadPoolExecutor(THREADS, "rows")  # they wait for the disk in turn
 
     def __call__(self, start: int, n: int) -> jax.Array:
@@ -83,7 +85,7 @@ class RowStream:
         """[n, high-low, M] slots low … high-1 of batches start … start+n-1, on the host."""
         if not self.order.shuffle:
             return self._in_order(start * self.order.batch_size, n)[:, low:high]
-        out = _aligned((n, high - low, self.source.width), self.source.dtype)
+        out = self._memory.empty((n, high - low, self.source.width), self.source.dtype)
         b = self.order.lane_slots
         lanes = range(low // b, -(-high // b))
         list(self._threads.map(lambda lane: self._fill(lane, lane * b - low, out, start * b), lanes))
@@ -91,7 +93,7 @@ class RowStream:
 
     def _in_order(self, start: int, n: int) -> np.ndarray:
         """[n,B,M] the rows from `start` of the endless sequence on, as they lie."""
-        out = _aligned((n * self.order.batch_size, self.source.width), self.source.dtype)
+        out = self._memory.empty((n * self.order.batch_size, self.source.width), self.source.dtype)
 
         def copy(low: int, high: int) -> None:
             row = (start + low) % self.source.n_rows
@@ -188,9 +190,27 @@ def open_stream(
     return ResidentStream(source, order, mesh, room)
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An empty array where JAX wants it on CPUs: it takes those over as they are, and copies others."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
+class _Memory:
+    """Memory for batches, used again once nobody looks at it: fresh memory costs as much as what is put into it."""
+
+    def __init__(self):
+        self._free: list[np.ndarray] = []
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An empty array where JAX wants it on CPUs: it takes those over as they are, and copies others."""
+        size = int(np.prod(shape)) * dtype.itemsize
+        fitting = [raw for raw in self._free if len(raw) == size + 64]
+        self._free = fitting[1:]  # what has another size will not be wanted soon
+        lease = _Lease(fitting[0] if fitting else np.empty(size + 64, np.uint8))
+        weakref.finalize(lease, self._free_again, lease.raw)
+        whole = np.asarray(lease)  # every view of it, JAX's too, keeps the lease alive
+        start = -whole.ctypes.data % 64
+        return whole[start : start + size].view(dtype).reshape(shape)
+
+    def _free_again(self, raw: np.ndarray) -> None:
+        self._free.append(raw)
+
+
+class _Lease:
+    def __init__(self, raw: np.ndarray):
+        self.raw, self.__array_interface__ = raw, raw.__array_interface__
