@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pathlib
 import threading
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from monosem_jax.store.arrays import create_array
+from monosem_jax.errors import BadInput
+from monosem_jax.store.arrays import checksum, create_array
 from monosem_jax.store.location import Location
+from monosem_jax.store.verify import verify_store
 from monosem_jax.store.writer import StoreWriter
 
 ROWS, WIDTH, SHARD, BUCKET = 9000, 4, 2048, 4096  # three buckets of two, two and one shard; the last block is short
@@ -170,3 +173,20 @@ def numbered(n_rows: int) -> Source:
     """A source whose row i is [i, -i]."""
     i = np.arange(n_rows, dtype=np.float32)
     return Source(np.stack([i, -i], axis=1))
+
+
+def damages(path) -> list[str]:
+    """What is reported, each in one line."""
+    try:
+        found = verify_store(Location(path))[0]
+    except BadInput as e:
+        found = [str(e)]
+    assert all(len(line.splitlines()) == 1 for line in found)
+    return found
+
+
+def forge(path: pathlib.Path, change: dict, *, seal: bool = True) -> None:
+    """Changes the manifest, with a fitting checksum, or as an earlier version would have written it."""
+    manifest = json.loads((path / "store.json").read_text()) | change
+    manifest = {k: v for k, v in manifest.items() if v is not None and k != "checksum"}
+    (path / "store.json").write_text(json.dumps(manifest | ({"checksum": checksum(manifest)} if seal else {})))

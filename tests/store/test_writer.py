@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from monosem_jax.errors import BadInput
+from monosem_jax.store import arrays
 from monosem_jax.store.arrays import Store, create_array, open_array
 from monosem_jax.store.location import Location
 from tests.store.small import (
@@ -223,6 +224,16 @@ def test_an_array_of_another_shape_in_the_place_is_refused(tmp_path):
     with pytest.raises(BadInput, match=r"activations cannot be made: ") as e:
         open_writer(tmp_path)
     assert len(str(e.value).splitlines()) == 1
+
+
+def test_a_full_disk_is_not_called_a_mistake(tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise ValueError("RESOURCE_EXHAUSTED: Failed to write: No space left on device")
+
+    monkeypatch.setattr(arrays.ts, "open", full)
+    with pytest.raises(ValueError, match="No space left on device") as e:
+        open_writer(tmp_path)
+    assert not isinstance(e.value, BadInput)
 
 
 def test_a_converted_store_has_no_tokens(tmp_path):
