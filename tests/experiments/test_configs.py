@@ -9,7 +9,7 @@ from experiments import configs
 from monosem_jax.config import from_dict
 
 STAGES = {"quickstart": "QuickstartConfig", "evaluate": "EvaluateRunConfig", "analyze": "AnalyzeRunConfig"}
-STAGES |= {"report": "ReportRunConfig", "harvest": "HarvestRunConfig"}
+STAGES |= {"report": "ReportRunConfig", "harvest": "HarvestRunConfig", "bench": "BenchConfig"}
 NAMES = sorted(p.stem for p in pathlib.Path(configs.__file__).parent.glob("*.py") if p.stem != "__init__")
 
 

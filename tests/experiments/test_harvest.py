@@ -142,7 +142,7 @@ def test_verify_finds_a_store_that_is_kept_elsewhere(elsewhere):
 def test_rows_of_an_array_that_are_not_finite_are_refused_or_left_out(arrays, tmp_path):
     flags = (f"--workdir={tmp_path}/refused", f"--from={arrays}/bad.npy", *ARRAY)
     refused = error_line(run("harvest", *flags))
-    assert "are not finite: 2 of rows 0 to 2047, first at row 17 (--skip_nonfinite" in refused
+    assert "are not finite: 2 of rows 0 to 2047, first at row 17 (in a fresh --workdir, --skip_nonfinite" in refused
     flags = (f"--workdir={tmp_path}/run", f"--from={arrays}/bad.npy", "--skip_nonfinite", *ARRAY)
     done = run("harvest", *flags)
     assert done.returncode == 0 and "3 rows are not finite, first at row 17: left out\n" in done.stdout
