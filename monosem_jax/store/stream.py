@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import weakref
@@ -199,9 +200,11 @@ class _Memory:
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """An empty array where JAX wants it on CPUs: it takes those over as they are, and copies others."""
         size = int(np.prod(shape)) * dtype.itemsize
-        fitting = [raw for raw in self._free if len(raw) == size + 64]
-        self._free = fitting[1:]  # what has another size will not be wanted soon
-        lease = _Lease(fitting[0] if fitting else np.empty(size + 64, np.uint8))
+        raw = np.empty(0, np.uint8)
+        with contextlib.suppress(IndexError):  # what has another size will not be wanted soon
+            while len(raw) != size + 64:
+                raw = self._free.pop()  # in one step: other threads take from it too
+        lease = _Lease(raw if len(raw) == size + 64 else np.empty(size + 64, np.uint8))
         weakref.finalize(lease, self._free_again, lease.raw)
         whole = np.asarray(lease)  # every view of it, JAX's too, keeps the lease alive
         start = -whole.ctypes.data % 64

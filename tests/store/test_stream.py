@@ -1,6 +1,7 @@
 """The stream of batches: the same bits from disk and from device memory, on every mesh, from any position."""
 
 import itertools
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from monosem_jax.errors import BadInput
 from monosem_jax.store.arrays import Store
 from monosem_jax.store.order import Order
-from monosem_jax.store.stream import StreamConfig, open_stream
+from monosem_jax.store.stream import StreamConfig, _Memory, open_stream
 from tests.conftest import mesh_of
 from tests.store.small import Source, any_bits, bits, numbered, write_store
 
@@ -193,12 +194,30 @@ def test_a_source_that_fails_once_can_be_asked_again(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_several_threads_may_ask_one_after_another_ahead_of_use(kind):
-    found = stream(Source(DATA["bfloat16"]), kind)
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(found, start, 30) for start in range(0, 300, 30)]
-        for start, batches in zip(range(0, 300, 30), ahead, strict=True):
-            assert np.array_equal(bits(batches.result()), expected(DATA["bfloat16"], start, 30))
+def test_several_threads_may_ask_at_the_same_time(kind):
+    found, starts = stream(Source(DATA["bfloat16"]), kind), range(0, 900, 30)
+    with ThreadPoolExecutor(4) as pool:
+        ahead = [pool.submit(lambda start: bits(found(start, 30)), start) for start in starts]
+        for start, batches in zip(starts, ahead, strict=True):
+            assert np.array_equal(batches.result(), expected(DATA["bfloat16"], start, 30))
+
+
+def test_threads_that_want_memory_at_the_same_time_get_memory_of_their_own():
+    memory, interval = _Memory(), sys.getswitchinterval()
+
+    def work(k):
+        for _ in range(1000):
+            mine = memory.empty((64,), np.dtype(np.int64))
+            mine[:] = k
+            assert (mine.copy() == k).all() and (mine == k).all()
+            del mine
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("dtype", DATA)
