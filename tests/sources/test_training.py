@@ -85,7 +85,7 @@ def test_where_batches_wait_may_change_between_a_stop_and_its_resume_but_not_wha
     finished, root, tmp_path, stopped
 ):
     stopped(tmp_path, config(root / "store", stream=StreamConfig("disk")), crash, Crash)
-    with pytest.raises(BadInput, match=r"config\.stream\.window_blocks: 256 -> 8"):
+    with pytest.raises(BadInput, match=r"config\.stream\.window_blocks: 64 -> 8"):
         train_sae.run(tmp_path, config(root / "store", stream=StreamConfig("disk", window_blocks=8)))
     other = config(root / "store", stream=StreamConfig("resident", device_gb=0.1))
     assert train_sae.run(tmp_path, other)["resumed_from_step"] == 8
