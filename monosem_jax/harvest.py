@@ -24,7 +24,7 @@ from monosem_jax.store.arrays import create_array, read_manifest
 from monosem_jax.store.location import Location
 from monosem_jax.store.order import BLOCK_ROWS
 from monosem_jax.store.rows import DTYPES, as_integers
-from monosem_jax.store.writer import PARTS, StoreWriter
+from monosem_jax.store.writer import PARTS, StoreWriter, check_sizes
 
 LEAST_BUCKET = 1_000_000  # rows: below that one sees which rows came together (Gemma Scope shuffled that many)
 
@@ -65,11 +65,7 @@ class HarvestConfig:
         Raises BadInput when the memory allows only small buckets, or they are not made of whole shards and blocks.
         """
         bucket, shard = self._buckets(n_rows, width)
-        if shard % BLOCK_ROWS or bucket % shard:
-            raise BadInput(
-                f"harvest.bucket_rows {bucket} must be a multiple of harvest.shard_rows {shard}, "
-                f"and that of {BLOCK_ROWS}"
-            )
+        check_sizes(bucket, shard)
         return bucket, shard
 
     def _buckets(self, n_rows: int, width: int) -> tuple[int, int]:

@@ -30,7 +30,6 @@ class Source:
     rows: Rows | None
     transformer: TransformerRun | None
     site: str | None
-    width: int | None
     mean_square: float | None
     parents: dict[str, Any]
     heldout: Rows | None = None
@@ -55,7 +54,7 @@ def open_source(config: Any) -> Source:
     if config.source == ONLINE:
         transformer = open_transformer(config.transformer)
         parents = {"transformer": parent(transformer.path, "summary.json")}
-        return Source(None, transformer, config.online.site, None, None, parents)
+        return Source(None, transformer, config.online.site, None, parents)
     rows = open_rows(config.source)
     transformer = find_transformer(config, rows)
     parents = {"source": source_identity(config.source)}
@@ -63,9 +62,7 @@ def open_source(config: Any) -> Source:
         parents["transformer"] = parent(transformer.path, "summary.json")
     manifest = rows.manifest if isinstance(rows, Store) else {}
     heldout = None if transformer is not None else keep_rows(rows, config.train.batch_size)
-    return Source(
-        rows, transformer, manifest.get("site") or None, rows.width, manifest.get("mean_square"), parents, heldout
-    )
+    return Source(rows, transformer, manifest.get("site") or None, manifest.get("mean_square"), parents, heldout)
 
 
 def find_transformer(config: Any, rows: Rows) -> TransformerRun | None:

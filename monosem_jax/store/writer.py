@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,15 @@ from monosem_jax.store.order import BLOCK_ROWS
 from monosem_jax.store.rows import DTYPES
 
 PARTS = ".parts/"  # what each bucket that is on disk, but not committed, adds to the manifest
+
+
+def check_sizes(bucket_rows: int, shard_rows: int) -> None:
+    """Raises BadInput when buckets are not made of whole shards, or those of whole blocks."""
+    if shard_rows % BLOCK_ROWS or bucket_rows % shard_rows:
+        raise BadInput(
+            f"harvest.bucket_rows {bucket_rows} must be a multiple of harvest.shard_rows {shard_rows}, "
+            f"and that of {BLOCK_ROWS}"
+        )
 
 
 class StoreWriter:
@@ -37,11 +47,7 @@ class StoreWriter:
           prepare: writes arrays that must be whole before the first row; called in every process of a fresh store.
           barrier: waits for the other processes.
         """
-        if shard_rows % BLOCK_ROWS or bucket_rows % shard_rows:
-            raise BadInput(
-                f"harvest.bucket_rows {bucket_rows} must be a multiple of harvest.shard_rows {shard_rows}, "
-                f"and that of {BLOCK_ROWS}"
-            )
+        check_sizes(bucket_rows, shard_rows)
         self.location, self.process = location, process
         self._shard_rows, self._bucket_rows = shard_rows, bucket_rows
         zero = {"rows_written": 0, "mean_norm": 0.0, "mean_square": 0.0}
@@ -159,7 +165,8 @@ class StoreWriter:
         self._thread.shutdown()
 
     def _record(self, bucket: int) -> dict[str, Any] | None:
-        return self.location.read_json(_part(bucket)) if self.location.read(_part(bucket)) is not None else None
+        content = self.location.read(_part(bucket))  # written as a whole, or not at all
+        return None if content is None else json.loads(content)
 
 
 def _part(bucket: int) -> str:
