@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
+
 import jax
 import numpy as np
 import pytest
@@ -47,3 +50,11 @@ def build_lively(config: TransformerConfig, seed: int = 0):
     model = Transformer(config)
     params = jax.jit(model.init)(jax.random.key(seed), np.zeros((1, 2), np.int32))["params"]
     return model, jax.tree.map(lambda p: p * 10 if p.ndim > 1 else p, params)
+
+
+def write_words(path: pathlib.Path) -> None:
+    """A corpus of 100 documents of ten words in random order, under two labels."""
+    rng = np.random.default_rng(0)
+    words = ["the", "cat", "dog", "sat", "on", "mat", "and", "ran", "to", "me"]
+    lines = [json.dumps({"text": " ".join(rng.choice(words, 40)), "label": "ab"[i % 2]}) for i in range(100)]
+    path.write_text("\n".join(lines))

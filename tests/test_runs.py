@@ -20,7 +20,7 @@ from monosem_jax.stages import harvest, train_sae, train_transformer
 from monosem_jax.text.pack import TextConfig
 from monosem_jax.train import TrainConfig
 from monosem_jax.transformer.model import TransformerConfig
-from tests.conftest import mesh_of
+from tests.conftest import mesh_of, write_words
 
 D, M, F, LENGTH = 16, 24, 32, 16
 TRAIN = TrainConfig(steps=8, batch_size=16, steps_per_dispatch=4, log_every=4, evaluate_every=4, checkpoint_every=4)
@@ -53,10 +53,7 @@ def transformer_config(corpus: pathlib.Path, seed: int = 0) -> train_transformer
 def root(tmp_path_factory) -> pathlib.Path:
     """Run directories: transformer and store from a small corpus, sae from the store, array from a .npy file."""
     root = tmp_path_factory.mktemp("runs")
-    rng = np.random.default_rng(0)
-    words = ["the", "cat", "dog", "sat", "on", "mat", "and", "ran", "to", "me"]
-    lines = [json.dumps({"text": " ".join(rng.choice(words, 40)), "label": "ab"[i % 2]}) for i in range(100)]
-    (root / "corpus.jsonl").write_text("\n".join(lines))
+    write_words(root / "corpus.jsonl")
     train_transformer.run(root / "transformer", transformer_config(root / "corpus.jsonl"))
     harvest.run(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), HARVEST))
     train_sae.run(root / "sae", sae_config(root / "store"))

@@ -1,7 +1,6 @@
 """Run directories to train dictionaries from, made once."""
 
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
@@ -13,6 +12,7 @@ from monosem_jax.stages import harvest, train_sae, train_transformer
 from monosem_jax.store.stream import StreamConfig
 from monosem_jax.text.pack import TextConfig
 from monosem_jax.transformer.model import TransformerConfig
+from tests.conftest import write_words
 from tests.sources.tiny import SITE, TRAIN, K, M, compiled_once, config, online_config
 
 
@@ -30,10 +30,7 @@ def cache(tmp_path_factory):
 def root(tmp_path_factory) -> pathlib.Path:
     """transformer and other (another seed), store, its rows as array.npy, and converted, a store made from that."""
     root = tmp_path_factory.mktemp("sources")
-    rng = np.random.default_rng(0)
-    words = ["the", "cat", "dog", "sat", "on", "mat", "and", "ran", "to", "me"]
-    lines = [json.dumps({"text": " ".join(rng.choice(words, 40)), "label": "ab"[i % 2]}) for i in range(100)]
-    (root / "corpus.jsonl").write_text("\n".join(lines))
+    write_words(root / "corpus.jsonl")
     for name, seed in (("transformer", 0), ("other", 1)):
         made = train_transformer.TransformerRunConfig(
             seed, TextConfig(str(root / "corpus.jsonl"), vocab_size=300),

@@ -32,13 +32,6 @@ from tests.store.small import (
 )
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, bytes]:
-    path = tmp_path_factory.mktemp("whole")
-    write_store(path)
-    return content(path)
-
-
 def test_a_store_is_its_manifest_and_the_shards_of_its_arrays(whole):
     shards = [f"{name}/c/{i}/0" for name in ("activations", "origin") for i in range(5)]
     metadata = [f"{name}/zarr.json" for name in ("activations", "origin", "tokens")]

@@ -16,13 +16,6 @@ from tests.store.small import (
 )
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, bytes]:
-    path = tmp_path_factory.mktemp("whole")
-    write_store(path)
-    return content(path)
-
-
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("at", range(len(MOMENTS)))
 def test_a_death_at_any_moment_costs_nothing_but_time(tmp_path, whole, at, after):
