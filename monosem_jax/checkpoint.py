@@ -21,7 +21,7 @@ class Checkpoints:
         from orbax.checkpoint import v1 as ocp  # imported where used: half a second
 
         policies = ocp.training.preservation_policies
-        self._path = path
+        self.path = path
         self._manager = ocp.training.Checkpointer(
             path.absolute(),
             cleanup_tmp_directories=True,
@@ -39,30 +39,26 @@ class Checkpoints:
         return sorted(c.step for c in self._manager.checkpoints)
 
     def restore_latest(self, params: Any, rest: Any) -> tuple[int, Any, Any] | None:
-        """The newest whole step as (step, params, rest), placed like the given arrays; None when there is none.
+        """The newest whole step as (step, params, rest), placed like the given arrays; None when there is none."""
+        found = restore_together([(self, params, rest)])
+        return found and (found[0], *found[1][0])
 
-        A damaged step is named on stderr, and the one before is used; only then the damaged one is removed. Raises
-        BadInput when no step can be read: the fault may lie elsewhere, and nothing is lost yet.
-        """
-        abstract = jax.tree.map(_abstract, {"params": params, "rest": rest})
-        damaged = []
-        for step in reversed(self.steps()):
-            try:
-                found = self._manager.load_checkpointables(step, abstract)
-                _check_like(found, abstract)
-            except Exception as e:  # Orbax raises many kinds for a damaged step
-                print(
-                    f"checkpoint {self._path / str(step)} cannot be read ({_brief(e)}): trying an older one",
-                    file=sys.stderr,
-                )
-                damaged.append(step)
-                continue
-            for other in damaged:
+    def load(self, step: int, abstract: Any) -> Any:
+        """What a step holds, or None where it is damaged, which is told on stderr."""
+        try:
+            found = self._manager.load_checkpointables(step, abstract)
+            _check_like(found, abstract)
+        except Exception as e:  # Orbax raises many kinds for a damaged step
+            where = self.path / str(step)
+            print(f"checkpoint {where} cannot be read ({_brief(e)}): trying an older one", file=sys.stderr)
+            return None
+        return found
+
+    def delete_after(self, step: int) -> None:
+        """Removes the steps after `step`."""
+        for other in self.steps():
+            if other > step:
                 self._manager.delete(other)
-            return step, found["params"], found["rest"]
-        if damaged:
-            raise BadInput(f"none of the checkpoints {damaged} in {self._path} can be read: see above, or remove them")
-        return None
 
     def wait(self) -> None:
         """Blocks until what was saved is on disk."""
@@ -70,6 +66,32 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def restore_together(wanted: Sequence[tuple[Checkpoints, Any, Any]]) -> tuple[int, list[tuple[Any, Any]]] | None:
+    """The newest step that is whole in every store, as (step, [(params, rest) of each]).
+
+    `wanted` is a list of (store, params, rest): what is found is placed like these arrays. None when the stores have no
+    step in common. A damaged one is named on stderr, and the one before is used; only then what is newer is removed,
+    from all. Raises BadInput when no common step can be read: the fault may lie elsewhere, and nothing is lost yet.
+    """
+    stores = [store for store, _, _ in wanted]
+    abstract = [jax.tree.map(_abstract, {"params": params, "rest": rest}) for _, params, rest in wanted]
+    common = sorted(set.intersection(*(set(s.steps()) for s in stores)), reverse=True)
+    for step in common:
+        found = []
+        for store, like in zip(stores, abstract, strict=True):
+            found.append(store.load(step, like))
+            if found[-1] is None:
+                break
+        else:
+            for store in stores:
+                store.delete_after(step)
+            return step, [(f["params"], f["rest"]) for f in found]
+    if common:
+        paths = ", ".join(str(s.path) for s in stores)
+        raise BadInput(f"none of the checkpoints {common} in {paths} can be read: see above, or remove them")
+    return None
 
 
 def checkpoint_steps(path: pathlib.Path) -> list[int]:

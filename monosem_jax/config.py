@@ -57,10 +57,10 @@ def _convert(kind: Any, value: Any, name: str) -> Any:
     return value
 
 
-def check_seed(seed: int) -> None:
+def check_seed(seed: int, name: str = "config.seed") -> None:
     """Raises BadInput on a seed that random generators do not take."""
     if not 0 <= seed < 1 << 32:
-        raise BadInput(f"config.seed is {seed}: expected 0 to {(1 << 32) - 1}")
+        raise BadInput(f"{name} is {seed}: expected 0 to {(1 << 32) - 1}")
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "config") -> list[str]:

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.errors import BadInput
+from monosem_jax.sharding import fetch, put
 from monosem_jax.transformer.model import Transformer, token_losses
 
 ULTRALOW_DENSITY = 1e-6
@@ -39,8 +41,19 @@ def context_batches(tokens: np.ndarray, batch: int, *more: np.ndarray) -> Iterat
         yield (np.asarray(tokens[pick], np.int32), *(np.asarray(m[pick]) for m in more), weight)
 
 
-def mean_activation(model: Transformer, params: Any, site: str, tokens: np.ndarray, bos: int, batch: int) -> np.ndarray:
+def divide(mesh: Mesh | None, batch: int) -> tuple[int, Any]:
+    """(`batch` rounded up to equal parts, the function that divides the first axis of arrays over `data`)."""
+    if mesh is None:
+        return batch, lambda *arrays: arrays
+    shards = mesh.shape["data"]
+    return -(-batch // shards) * shards, lambda *arrays: tuple(put(a, mesh, PartitionSpec("data")) for a in arrays)
+
+
+def mean_activation(
+    model: Transformer, params: Any, site: str, tokens: np.ndarray, bos: int, batch: int, mesh: Mesh | None = None
+) -> np.ndarray:
     """[M] the mean of the activations at `site` over all tokens but BOS."""
+    batch, spread = divide(mesh, batch)
 
     @jax.jit
     def sums(params, tokens, weight):
@@ -50,7 +63,7 @@ def mean_activation(model: Transformer, params: Any, site: str, tokens: np.ndarr
 
     total, count = 0.0, 0.0
     for t, w in context_batches(tokens, batch):
-        s, n = sums(params, t, w)
+        s, n = fetch(sums(params, *spread(t, w)))
         total, count = total + np.asarray(s, np.float64), count + float(n)
     return (total / count).astype(np.float32)
 
@@ -102,8 +115,11 @@ def evaluate(
     site: str,
     config: EvaluateConfig,
     advance: Any = lambda n: None,
+    mesh: Mesh | None = None,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The metrics of a dictionary (for raw activations) on contexts [C,T], and the density of every feature [F].
+
+    With a `mesh` contexts are divided over its `data`, and the dictionary stays as it lies on it.
 
     Loss recovered is (ce_ablation - ce_reconstructed) / (ce_ablation - ce_intact), a ratio of means over all tokens
     (paper, "Evaluating dictionaries"). `mse` is a mean over rows and elements, `l0` a mean over rows; dead features
@@ -111,18 +127,24 @@ def evaluate(
     """
     config.check()
     tokens = tokens[: config.contexts] if config.contexts else tokens
-    mean = mean_activation(model, params, site, tokens, bos, config.batch_contexts)
+    batch, spread = divide(mesh, config.batch_contexts)
+    if mesh is not None:
+        params = jax.tree.map(lambda p: put(np.asarray(p), mesh, PartitionSpec()), params)
+    mean = mean_activation(model, params, site, tokens, bos, batch, mesh)
     batch_sums = make_batch_sums(model, sae, site, bos)
     total: dict[str, Any] = {}
-    for t, w in context_batches(tokens, config.batch_contexts):
-        for name, value in batch_sums(params, sae_params, mean, t, w).items():
+    for t, w in context_batches(tokens, batch):
+        for name, value in fetch(batch_sums(params, sae_params, mean, *spread(t, w))).items():
             total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
         advance(int(w.sum()))
     return summarise(total, len(mean))
 
 
-def evaluate_rows(sae: Any, sae_params: Any, rows: Any, block: int = 4096) -> tuple[dict[str, Any], np.ndarray]:
+def evaluate_rows(
+    sae: Any, sae_params: Any, rows: Any, block: int = 4096, *, mesh: Mesh | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
     """The metrics of `evaluate` that need no transformer, on held-out rows of any source."""
+    block, spread = divide(mesh, block)
 
     @jax.jit
     def sums(sae_params, x, mean, weight):
@@ -144,7 +166,8 @@ def evaluate_rows(sae: Any, sae_params: Any, rows: Any, block: int = 4096) -> tu
     mean = (sum(np.sum(x, axis=0, dtype=np.float64) for x, _ in blocks()) / rows.n_rows).astype(np.float32)
     total: dict[str, Any] = {}
     for x, weight in blocks():
-        for name, value in sums(sae_params, x, mean, weight).items():
+        x, weight = spread(x, weight)
+        for name, value in fetch(sums(sae_params, x, mean, weight)).items():
             total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
     return summarise(total, len(mean))
 

@@ -1,4 +1,4 @@
-"""The two things that are trained: what the loop of `monosem_jax.train` is given for each."""
+"""The two things that are trained: what the loop is given for each."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
-from monosem_jax.train import Loss, State
+from monosem_jax.sae import find
+from monosem_jax.sharding import Axes
+from monosem_jax.train import Objective, State
 from monosem_jax.transformer.model import Transformer, token_losses
 
 
-def language_loss(model: Transformer) -> Loss:
+def language_objective(model: Transformer) -> Objective:
     """Mean next-token loss in nats over a batch of contexts [C,T]."""
 
-    def loss(state: State, tokens):
-        losses = token_losses(model.apply({"params": state.params}, tokens), tokens)
-        return jnp.mean(losses), (state.stats, {"loss": jnp.sum(losses), "count": jnp.float32(losses.size)})
+    def objective(state: State, tokens):
+        def loss(params):
+            losses = token_losses(model.apply({"params": params}, tokens), tokens)
+            return jnp.mean(losses), {"loss": jnp.sum(losses), "count": jnp.float32(losses.size)}
 
-    return loss
+        grads, metrics = jax.grad(loss, has_aux=True)(state.params)
+        return grads, state.stats, metrics
+
+    return objective
 
 
 def initial_stats(n_features: int) -> dict[str, jax.Array]:
@@ -26,24 +33,62 @@ def initial_stats(n_features: int) -> dict[str, jax.Array]:
     return {"last_fired": jnp.zeros((n_features,), jnp.int32)}
 
 
-def dictionary_loss(sae: Any) -> Loss:
-    """The loss of a dictionary on raw rows [B,M]; `state.hyper` holds `l1_coefficient` and `input_scale`."""
+def dictionary_objective(
+    sae: Any,
+    mesh: Mesh,
+    *,
+    architecture: str = "relu",
+    l1_warmup: int = 0,
+    micro_batches: int = 1,
+    sparse: str = "auto",
+) -> Objective:
+    """The loss of a dictionary on raw rows [B,M]; `state.hyper` holds `l1_coefficient` and `input_scale`.
 
-    def loss(state: State, rows):
-        losses, terms = row_losses(sae, state, rows)
-        active = terms["f"] > 0
-        fired = jnp.any(active, axis=0)
+    The program of one device is written out, so what crosses between devices is just what it says: sums over `model`
+    of the partial reconstructions, a vector [M] and two scalars; sums over `data` of the gradients and of how often
+    features fired. `l1_warmup`: steps over which the coefficient rises. `micro_batches`: into how many parts a device's
+    rows are cut, so that less of [B,F] is in memory at a time.
+    """
+    module, axes = find(architecture)[0], Axes.of(mesh)
+    use_sparse = sparse == "auto" and sae.dtype == jnp.float32 and jax.default_backend() == "cpu"
+
+    def local(params, x, scale, l1_coefficient):
+        def part(rows):
+            scaled_rows = rows.astype(jnp.float32) * scale
+            return module.gradients(
+                params, scaled_rows, l1_coefficient, dtype=sae.dtype, axes=axes, use_sparse=use_sparse
+            )
+
+        parts = x.reshape(micro_batches, -1, x.shape[-1])
+        grads, terms = part(parts[0])
+        if micro_batches > 1:
+            add = lambda total, rows: (jax.tree.map(jnp.add, total, part(rows)), None)  # noqa: E731
+            (grads, terms), _ = jax.lax.scan(add, (grads, terms), parts[1:])
+        grads, terms = axes.sum((grads, terms), "data")
+        l0 = jnp.sum(terms["fired"])
+        terms["l1"], terms["l0"] = axes.sum((terms["l1"], l0), "model")
+        return grads, terms
+
+    rules, everywhere = module.RULES, PartitionSpec()
+    param_specs = {name: rules[name] for name in module.FEATURE_AXIS} | {"b_dec": rules["b_dec"]}
+    term_specs = {"mse": everywhere, "l1": everywhere, "l0": everywhere, "fired": rules["last_fired"]}
+    sums = jax.shard_map(
+        local, mesh=mesh, in_specs=(param_specs, PartitionSpec("data"), everywhere, everywhere),
+        out_specs=(param_specs, term_specs), check_vma=False,  # nothing is differentiated in it
+    )  # fmt: skip
+
+    def objective(state: State, rows):
+        l1_coefficient = state.hyper["l1_coefficient"]
+        if l1_warmup:
+            l1_coefficient = l1_coefficient * jnp.minimum((state.step + 1) / l1_warmup, 1)
+        grads, terms = sums(state.params, rows, state.hyper["input_scale"], l1_coefficient)
+        fired = terms.pop("fired") > 0
         stats = {"last_fired": jnp.where(fired, state.step + 1, state.stats["last_fired"])}
-        metrics = {
-            "loss": jnp.sum(losses),
-            "mse": jnp.sum(terms["mse"]),
-            "l1": jnp.sum(terms["l1"]),
-            "l0": jnp.sum(active, dtype=jnp.float32),
-            "count": jnp.float32(rows.shape[0]),
-        }
-        return jnp.mean(losses), (stats, metrics)
+        loss = terms["mse"] + l1_coefficient * terms["l1"]
+        metrics = {"loss": loss, **terms, "count": jnp.float32(rows.shape[0])}
+        return jax.tree.map(lambda g: g / rows.shape[0], grads), stats, metrics
 
-    return loss
+    return objective
 
 
 def row_losses(sae: Any, state: State, rows: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -1,19 +1,24 @@
-"""Neuron resampling (paper, appendix "Neuron Resampling") as a state transform inside the compiled training loop."""
+"""Neuron resampling (paper, appendix "Neuron Resampling") as compiled transforms of the training state."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from monosem_jax.errors import BadInput
+from monosem_jax.fit import Transform
 from monosem_jax.objective import row_losses, scaled
 from monosem_jax.sae.relu import FEATURE_AXIS, linear_init, unit_rows
-from monosem_jax.train import State, TrainConfig, Transform
+from monosem_jax.sharding import Rules, tree_shardings
+from monosem_jax.train import State, TrainConfig, over_members
 
 ENCODER_SCALE = 0.2  # of the mean norm of the alive features' encoder vectors
 
@@ -22,8 +27,9 @@ ENCODER_SCALE = 0.2  # of the mean norm of the alive features' encoder vectors
 class ResampleConfig:
     """When and from how much. Values below 1 are fractions of `train.steps`; () never resamples.
 
-    The paper's: steps 25k, 50k, 75k, 100k of 1M; dead = silent for the 12,500 steps before; losses on 819,200 inputs.
-    `method` "kaiming" draws dead features anew as at initialisation: the baseline the paper compares with.
+    The paper's: steps 25k, 50k, 75k, 100k of 1M; dead = silent for the 12,500 steps before; losses on 819,200 inputs
+    (rounded up to whole batches: those about to be trained on). `method` "kaiming" draws dead features anew as at
+    initialisation: the baseline the paper compares with.
     """
 
     steps: tuple[float, ...] = (0.025, 0.05, 0.075, 0.1)
@@ -48,53 +54,126 @@ class ResampleConfig:
             raise BadInput(
                 f"resample.steps {steps} must lie between the dead window of {window} and train.steps {train.steps}"
             )
-        capacity = train.steps_per_dispatch * train.batch_size
-        if not 1 <= self.n_inputs <= capacity:
-            raise BadInput(
-                f"resample.n_inputs is {self.n_inputs}: expected 1 to steps_per_dispatch x batch_size = {capacity}, "
-                "the rows on the device at a time"
-            )
-        if self.n_inputs % train.batch_size:
-            raise BadInput(f"resample.n_inputs {self.n_inputs} is not a multiple of batch_size {train.batch_size}")
-        needed = self.n_inputs // train.batch_size
-        for step, following in itertools.pairwise([*sorted(set(steps)), train.steps]):
-            if following - step < needed:
-                raise BadInput(
-                    f"resample.steps: {step} is {following - step} steps before {following}, but n_inputs "
-                    f"{self.n_inputs} takes {needed} batches"
-                )
+        if self.n_inputs < 1:
+            raise BadInput(f"resample.n_inputs is {self.n_inputs}: at least 1 is needed")
         return steps, window
 
 
-def make_resampling(sae: Any, steps: tuple[int, ...], window: int, n_inputs: int, method: str) -> Transform:
-    """The transform (state, rows [K,B,M] about to be trained on) -> state; the identity at steps not in `steps`."""
-    schedule = jnp.asarray(steps, jnp.int32)
+class Resampler:
+    """The compiled parts of an event for one group of dictionaries, alone or stacked.
 
-    def resample(state: State, rows: Array) -> State:
-        dead = state.step - state.stats["last_fired"] >= window
-        key = jax.random.fold_in(state.key, state.step)
-        if method == "kaiming":
-            return replace_features(state, dead, *_kaiming(state, key))
-        fresh = rows[: n_inputs // rows.shape[1]]
-        drawn = draw_inputs(key, dead, input_weights(sae, state, fresh))
-        x = scaled(state, fresh.reshape(-1, fresh.shape[-1])[drawn])
-        return replace_features(state, dead, *rows_from_inputs(state, dead, x))
+    The inputs are streamed twice, a block of batches at a time: once for their losses, which are few numbers, and once
+    for the rows that were drawn, each kept by the device that holds its feature. No device holds more than the rows of
+    its features, and the draws do not depend on the mesh but for rounding.
+    """
 
-    def transform(state: State, rows: Array) -> State:
-        due = jnp.any(schedule == state.step) & (rows.shape[0] * rows.shape[1] >= n_inputs)
-        return jax.lax.cond(due, resample, lambda s, r: s, state, rows)
+    def __init__(self, sae: Any, mesh: Mesh, rules: Rules, *, window: int, method: str, stacked: bool = False):
+        self.method = method
+        lift = functools.partial(over_members, stacked=stacked)
+        lead = (None,) * stacked
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        by_feature = NamedSharding(mesh, PartitionSpec(*lead, "data", *rules["W_dec"]))
 
-    return transform if steps else (lambda state, rows: state)
+        def dead(state):
+            return state.step - state.stats["last_fired"] >= window
+
+        def weigh(state, block):
+            return input_weights(sae, state, block)
+
+        def draw(state, _, weights):
+            key = jax.random.fold_in(state.key, state.step)
+            return draw_inputs(key, dead(state), weights.reshape(-1))
+
+        def collect(state, shared, drawn):
+            return rows_of_draws(shared[0], drawn - shared[1], mesh, rules)
+
+        def replace(state, _, parts):
+            x = scaled(state, jnp.sum(parts, axis=0))  # of the devices along `data` one held the row
+            return replace_features(state, dead(state), *rows_from_inputs(state, dead(state), x))
+
+        def kaiming(state, _):
+            return replace_features(state, dead(state), *_kaiming(state, jax.random.fold_in(state.key, state.step)))
+
+        self.weigh = jax.jit(lift(weigh), out_shardings=everywhere)
+        self.draw = jax.jit(lift(draw), out_shardings=everywhere)
+        self.collect = jax.jit(lift(collect), out_shardings=by_feature)
+        self._finish = lift(kaiming if method == "kaiming" else replace)
+        self._shardings = functools.partial(tree_shardings, rules=rules, mesh=mesh, stacked=stacked)
+        self._compiled: Any = None
+
+    def finish(self, state: State, *parts: Array) -> State:
+        """The state after the event, in the memory of the old one."""
+        if self._compiled is None:
+            self._compiled = jax.jit(self._finish, donate_argnums=0, out_shardings=self._shardings(state))
+        return self._compiled(state, None, *parts)
 
 
-def input_weights(sae: Any, state: State, rows: Float[Array, "K B M"]) -> Float[Array, " K*B"]:
-    """The squared loss of every input, computed a batch at a time; zero for inputs that have no direction."""
+def make_resampling(
+    resamplers: Sequence[Resampler], steps: tuple[int, ...], n_inputs: int, train: TrainConfig
+) -> Transform:
+    """The event for all groups at once, each batch read once for all of them (paper, appendix "Neuron Resampling")."""
+    n_batches, most = -(-n_inputs // train.batch_size), train.steps_per_dispatch
+
+    def blocks(step: int, batches: Any) -> Iterator[tuple[int, Array]]:
+        for first in range(0, n_batches, most):
+            yield first, batches(step + first, min(most, n_batches - first))
+
+    def apply(states: list[State], step: int, batches: Any) -> list[State]:
+        if resamplers[0].method == "kaiming":
+            return [r.finish(s) for r, s in zip(resamplers, states, strict=True)]
+        weights: list[list[Array]] = [[] for _ in states]
+        for _, block in blocks(step, batches):
+            for i, (r, s) in enumerate(zip(resamplers, states, strict=True)):
+                weights[i].append(r.weigh(s, block))
+        drawn = [r.draw(s, None, _join(w)) for r, s, w in zip(resamplers, states, weights, strict=True)]
+        parts: list[Any] = [None] * len(states)
+        for first, block in blocks(step, batches):
+            for i, (r, s) in enumerate(zip(resamplers, states, strict=True)):
+                found = r.collect(s, (block, np.int32(first * train.batch_size)), drawn[i])
+                parts[i] = found if parts[i] is None else _add(parts[i], found)
+        return [r.finish(s, p) for r, s, p in zip(resamplers, states, parts, strict=True)]
+
+    return Transform(steps, apply)
+
+
+@jax.jit
+def _join(weights: list[Array]) -> Array:
+    return jnp.concatenate(weights, axis=-2)  # [K,B] of each block, after any members
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add(a: Array, b: Array) -> Array:
+    return a + b  # an input lies in one block only, in the others its row is zero
+
+
+def input_weights(sae: Any, state: State, rows: Float[Array, "K B M"]) -> Float[Array, "K B"]:
+    """The squared loss of every input, computed a batch at a time; zero for inputs that have no direction or whose loss
+    is not finite."""
 
     def one(batch):
         losses, _ = row_losses(sae, state, batch)
-        return jnp.square(losses) * jnp.any(batch != 0, axis=-1)
+        weights = jnp.square(losses)
+        return jnp.where(jnp.any(batch != 0, axis=-1) & jnp.isfinite(weights), weights, 0)
 
-    return jax.lax.map(one, rows).reshape(-1)
+    return jax.lax.map(one, rows)
+
+
+def rows_of_draws(rows: Float[Array, "K B M"], drawn: Int[Array, " F"], mesh: Mesh, rules: Rules) -> Array:
+    """[d,F,M]: for each feature the row with its number among K · B, zeros where there is none, as found by each of the
+    d devices along `data`: a device looks among its own rows, for the features that it has."""
+
+    def local(rows, drawn):
+        k, b, _ = rows.shape
+        batch, slot = drawn // (b * mesh.shape["data"]), drawn % (b * mesh.shape["data"])
+        slot = slot - jax.lax.axis_index("data") * b
+        here = (drawn >= 0) & (batch < k) & (slot >= 0) & (slot < b)
+        found = rows[jnp.clip(batch, 0, k - 1), jnp.clip(slot, 0, b - 1)]
+        return jnp.where(here[:, None], found, 0).astype(jnp.float32)[None]
+
+    specs = (PartitionSpec(None, "data"), rules["b_enc"])
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("data", *rules["W_dec"]), check_vma=False
+    )(rows, drawn)
 
 
 def draw_inputs(key: Array, dead: Array, weights: Float[Array, " N"]) -> Int[Array, " F"]:

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -145,23 +145,37 @@ def make_mesh(spec: str = "") -> Mesh:
     return Mesh(devices, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
 
 
-def tree_shardings(tree: Any, rules: Rules, mesh: Mesh) -> Any:
+class Axes(NamedTuple):
+    """The sizes of a mesh's axes, for programs that are written for one device of it (inside of shard_map)."""
+
+    data: int
+    model: int
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> Axes:
+        return cls(mesh.shape["data"], mesh.shape["model"])
+
+    def sum(self, tree: Any, axis: str) -> Any:
+        """The sum over the devices along an axis; with one device there it costs nothing."""
+        return jax.lax.psum(tree, axis) if getattr(self, axis) > 1 else tree
+
+
+def tree_shardings(tree: Any, rules: Rules, mesh: Mesh, *, stacked: bool = False) -> Any:
     """A NamedSharding for every array of `tree`, chosen by the last name in its path (scalars are replicated).
 
-    `rules` maps names to PartitionSpecs; the name "*" stands for every name. Raises KeyError on an array that no rule
-    names: silent replication is how memory is lost.
+    `rules` maps names to PartitionSpecs; the name "*" stands for every name. `stacked`: arrays have one more axis
+    before those that the rules speak of. Raises KeyError on an array that no rule names: silent replication is how memory is
+    lost.
     """
 
     def choose(path, leaf):
-        if not np.shape(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if len(np.shape(leaf)) <= stacked or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return NamedSharding(mesh, PartitionSpec())
         names = [str(getattr(k, "key", getattr(k, "name", ""))) for k in path]
-        for name in reversed(names):
-            if name in rules:
-                return NamedSharding(mesh, rules[name])
-        if "*" in rules:
-            return NamedSharding(mesh, rules["*"])
-        raise KeyError(f"no sharding rule for {jax.tree_util.keystr(path)} of shape {np.shape(leaf)}")
+        name = next((n for n in reversed(names) if n in rules), "*")
+        if name not in rules:
+            raise KeyError(f"no sharding rule for {jax.tree_util.keystr(path)} of shape {np.shape(leaf)}")
+        return NamedSharding(mesh, PartitionSpec(None, *rules[name]) if stacked else rules[name])
 
     return jax.tree_util.tree_map_with_path(choose, tree)
 

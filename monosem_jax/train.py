@@ -1,55 +1,59 @@
-"""The training loop: a pure step compiled many at a time, transforms between steps, reports between dispatches.
+"""A training step as a pure function, many of them compiled into one dispatch, for one model or several at once.
 
-The loop knows neither transformer nor dictionary: it is given a loss. Order of things, a contract:
-  1. reports on the state before the dispatch (evaluation; checkpoint, step 0 included)
-  2. the next block of batches [K,B,...], prefetched to the device
-  3. one dispatch: transforms that are due, then K steps
-  4. the metrics of the dispatch before are fetched and logged
+Nothing here knows transformer or dictionary: an objective gives gradients. `monosem_jax.fit` is the loop around it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-from monosem_jax.checkpoint import Checkpoints
-from monosem_jax.errors import BadInput, Stopped
-from monosem_jax.metrics import MetricsLog
-from monosem_jax.run import Run, progress
+from monosem_jax.errors import BadInput
 from monosem_jax.sharding import Rules, make_mesh, tree_shardings
-from monosem_jax.signals import stop_flag
 
 DTYPES = ("float32", "bfloat16")
+SCHEDULES = ("constant", "cosine", "linear")
+LEVEL_DECAY = 0.99  # of the running loss that spikes are held against
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How a loss is minimised. Steps are optimizer steps; `learning_rate` is constant after `warmup_steps` unless
-    `schedule` is "cosine", which ends at `final_fraction` of it. `compute_dtype` "auto": bfloat16 on accelerators."""
+    """How a loss is minimised. Steps are optimizer steps.
+
+    The learning rate rises over `warmup_steps`; then `schedule` "constant" keeps it, "cosine" lets it fall to
+    `final_fraction` of it, and "linear" does so over the last `decay_fraction` of the steps only. `compute_dtype`
+    "auto": bfloat16 on accelerators. `mesh` "data=2,model=4"; "" chooses. `micro_batches`: a device's rows are taken in so many
+    parts where memory is short.
+
+    A step whose loss or gradient is not finite is not applied, nor is one whose loss is more than `spike_factor` times
+    the running mean (0: all are). After `stop_after` steps in a row that were not finite, training stops.
+    """
 
     steps: int = 1_000_000
     batch_size: int = 8192
     learning_rate: float = 1e-4
     warmup_steps: int = 0
     schedule: str = "constant"
+    decay_fraction: float = 0.2
     final_fraction: float = 0.02
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
     clip_norm: float = 0.0
+    spike_factor: float = 0.0
+    stop_after: int = 10
     compute_dtype: str = "auto"
     steps_per_dispatch: int = 100
+    micro_batches: int = 1
     mesh: str = ""
     log_every: int = 1000
     evaluate_every: int = 0
@@ -58,26 +62,53 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        for name in ("steps", "batch_size", "steps_per_dispatch", "log_every", "checkpoint_every", "keep_checkpoints"):
+        for name in (
+            "steps", "batch_size", "steps_per_dispatch", "micro_batches", "stop_after", "log_every", "checkpoint_every",
+            "keep_checkpoints",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise BadInput(f"train.{name} is {getattr(self, name)}: at least 1 is needed")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise BadInput(f"train.learning_rate is {self.learning_rate}: a positive number is needed")
-        if self.schedule not in ("constant", "cosine"):
-            raise BadInput(f"train.schedule is {self.schedule!r}: expected constant or cosine")
+        if self.schedule not in SCHEDULES:
+            raise BadInput(f"train.schedule is {self.schedule!r}: expected {', '.join(SCHEDULES)}")
+        for name in ("decay_fraction", "final_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadInput(f"train.{name} is {getattr(self, name)}: expected 0 to 1")
+        for name in ("clip_norm", "weight_decay"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise BadInput(f"train.{name} is {getattr(self, name)}: expected 0 or more")
+        if self.spike_factor and not self.spike_factor > 1:
+            raise BadInput(f"train.spike_factor is {self.spike_factor}: expected more than 1, or 0 for none")
         if self.compute_dtype not in ("auto", *DTYPES):
             raise BadInput(f"train.compute_dtype is {self.compute_dtype!r}: expected auto, {' or '.join(DTYPES)}")
         if not 0 <= self.warmup_steps < self.steps:
             raise BadInput(f"train.warmup_steps is {self.warmup_steps}: expected 0 to steps - 1 = {self.steps - 1}")
-
-    def open_mesh(self) -> Mesh:
-        """The mesh of this run; raises BadInput when devices or batch size do not fit it."""
-        mesh = make_mesh(self.mesh)
-        if self.batch_size % mesh.shape["data"]:
+        if self.schedule == "linear" and self.warmup_steps > self.decay_begins():
             raise BadInput(
-                f"train.batch_size {self.batch_size} is not divisible by the {mesh.shape['data']} data shards"
+                f"train.warmup_steps is {self.warmup_steps}: the decay begins before, at step {self.decay_begins()}"
             )
+
+    def decay_begins(self) -> int:
+        """The step at which the schedule "linear" begins to fall."""
+        return round(self.steps * (1 - self.decay_fraction))
+
+    def open_mesh(self, spec: str = "") -> Mesh:
+        """The mesh of this run, or `spec` where it names none; raises BadInput when devices or batch do not fit it."""
+        mesh = make_mesh(self.mesh or spec)
+        self.check_mesh(mesh)
         return mesh
+
+    def check_mesh(self, mesh: Mesh) -> None:
+        """Raises BadInput when the batch cannot be divided as this mesh asks for."""
+        shards = mesh.shape["data"]
+        if self.batch_size % shards:
+            raise BadInput(f"train.batch_size {self.batch_size} is not divisible by the {shards} data shards")
+        if self.batch_size % (shards * self.micro_batches):
+            raise BadInput(
+                f"train.micro_batches {self.micro_batches} does not divide the {self.batch_size // shards} rows that a "
+                f"device has of a batch of {self.batch_size}"
+            )
 
     def dtype(self) -> Any:
         """The dtype of matmul operands."""
@@ -90,8 +121,9 @@ class TrainConfig:
 class State:
     """Everything that changes: what is here is all that a checkpoint needs.
 
-    `stats` are running statistics that the loss returns, `hyper` scalars that may differ between stacked runs, `key`
-    the run's random key, folded with the step where it is used.
+    `stats` are running statistics that the objective returns, `hyper` scalars that may differ between stacked members,
+    `guard` what is known of steps that were not applied, `key` the run's random key, folded with the step where it is
+    used. Stacked, every array but `step` has a leading axis S of members.
     """
 
     step: jax.Array
@@ -99,25 +131,18 @@ class State:
     opt_state: Any
     stats: Any
     hyper: Any
+    guard: dict[str, jax.Array]
     key: jax.Array
 
     @classmethod
     def create(cls, params: Any, tx: optax.GradientTransformation, *, stats: Any, hyper: Any, key: jax.Array) -> State:
-        return cls(jnp.zeros((), jnp.int32), params, tx.init(params), stats, hyper, key)
+        zero = jnp.zeros((), jnp.int32)
+        guard = {"skipped": zero, "in_a_row": zero, "frozen_at": zero - 1, "level": jnp.zeros(())}
+        return cls(zero, params, tx.init(params), stats, hyper, guard, key)
 
 
-# (state, batch) -> (loss, (new stats, metrics)); metrics are sums over the batch and hold their own "count".
-Loss = Callable[[State, Any], tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]]
-# (state, batches [K,B,...] about to be trained on) -> state; decides on the device whether it is due.
-Transform = Callable[[State, Any], State]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Numbers to be logged every `every` steps, of the state as it is then."""
-
-    every: int
-    numbers: Callable[[State], dict[str, float]]
+# (state, batch) -> (gradients, new stats, metrics); metrics are sums over the batch and hold "loss" and "count".
+Objective = Callable[[State, Any], tuple[Any, Any, dict[str, jax.Array]]]
 
 
 def optimizer(
@@ -127,157 +152,121 @@ def optimizer(
     after: Sequence[optax.GradientTransformation] = (),
 ) -> optax.GradientTransformation:
     """Adam(W) with the configured schedule; `before` sees raw gradients, `after` the finished update (constraints)."""
-    lr = config.learning_rate
-    if config.schedule == "cosine":
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0 if config.warmup_steps else lr, lr, config.warmup_steps, config.steps, lr * config.final_fraction
-        )
-    elif config.warmup_steps:
-        schedule = optax.linear_schedule(0.0, lr, config.warmup_steps)
-    else:
-        schedule = optax.constant_schedule(lr)
     links = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     links += [*before, optax.scale_by_adam(config.b1, config.b2, config.eps)]
     if config.weight_decay:
         matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
         links.append(optax.add_decayed_weights(config.weight_decay, mask=matrices))
-    return optax.chain(*links, optax.scale_by_learning_rate(schedule), *after)
+    return optax.chain(*links, optax.scale_by_learning_rate(learning_rate(config)), *after)
 
 
-def make_step(loss: Loss, tx: optax.GradientTransformation) -> Callable[[State, Any], tuple[State, dict]]:
-    """One optimizer step as a pure function (state, batch) -> (state, metrics)."""
+def learning_rate(config: TrainConfig) -> optax.Schedule:
+    """The learning rate as a function of the number of steps applied."""
+    lr, warmup = config.learning_rate, config.warmup_steps
+    if config.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(
+            0.0 if warmup else lr, lr, warmup, config.steps, lr * config.final_fraction
+        )
+    rise = optax.linear_schedule(0.0, lr, warmup) if warmup else optax.constant_schedule(lr)
+    if config.schedule == "constant":
+        return rise
+    begin = config.decay_begins()
+    fall = optax.linear_schedule(lr, lr * config.final_fraction, config.steps - begin)
+    return optax.join_schedules([rise, fall], [begin])
+
+
+def make_step(
+    objective: Objective, tx: optax.GradientTransformation, config: TrainConfig
+) -> Callable[[State, Any], tuple[State, dict]]:
+    """One optimizer step as a pure function (state, batch) -> (state, metrics); TrainConfig says what is not applied.
+
+    Metrics of a step that is not applied are zero, but "skipped" is 1 then.
+    """
 
     def step(state: State, batch: Any) -> tuple[State, dict]:
-        def of_params(params):
-            return loss(state.replace(params=params), batch)
-
-        grads, (stats, metrics) = jax.grad(of_params, has_aux=True)(state.params)
+        grads, stats, metrics = objective(state, batch)
+        norm = optax.global_norm(grads)
+        applied, guard = _judge(state, metrics["loss"] / metrics["count"], norm, config)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, stats=stats), metrics
+        new, old = (params, opt_state, stats), (state.params, state.opt_state, state.stats)
+        params, opt_state, stats = jax.tree.map(lambda a, b: jnp.where(applied, a, b), new, old)
+        metrics = {**metrics, "grad_norm": norm * metrics["count"]}  # a mean over steps, once divided by all counts
+        metrics = jax.tree.map(lambda m: jnp.where(applied, m, 0), metrics)
+        metrics["skipped"] = (~applied).astype(jnp.float32)
+        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, stats=stats, guard=guard)
+        return state, metrics
 
     return step
 
 
-def make_dispatch(loss: Loss, tx: optax.GradientTransformation, transforms: Sequence[Transform] = ()) -> Callable:
-    """K steps as a pure function (state, batches [K,B,...]) -> (state, metrics summed over the K steps)."""
-    step = make_step(loss, tx)
+def _judge(state: State, loss: jax.Array, norm: jax.Array, config: TrainConfig) -> tuple[jax.Array, dict]:
+    """Whether a step with this loss and norm of the gradient is applied, and the guard after it."""
+    guard, frozen = state.guard, state.guard["frozen_at"] >= 0
+    # The norm sums the squares, so while it is finite Adam's second moments are too.
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    level, usual = guard["level"], loss
+    applied = finite & ~frozen
+    if config.spike_factor:
+        most = config.spike_factor * level
+        applied &= (loss <= most) | (level == 0)
+        usual = jnp.minimum(loss, most)  # a lasting change is accepted in the end
+    level = jnp.where(level == 0, loss, LEVEL_DECAY * level + (1 - LEVEL_DECAY) * usual)
+    in_a_row = jnp.where(finite, 0, guard["in_a_row"] + 1)
+    now = (in_a_row >= config.stop_after) & ~frozen
+    return applied, {
+        "skipped": guard["skipped"] + ~applied,
+        "in_a_row": jnp.where(frozen, guard["in_a_row"], in_a_row),
+        "frozen_at": jnp.where(now, state.step + 1, guard["frozen_at"]),
+        "level": jnp.where(finite & ~frozen, level, guard["level"]),
+    }
+
+
+def make_dispatch(objective: Objective, tx: optax.GradientTransformation, config: TrainConfig) -> Callable:
+    """K steps as a pure function (state, batches [K,B,...]) -> (state, metrics summed over the K steps).
+
+    The metric "frozen_at" is no sum: the step at which the guard stopped training, -1 if it did not.
+    """
+    step = make_step(objective, tx, config)
 
     def dispatch(state: State, batches: Any) -> tuple[State, dict]:
-        for transform in transforms:
-            state = transform(state, batches)
         state, metrics = jax.lax.scan(step, state, batches)
-        return state, jax.tree.map(lambda m: m.sum(axis=0), metrics)
+        metrics = jax.tree.map(lambda m: m.sum(axis=0), metrics)
+        return state, {**metrics, "frozen_at": state.guard["frozen_at"]}
 
     return dispatch
 
 
-def create(initial: Callable[[], State], rules: Rules, mesh: Mesh) -> State:
-    """The initial state, made where its shards lie: no device ever holds more than its part."""
-    return jax.jit(initial, out_shardings=tree_shardings(jax.eval_shape(initial), rules, mesh))()
+def over_members(function: Callable, stacked: bool) -> Callable:
+    """`function(state, shared, *own)` for stacked members: each has its part of the state and of `own`, and all see
+    the same `shared`. What it returns gets a leading axis S too, but for the step of a State."""
+    if not stacked:
+        return function
+
+    def lifted(state: State, shared: Any, *own: Any) -> Any:
+        def one(member):
+            return function(member[0].replace(step=state.step), shared, *member[1:])
+
+        members = (state.replace(step=None), *own)  # the step is the same for all, so that conditions on it stay such
+        # A CPU gains nothing from products of several at once, and loses the conditions, which become both branches.
+        found = jax.lax.map(one, members) if jax.default_backend() == "cpu" else jax.vmap(one)(members)
+        is_state = lambda x: isinstance(x, State)  # noqa: E731
+        return jax.tree.map(lambda x: x.replace(step=x.step[0]) if is_state(x) else x, found, is_leaf=is_state)
+
+    return lifted
 
 
-@dataclasses.dataclass
-class FitResult:
-    """The final state, and what it took in this process: steps and seconds do not count earlier, interrupted runs."""
+def create(initial: Callable[..., State], rules: Rules, mesh: Mesh, *own: Any) -> State:
+    """The initial state, made where its shards lie: no device ever holds more than its part.
 
-    state: State
-    steps: int
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Where dispatches begin and what is due there: a function of the step alone, so that a resumed run follows it."""
-
-    config: TrainConfig
-    boundaries: tuple[int, ...]
-    every: tuple[int, ...]
-
-    def span(self, step: int) -> int:
-        """The number of steps of the dispatch that begins at `step`. One that begins with a transform is not cut short
-        by a report: the transform may need all of its batches."""
-        ends = [step + self.config.steps_per_dispatch, self.config.steps, *(b for b in self.boundaries if b > step)]
-        if step not in self.boundaries:
-            ends += [(step // n + 1) * n for n in (self.config.checkpoint_every, *self.every) if n]
-        return min(ends) - step
-
-    def passed(self, n: int, previous: int, step: int) -> bool:
-        """Whether the dispatch from `previous` to `step` reached or crossed a multiple of n; 0 counts at the start."""
-        return bool(n) and (step == 0 or step // n > previous // n)
-
-
-def fit(
-    state: State,
-    *,
-    config: TrainConfig,
-    loss: Loss,
-    tx: optax.GradientTransformation,
-    batches: Callable[[int, int], Any],
-    run: Run,
-    rules: Rules,
-    mesh: Mesh,
-    transforms: Sequence[Transform] = (),
-    boundaries: Sequence[int] = (),
-    reports: Sequence[Report] = (),
-    unit: str = "rows",
-    unit_per_batch: int = 0,
-    description: str = "training",
-) -> FitResult:
-    """Trains from the newest checkpoint of `run`, or from `state`, to `config.steps`.
-
-    Args:
-      batches: (start, n) -> batches start … start+n-1 as one device array [n,B,...]; a pure function, so that a data
-        position is the step number.
-      boundaries: steps at which a dispatch must begin, so that transforms due there see the state.
-
-    Raises Stopped after a signal (the state is checkpointed), BadInput when the loss stops being finite.
+    With arrays `own` [S,...] it is that of stacked members, each made by `initial` from its part of them.
     """
-    outputs = (tree_shardings(state, rules, mesh), NamedSharding(mesh, PartitionSpec()))
-    dispatch = jax.jit(make_dispatch(loss, tx, transforms), donate_argnums=0, out_shardings=outputs)
-    plan = Plan(config, tuple(boundaries), tuple(r.every for r in reports))
-    prefetcher = ThreadPoolExecutor(1, "prefetch")
-    checkpoints = Checkpoints(run.path / "checkpoints", keep=config.keep_checkpoints)
-    try:
-        found = checkpoints.restore_latest(state.params, _rest(state))
-        if found is not None:
-            state = state.replace(params=found[1], **found[2])
-        first = previous = step = int(state.step)
-        log = MetricsLog(run, config.log_every, step)
-        per_batch = unit_per_batch or config.batch_size
-        shown = progress(config.steps * per_batch, description, unit, initial=step * per_batch)
-        with stop_flag() as stop, shown as bar:
-            ahead = prefetcher.submit(batches, step, plan.span(step)) if step < config.steps else None
-            begin = time.perf_counter()
-            while True:
-                for report in reports:
-                    if step > first and plan.passed(report.every, previous, step):
-                        log.add(step, report.numbers(state))
-                if plan.passed(config.checkpoint_every, previous, step) or step == config.steps:
-                    log.flush()  # a checkpoint promises that everything before it is logged
-                elif stop.requested:
-                    log.suspend()
-                if plan.passed(config.checkpoint_every, previous, step) or step == config.steps or stop.requested:
-                    checkpoints.save(step, state.params, _rest(state))
-                if step == config.steps:
-                    break
-                stop.check()
-                n, block = plan.span(step), ahead.result()
-                if step + n < config.steps:
-                    ahead = prefetcher.submit(batches, step + n, plan.span(step + n))
-                state, metrics = dispatch(state, block)
-                del block
-                previous, step = step, step + n
-                bar.update(n * per_batch)
-                bar.set_postfix(log.step(step, metrics), refresh=False)
-        jax.block_until_ready(state)
-        return FitResult(state, step - first, time.perf_counter() - begin)
-    except Stopped as e:
-        raise Stopped(f"{e}: step {step} of {config.steps} is saved in {run.path}; the same command resumes") from None
-    finally:
-        checkpoints.close()
-        prefetcher.shutdown(cancel_futures=True)
+    make = initial
+    if own:
 
+        def make(*own):
+            state = jax.vmap(initial)(*own)
+            return state.replace(step=state.step[0])
 
-def _rest(state: State) -> dict[str, Any]:
-    return {f.name: getattr(state, f.name) for f in dataclasses.fields(state) if f.name != "params"}
+    shapes = jax.eval_shape(make, *own)
+    return jax.jit(make, out_shardings=tree_shardings(shapes, rules, mesh, stacked=bool(own)))(*own)

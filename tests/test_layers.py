@@ -17,7 +17,7 @@ FILE_LINES, FUNCTION_LINES = 300, 75
 LAYERS = [
     ["errors", "config", "sharding", "run", "signals"],
     ["transformer", "sae", "text", "store", "checkpoint"],
-    ["train", "metrics", "objective", "resample", "contexts", "made", "harvest", "online", "evaluate", "runs"],
+    ["train", "metrics", "objective", "resample", "contexts", "fit", "made", "harvest", "online", "evaluate", "runs"],
     ["analysis"],
     ["report", "interop", "bench"],
     ["stages"],

@@ -15,8 +15,9 @@ from monosem_jax.runs import TransformerRun
 from monosem_jax.stages.harvest import open_transformer
 from monosem_jax.store.arrays import Store, open_rows, source_identity
 from monosem_jax.store.foreign import scan_rows
-from monosem_jax.store.rows import RowRange, Rows
+from monosem_jax.store.rows import DTYPES, RowRange, Rows
 from monosem_jax.store.stream import open_stream
+from monosem_jax.transformer.model import site_width
 
 ONLINE = "online"
 MAX_HELDOUT_ROWS = 65_536
@@ -34,9 +35,18 @@ class Source:
     parents: dict[str, Any]
     heldout: Rows | None = None
 
+    @property
+    def width(self) -> int:
+        """M, the numbers in a row."""
+        return self.rows.width if self.rows is not None else site_width(self.transformer.model.config, self.site)
+
+    def itemsize(self, config: Any) -> int:
+        """Bytes of a number in a row."""
+        return np.dtype(DTYPES[config.online.dtype] if self.rows is None else self.rows.dtype).itemsize
+
     def stream(self, config: Any, mesh: Mesh) -> Any:
         """The stream of training batches for a `train_sae.SaeRunConfig`."""
-        size, seed = config.train.batch_size, config.seed
+        size, seed = config.train.batch_size, config.order_seed
         if self.rows is None:
             run = self.transformer
             return OnlineStream(

@@ -9,34 +9,33 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from monosem_jax import layout
 from monosem_jax import sae as sae_lib
 from monosem_jax.config import check_seed, to_dict
 from monosem_jax.errors import BadInput
-from monosem_jax.evaluate import EvaluateConfig, evaluate, evaluate_rows
-from monosem_jax.objective import dictionary_loss, initial_stats
+from monosem_jax.evaluate import EvaluateConfig
+from monosem_jax.fit import Group
 from monosem_jax.online import OnlineConfig
-from monosem_jax.resample import ResampleConfig, make_resampling
-from monosem_jax.run import Run, progress, write_json
-from monosem_jax.sae.constraints import project_out_parallel, renormalise
-from monosem_jax.sae.median import geometric_median
+from monosem_jax.resample import ResampleConfig
+from monosem_jax.run import Run
 from monosem_jax.sae.relu import ReluConfig
-from monosem_jax.sharding import fetch, first_process
-from monosem_jax.stages.sources import ONLINE, Source, check_finite, input_scale, open_source
-from monosem_jax.store.arrays import Store
+from monosem_jax.sharding import first_process, tree_shardings
+from monosem_jax.stages import dictionaries
+from monosem_jax.stages.sources import ONLINE, Source, open_source
 from monosem_jax.store.stream import StreamConfig
-from monosem_jax.train import Report, State, TrainConfig, create, fit, optimizer
-
-MEDIAN_ROWS = 32_768
+from monosem_jax.train import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class SaeRunConfig:
     """Everything that decides a dictionary. `source` is a store, an array, or "online"; `transformer` a run directory,
-    by default the one that the store was harvested from: it makes the rows online, and the loss figures always."""
+    by default the one that the store was harvested from: it makes the rows online, and the loss figures always.
+    `data_seed` decides the order of the rows; -1: `seed` does, as it does everything else."""
 
     seed: int = 0
+    data_seed: int = -1
     source: str = ""
     transformer: str = ""
     sae: ReluConfig = ReluConfig()
@@ -49,6 +48,7 @@ class SaeRunConfig:
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         check_seed(self.seed)
+        check_seed(self.order_seed, "config.data_seed")
         self.sae.check()
         self.train.check()
         self.resample.resolve(self.train)
@@ -58,35 +58,39 @@ class SaeRunConfig:
         if not self.source:
             raise BadInput("config.source is empty: expected a store, an array, or online")
 
+    @property
+    def order_seed(self) -> int:
+        """The seed of the order of the rows."""
+        return self.seed if self.data_seed == -1 else self.data_seed
+
 
 def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
     """Trains a dictionary in `workdir` (or takes it up again), evaluates it, and returns its summary."""
     config.check()
     begin = time.perf_counter()
-    mesh = config.train.open_mesh()
-    if config.sae.n_features % mesh.shape["model"]:
-        raise BadInput(
-            f"sae.n_features {config.sae.n_features} is not divisible by the {mesh.shape['model']} model shards"
-        )
     source = open_source(config)
+    mesh = dictionaries.open_mesh(config, source, config.sae.n_features)
     with Run(workdir, "train_sae", identity(config), source.parents) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
-        result, scale = _train(run, config, mesh, source)
-        params = sae_lib.fold_scale(fetch(result.state.params), scale)
-        metrics, density = _evaluate(config, params, source)
-        if first_process():
-            np.save(run.path / "density.npy", density)
-        summary = {
-            **metrics,
-            "l1_coefficient": config.sae.l1_coefficient,
-            "rows_trained": config.train.steps * config.train.batch_size,
-            "rows_per_second": result.steps * config.train.batch_size / max(result.seconds, 1e-9),
-            "resumed_from_step": config.train.steps - result.steps,
-            "wall_seconds": time.perf_counter() - begin,
-        }
-        return run.finish(summary)
+        announce(config, mesh, source)
+        material = dictionaries.prepare(config, source, mesh, checked=(run.path / "input.json").exists())
+        dictionaries.note_input(run, material)
+        group = dictionaries.make_group([config], [run], material)
+        result = dictionaries.train([group], config, material, "dictionary")
+        seconds = time.perf_counter() - begin
+        return dictionaries.finish(run, config, result.states[0], result, material, seconds)
+
+
+def announce(config: SaeRunConfig, mesh: Mesh, source: Source) -> None:
+    """Says what training will take of every device."""
+    if first_process():
+        found = layout.Layout(
+            mesh.shape["data"], mesh.shape["model"], config.sae.n_features, source.width, config.train.batch_size,
+            jnp.dtype(config.train.dtype()).itemsize, config.train.micro_batches,
+        )  # fmt: skip
+        print(layout.describe(found, config.train.steps_per_dispatch, source.itemsize(config)), flush=True)
 
 
 def identity(config: SaeRunConfig) -> dict[str, Any]:
@@ -96,64 +100,21 @@ def identity(config: SaeRunConfig) -> dict[str, Any]:
     return to_dict(dataclasses.replace(config, source=source, transformer="", stream=stream))
 
 
-def _train(run: Run, config: SaeRunConfig, mesh: Any, source: Source) -> tuple[Any, float]:
-    """Trains; returns the fit's result and the scale that activations were multiplied by."""
-    if source.rows is not None and not isinstance(source.rows, Store) and not (run.path / "input.json").exists():
-        check_finite(source.rows, config.source)
-    stream = source.stream(config, mesh)
-    sample = stream.sample(MEDIAN_ROWS).astype(np.float32)
-    bad, width = np.count_nonzero(~np.isfinite(sample).all(axis=1)), sample.shape[1]
-    if bad:
-        how = f" in online.dtype {config.online.dtype}" if source.rows is None else ""
-        raise BadInput(f"{config.source}: {bad} of the first {len(sample)} rows are not finite{how}")
-    scale = input_scale(config.sae.input_scale, source.mean_square, sample)
-    if first_process():
-        write_json(run.path / "input.json", {"input_scale": scale, "site": source.site, "width": width})
+def lower_dispatch(config: SaeRunConfig, mesh: Mesh, width: int, n_steps: int) -> jax.stages.Lowered:
+    """The training program of `n_steps` steps on rows of `width`, for devices that need not exist: nothing is computed.
+
+    Rows are bfloat16, as stores have them.
+    """
+    config.train.check_mesh(mesh)
+    module = sae_lib.find(config.sae.architecture)[0]
     sae = sae_lib.build(config.sae, width, config.train.dtype())
-    tx = optimizer(config.train, before=[project_out_parallel()], after=[renormalise()])
-    steps, window = config.resample.resolve(config.train)
-    rules = sae_lib.find(config.sae.architecture)[0].RULES
-    median = np.asarray(jax.jit(geometric_median)(sample * scale))
-    return fit(
-        create(lambda: initial_state(config, sae, tx, median, scale), rules, mesh),
-        config=config.train,
-        loss=dictionary_loss(sae),
-        tx=tx,
-        batches=stream,
-        run=run,
-        rules=rules,
-        mesh=mesh,
-        transforms=[make_resampling(sae, steps, window, config.resample.n_inputs, config.resample.method)],
-        boundaries=steps,
-        reports=[Report(config.train.evaluate_every, _silent(config.train))],
-        description="dictionary",
-    ), scale  # fmt: skip
-
-
-def initial_state(config: SaeRunConfig, sae: Any, tx: Any, median: np.ndarray, scale: float) -> State:
-    """Kaiming-uniform untied weights, decoder bias at the geometric median of (scaled) activations."""
-    init_key, key = jax.random.split(jax.random.key(config.seed))
-    params = sae.init(init_key, jnp.zeros((1, len(median))), method=lambda m, x: m.decode(m.encode(x)))["params"]
-    params = {**params, "b_dec": jnp.asarray(median, jnp.float32)}
-    hyper = {"l1_coefficient": jnp.float32(config.sae.l1_coefficient), "input_scale": jnp.float32(scale)}
-    return State.create(params, tx, stats=initial_stats(config.sae.n_features), hyper=hyper, key=key)
-
-
-def _silent(train: TrainConfig):
-    """The report on features that have not fired for as long as between two reports."""
-    count = jax.jit(lambda s: jnp.sum(s.step - s.stats["last_fired"] >= train.evaluate_every))
-    return lambda state: {"silent": float(count(state))}
-
-
-def _evaluate(config: SaeRunConfig, params: dict[str, np.ndarray], source: Source):
-    """Metrics and densities on held-out text, or on the rows kept back."""
-    sae = sae_lib.build(config.sae, params["W_enc"].shape[0], jnp.float32)
-    transformer = source.transformer
-    if transformer is None:
-        return evaluate_rows(sae, params, source.heldout)
-    tokens = np.asarray(transformer.text.tokens("heldout"))
-    with progress(len(tokens), "evaluate", "contexts") as bar:
-        return evaluate(
-            transformer.model, transformer.params, sae, params, tokens, bos=transformer.text.bos,
-            site=source.site, config=config.evaluate, advance=bar.update,
-        )  # fmt: skip
+    tx = dictionaries.dictionary_optimizer(config.train)
+    shapes = jax.eval_shape(lambda: dictionaries.initial_state(sae, tx, jnp.zeros(width), 1.0, 0, 0.0))
+    place = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)  # noqa: E731
+    state = jax.tree.map(place, shapes, tree_shardings(shapes, module.RULES, mesh))
+    group = Group(state, dictionaries.make_objective(config, sae, mesh), tx, [], module.RULES, mesh)
+    rows = jax.ShapeDtypeStruct(
+        (n_steps, config.train.batch_size, width), jnp.bfloat16,
+        sharding=NamedSharding(mesh, PartitionSpec(None, "data")),
+    )  # fmt: skip
+    return group.compile(config.train).lower(state, rows)

@@ -16,14 +16,15 @@ from jax.sharding import PartitionSpec
 from monosem_jax.config import check_seed, to_dict
 from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import context_batches
-from monosem_jax.objective import language_loss
+from monosem_jax.fit import Group, Report, fit
+from monosem_jax.objective import language_objective
 from monosem_jax.run import Run
 from monosem_jax.sharding import fetch
 from monosem_jax.text.batches import TokenBatches
 from monosem_jax.text.bigram import bigram_loss
 from monosem_jax.text.corpus import EMBEDDED
 from monosem_jax.text.pack import Text, TextConfig, prepare_text
-from monosem_jax.train import Report, State, TrainConfig, create, fit, optimizer
+from monosem_jax.train import State, TrainConfig, create, optimizer
 from monosem_jax.transformer.model import Transformer, TransformerConfig, token_losses
 
 PEEK = 256  # held-out contexts for a quick look while training; the summary has the whole split
@@ -45,6 +46,8 @@ class TransformerRunConfig:
         self.text.check()
         self.transformer.check()
         self.train.check()
+        if self.train.micro_batches != 1:
+            raise BadInput(f"train.micro_batches is {self.train.micro_batches}: only dictionaries take rows in parts")
 
 
 def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, Any]:
@@ -76,21 +79,17 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
             return State.create(params, tx, stats={}, hyper={}, key=key)
 
         peek = make_heldout_loss(model, heldout[:: max(1, len(heldout) // PEEK)])
+        group = Group(create(initial, RULES, mesh), language_objective(model), tx, [run], RULES, mesh)
         result = fit(
-            create(initial, RULES, mesh),
+            [group],
             config=config.train,
-            loss=language_loss(model),
-            tx=tx,
             batches=TokenBatches(train_tokens, config.train.batch_size, config.seed, mesh),
-            run=run,
-            rules=RULES,
-            mesh=mesh,
             reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)})],
             unit="tokens",
             unit_per_batch=config.train.batch_size * text.manifest["context_length"],
             description="transformer",
         )
-        return run.finish(_summary(model, fetch(result.state.params), text, heldout, config, result, begin))
+        return run.finish(_summary(model, fetch(result.states[0].params), text, heldout, config, result, begin))
 
 
 def _summary(model, params, text: Text, heldout, config: TransformerRunConfig, result, begin: float) -> dict[str, Any]:

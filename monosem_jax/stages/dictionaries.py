@@ -1,0 +1,188 @@
+"""What the training of one dictionary and of a sweep share: rows, groups of members, figures at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from monosem_jax import sae as sae_lib
+from monosem_jax.errors import BadInput
+from monosem_jax.evaluate import evaluate, evaluate_rows
+from monosem_jax.fit import FitResult, Group, Report, fit
+from monosem_jax.layout import choose
+from monosem_jax.objective import dictionary_objective, initial_stats
+from monosem_jax.resample import Resampler, make_resampling
+from monosem_jax.run import Run, progress, write_json
+from monosem_jax.sae.constraints import project_out_parallel, renormalise
+from monosem_jax.sae.median import geometric_median
+from monosem_jax.sharding import fetch, first_process, put, tree_shardings
+from monosem_jax.stages.sources import Source, check_finite, input_scale
+from monosem_jax.store.arrays import Store
+from monosem_jax.train import State, TrainConfig, create, optimizer
+
+MEDIAN_ROWS = 32_768
+
+
+@dataclasses.dataclass
+class Material:
+    """Rows to train on, and what was found out about them before: the scale that they are multiplied by, and the
+    geometric median [M] of what results."""
+
+    source: Source
+    mesh: Mesh
+    stream: Any
+    scale: float
+    median: jax.Array
+
+    @property
+    def width(self) -> int:
+        return self.median.shape[0]
+
+
+def open_mesh(config: Any, source: Source, n_features: int) -> Mesh:
+    """The configured mesh, or the one with the least traffic between devices."""
+    train = config.train
+    if train.mesh:
+        mesh = train.open_mesh()
+    else:
+        data, model = choose(jax.device_count(), n_features, source.width, train.batch_size)
+        mesh = train.open_mesh(f"data={data},model={model}")
+    if n_features % mesh.shape["model"]:
+        raise BadInput(f"sae.n_features {n_features} is not divisible by the {mesh.shape['model']} model shards")
+    return mesh
+
+
+def prepare(config: Any, source: Source, mesh: Mesh, *, checked: bool) -> Material:
+    """Opens the stream of a `train_sae.SaeRunConfig` and looks at its first rows. `checked`: an array was already read
+    through once for numbers that are not finite. Raises BadInput when rows are not."""
+    if source.rows is not None and not isinstance(source.rows, Store) and not checked:
+        check_finite(source.rows, config.source)
+    stream = source.stream(config, mesh)
+    sample = stream.sample(MEDIAN_ROWS).astype(np.float32)
+    bad = np.count_nonzero(~np.isfinite(sample).all(axis=1))
+    if bad:
+        how = f" in online.dtype {config.online.dtype}" if source.rows is None else ""
+        raise BadInput(f"{config.source}: {bad} of the first {len(sample)} rows are not finite{how}")
+    scale = input_scale(config.sae.input_scale, source.mean_square, sample)
+    divided = PartitionSpec("data") if len(sample) % mesh.shape["data"] == 0 else PartitionSpec()
+    median = jax.jit(geometric_median, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return Material(source, mesh, stream, scale, median(put(sample * scale, mesh, divided)))
+
+
+def note_input(run: Run, material: Material) -> None:
+    """Writes what `load_run` must know of the rows."""
+    if first_process():
+        record = {"input_scale": material.scale, "site": material.source.site, "width": material.width}
+        write_json(run.path / "input.json", record)
+
+
+def make_group(configs: Sequence[Any], runs: Sequence[Run], material: Material) -> tuple[Group, Resampler]:
+    """Members that differ in seed and L1 coefficient only, at their beginning, and what resamples them."""
+    first, mesh, stacked = configs[0], material.mesh, len(configs) > 1
+    module = sae_lib.find(first.sae.architecture)[0]
+    sae = sae_lib.build(first.sae, material.width, first.train.dtype())
+    tx = dictionary_optimizer(first.train)
+    seeds = jnp.asarray([c.seed for c in configs], jnp.uint32)
+    l1 = jnp.asarray([c.sae.l1_coefficient for c in configs], jnp.float32)
+
+    def initial(seed, l1_coefficient):
+        return initial_state(sae, tx, material.median, material.scale, seed, l1_coefficient)
+
+    if stacked:
+        state = create(initial, module.RULES, mesh, seeds, l1)
+    else:
+        state = create(lambda: initial(seeds[0], l1[0]), module.RULES, mesh)
+    group = Group(state, make_objective(first, sae, mesh), tx, runs, module.RULES, mesh, stacked)
+    _, window = first.resample.resolve(first.train)
+    return group, Resampler(sae, mesh, module.RULES, window=window, method=first.resample.method, stacked=stacked)
+
+
+def dictionary_optimizer(train: TrainConfig) -> Any:
+    """Adam with the constraint of unit dictionary vectors."""
+    return optimizer(train, before=[project_out_parallel()], after=[renormalise()])
+
+
+def make_objective(config: Any, sae: Any, mesh: Mesh) -> Any:
+    """The objective of a `train_sae.SaeRunConfig`."""
+    warmup = config.sae.l1_warmup
+    return dictionary_objective(
+        sae, mesh, architecture=config.sae.architecture, sparse=config.sae.sparse,
+        l1_warmup=round(warmup * config.train.steps) if warmup < 1 else int(warmup),
+        micro_batches=config.train.micro_batches,
+    )  # fmt: skip
+
+
+def initial_state(sae: Any, tx: Any, median: Any, scale: float, seed: Any, l1_coefficient: Any) -> State:
+    """Kaiming-uniform untied weights, decoder bias at the geometric median of (scaled) activations."""
+    init_key, key = jax.random.split(jax.random.key(seed))
+    params = sae.init(init_key, jnp.zeros((1, sae.width)), method=lambda m, x: m.decode(m.encode(x)))["params"]
+    params = {**params, "b_dec": jnp.asarray(median, jnp.float32)}
+    hyper = {"l1_coefficient": jnp.float32(l1_coefficient), "input_scale": jnp.float32(scale)}
+    return State.create(params, tx, stats=initial_stats(sae.n_features), hyper=hyper, key=key)
+
+
+def train(groups: Sequence[tuple[Group, Resampler]], config: Any, material: Material, description: str) -> FitResult:
+    """Trains all groups on the same batches, resampling as the configuration says."""
+    steps, _ = config.resample.resolve(config.train)
+    resampling = make_resampling([r for _, r in groups], steps, config.resample.n_inputs, config.train)
+    return fit(
+        [group for group, _ in groups],
+        config=config.train,
+        batches=material.stream,
+        transforms=[resampling] if steps else [],
+        reports=[Report(config.train.evaluate_every, _silent(config.train))],
+        description=description,
+    )
+
+
+def _silent(train: TrainConfig):
+    """The report on features that have not fired for as long as between two reports."""
+    count = jax.jit(lambda s: jnp.sum(s.step - s.stats["last_fired"] >= train.evaluate_every, axis=-1))
+    return lambda state: {"silent": fetch(count(state))}
+
+
+def figures(config: Any, state: State, material: Material) -> tuple[dict[str, Any], np.ndarray]:
+    """Metrics and densities of a trained member, on held-out text or on the rows kept back; its dictionary stays on
+    the devices as it was trained."""
+    source, mesh = material.source, material.mesh
+    module = sae_lib.find(config.sae.architecture)[0]
+    sae = sae_lib.build(config.sae, material.width, jnp.float32)
+    fold = jax.jit(sae_lib.fold_scale, out_shardings=tree_shardings(state.params, module.RULES, mesh))
+    params, transformer = fold(state.params, state.hyper["input_scale"]), source.transformer
+    if transformer is None:
+        return evaluate_rows(sae, params, source.heldout, mesh=mesh)
+    tokens = np.asarray(transformer.text.tokens("heldout"))
+    with progress(len(tokens), "evaluate", "contexts") as bar:
+        return evaluate(
+            transformer.model, transformer.params, sae, params, tokens, bos=transformer.text.bos,
+            site=source.site, config=config.evaluate, advance=bar.update, mesh=mesh,
+        )  # fmt: skip
+
+
+def finish(
+    run: Run, config: Any, state: State, result: FitResult, material: Material, seconds: float,
+    frozen_at: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Evaluates a member and writes the last files of its run directory; returns its summary."""
+    metrics, density = figures(config, state, material)
+    if first_process():
+        np.save(run.path / "density.npy", density)
+    size = config.train.batch_size
+    summary = {
+        **metrics,
+        "l1_coefficient": config.sae.l1_coefficient,
+        "rows_trained": config.train.steps * size,
+        "rows_per_second": result.steps * size / max(result.seconds, 1e-9),
+        "steps_skipped": int(state.guard["skipped"]),
+        "resumed_from_step": config.train.steps - result.steps,
+        "wall_seconds": seconds,
+    }
+    if frozen_at is not None:
+        summary["diverged_at_step"] = frozen_at
+    return run.finish(summary)
