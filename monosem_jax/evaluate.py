@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,6 +69,7 @@ def mean_activation(
     return (total / count).astype(np.float32)
 
 
+@functools.lru_cache(maxsize=8)  # the members of a sweep share what is compiled
 def make_batch_sums(model: Transformer, sae: Any, site: str, bos: int):
     """The compiled function (model params, sae params, mean [M], tokens [C,T], weight [C]) -> sums over the batch.
 
@@ -140,11 +142,9 @@ def evaluate(
     return summarise(total, len(mean))
 
 
-def evaluate_rows(
-    sae: Any, sae_params: Any, rows: Any, block: int = 4096, *, mesh: Mesh | None = None
-) -> tuple[dict[str, Any], np.ndarray]:
-    """The metrics of `evaluate` that need no transformer, on held-out rows of any source."""
-    block, spread = divide(mesh, block)
+@functools.lru_cache(maxsize=8)
+def make_row_sums(sae: Any):
+    """The compiled function (sae params, rows [B,M], mean [M], weight [B]) -> sums over the batch."""
 
     @jax.jit
     def sums(sae_params, x, mean, weight):
@@ -157,6 +157,16 @@ def evaluate_rows(
             "l1": jnp.sum(f * weight[:, None]),
             "fired": jnp.sum((f > 0) * weight[:, None], axis=0),
         }
+
+    return sums
+
+
+def evaluate_rows(
+    sae: Any, sae_params: Any, rows: Any, block: int = 4096, *, mesh: Mesh | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The metrics of `evaluate` that need no transformer, on held-out rows of any source."""
+    block, spread = divide(mesh, block)
+    sums = make_row_sums(sae)
 
     def blocks():
         for i in range(0, rows.n_rows, block):

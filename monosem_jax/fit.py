@@ -37,7 +37,8 @@ _begun = itertools.count()
 @dataclasses.dataclass
 class Group:
     """What is trained by one program: a model alone, or members of equal shape stacked along the first axis of `state`.
-    Every member has a run directory of its own."""
+    Every member has a run directory of its own. `together`: how many of the stacked members are computed at a time; 0
+    for a model alone."""
 
     state: State
     objective: Objective
@@ -45,7 +46,12 @@ class Group:
     runs: Sequence[Run]
     rules: Rules
     mesh: Mesh
-    stacked: bool = False
+    together: int = 0
+    take: Callable | None = dataclasses.field(default=None, repr=False)  # the program of `member_of`
+
+    @property
+    def stacked(self) -> bool:
+        return self.together > 0
 
     def compile(self, config: TrainConfig) -> Callable:
         """The jitted dispatch (state, batches [K,B,...]) -> (state, metrics); it takes the state's memory over."""
@@ -53,7 +59,7 @@ class Group:
             tree_shardings(self.state, self.rules, self.mesh, stacked=self.stacked),
             NamedSharding(self.mesh, PartitionSpec()),
         )
-        dispatch = over_members(make_dispatch(self.objective, self.tx, config), self.stacked)
+        dispatch = over_members(make_dispatch(self.objective, self.tx, config), self.together)
         return jax.jit(dispatch, donate_argnums=0, out_shardings=outputs)
 
 
@@ -181,18 +187,16 @@ class _Trained:
         self.frozen: list[int | None] = [None] * len(group.runs)
         self._config, self._pending = config, []
         self._dispatch = group.compile(config)
-        if group.stacked:
-            whole = tree_shardings(group.state, group.rules, group.mesh, stacked=True)
-            alone = tree_shardings(jax.eval_shape(_member, group.state, 0), group.rules, group.mesh)
-            self._join = jax.jit(_joined, out_shardings=whole)
-            self._member = jax.jit(_member, out_shardings=alone)
 
     def member(self, i: int) -> State:
-        """The state of the i-th member, as if it were alone."""
-        return self._member(self.state, i) if self.group.stacked else self.state
+        return member_of(self.state, i, self.group)
 
     def restored(self, members: list[State]) -> None:
-        self.state = self._join(members) if self.group.stacked else members[0]
+        if self.group.stacked:
+            shardings = tree_shardings(self.state, self.group.rules, self.group.mesh, stacked=True)
+            self.state = jax.jit(_joined, out_shardings=shardings)(members)
+        else:
+            self.state = members[0]
         self._note_frozen(self.state.guard["frozen_at"])
 
     def open_logs(self, step: int) -> None:
@@ -262,10 +266,21 @@ def _save(trained: Sequence[_Trained], step: int, *, whole_lines: bool) -> None:
 def _check_frozen(trained: Sequence[_Trained], config: TrainConfig) -> None:
     at = [step for t in trained for step in t.frozen]
     if None not in at:
+        path = trained[0].group.runs[0].path
         raise BadInput(
             f"{config.stop_after} steps in a row up to step {max(at)} had a loss or gradient that is not finite, and "
-            f"were not applied: lower the learning rate; the checkpoints in {trained[0].group.runs[0].path} are from before"
+            f"were not applied: lower the learning rate; the checkpoints in {path} are from before"
         )
+
+
+def member_of(state: State, i: int, group: Group) -> State:
+    """The state of a group's i-th member, as if it were alone."""
+    if not group.stacked:
+        return state
+    if group.take is None:
+        shardings = tree_shardings(jax.eval_shape(_member, state, 0), group.rules, group.mesh)
+        group.take = jax.jit(_member, out_shardings=shardings)
+    return group.take(state, i)
 
 
 def _member(state: State, i: int) -> State:

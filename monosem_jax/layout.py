@@ -106,7 +106,8 @@ class Layout:
     @property
     def collectives(self) -> tuple[Collective, ...]:
         """The all-reduces of a step, an axis of one device needs none."""
-        summed = FP32 * (self.rows * self.width + self.width + SCALARS)  # x̂, a part of b_dec's gradient, metrics
+        vectors = self.micro_batches * self.width  # of b_dec's gradient, what comes through the encoder
+        summed = FP32 * (self.rows * self.width + vectors + SCALARS)
         gradients = FP32 * self.parameters + INT32 * self.features  # and how often each feature fired
         found = (Collective("model", self.model, summed), Collective("data", self.data, gradients))
         return tuple(c for c in found if c.devices > 1)

@@ -67,9 +67,9 @@ class Resampler:
     its features, and the draws do not depend on the mesh but for rounding.
     """
 
-    def __init__(self, sae: Any, mesh: Mesh, rules: Rules, *, window: int, method: str, stacked: bool = False):
+    def __init__(self, sae: Any, mesh: Mesh, rules: Rules, *, window: int, method: str, together: int = 0):
         self.method = method
-        lift = functools.partial(over_members, stacked=stacked)
+        lift, stacked = functools.partial(over_members, together=together), together > 0
         lead = (None,) * stacked
         everywhere = NamedSharding(mesh, PartitionSpec())
         by_feature = NamedSharding(mesh, PartitionSpec(*lead, "data", *rules["W_dec"]))

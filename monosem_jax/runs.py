@@ -124,7 +124,25 @@ class SaeRun(LoadedRun):
         return np.asarray(self.sae.apply({"params": self.params}, jnp.asarray(f, jnp.float32), method=self.sae.decode))
 
 
-KINDS: dict[str, type[LoadedRun]] = {"train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun}
+class SweepRun(LoadedRun):
+    """A grid of dictionaries: `members` are their runs, `table` their figures once the sweep is finished."""
+
+    @functools.cached_property
+    def members(self) -> dict[str, SaeRun]:
+        """name -> run, those of which a checkpoint exists."""
+        paths = sorted(self.path.glob("members/*/config.json"))
+        return {
+            p.parent.name: SaeRun(p.parent, self._step) for p in paths if checkpoint_steps(p.parent / "checkpoints")
+        }
+
+    @property
+    def table(self) -> list[dict[str, Any]] | None:
+        return self.summary and self.summary["members"]
+
+
+KINDS: dict[str, type[LoadedRun]] = {
+    "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "sweep": SweepRun,
+}  # fmt: skip
 
 
 def load_run(path: str | pathlib.Path, step: int | None = None) -> Any:
@@ -136,6 +154,6 @@ def load_run(path: str | pathlib.Path, step: int | None = None) -> Any:
     if not (isinstance(record, dict) and {"experiment", "config", "parents"} <= record.keys()):
         raise BadInput(f"{path} is not a run directory: its config.json is not one of ours")
     run = KINDS.get(record.get("experiment"), LoadedRun)(path, step)
-    if step is not None and step not in run.steps:
+    if step is not None and step not in run.steps and not isinstance(run, SweepRun):
         raise BadInput(f"{path} holds no checkpoint of step {step}: it holds {run.steps}")
     return run

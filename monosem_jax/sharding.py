@@ -164,8 +164,8 @@ def tree_shardings(tree: Any, rules: Rules, mesh: Mesh, *, stacked: bool = False
     """A NamedSharding for every array of `tree`, chosen by the last name in its path (scalars are replicated).
 
     `rules` maps names to PartitionSpecs; the name "*" stands for every name. `stacked`: arrays have one more axis
-    before those that the rules speak of. Raises KeyError on an array that no rule names: silent replication is how memory is
-    lost.
+    before those that the rules speak of. Raises KeyError on an array that no rule names: silent replication is how
+    memory is lost.
     """
 
     def choose(path, leaf):

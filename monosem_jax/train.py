@@ -30,8 +30,8 @@ class TrainConfig:
 
     The learning rate rises over `warmup_steps`; then `schedule` "constant" keeps it, "cosine" lets it fall to
     `final_fraction` of it, and "linear" does so over the last `decay_fraction` of the steps only. `compute_dtype`
-    "auto": bfloat16 on accelerators. `mesh` "data=2,model=4"; "" chooses. `micro_batches`: a device's rows are taken in so many
-    parts where memory is short.
+    "auto": bfloat16 on accelerators. `mesh` "data=2,model=4"; "" chooses. `micro_batches`: a device's rows
+    are taken in so many parts where memory is short.
 
     A step whose loss or gradient is not finite is not applied, nor is one whose loss is more than `spike_factor` times
     the running mean (0: all are). After `stop_after` steps in a row that were not finite, training stops.
@@ -237,10 +237,13 @@ def make_dispatch(objective: Objective, tx: optax.GradientTransformation, config
     return dispatch
 
 
-def over_members(function: Callable, stacked: bool) -> Callable:
+def over_members(function: Callable, together: int) -> Callable:
     """`function(state, shared, *own)` for stacked members: each has its part of the state and of `own`, and all see
-    the same `shared`. What it returns gets a leading axis S too, but for the step of a State."""
-    if not stacked:
+    the same `shared`. What it returns gets a leading axis S too, but for the step of a State.
+
+    So many members are computed `together`, and one such lot after the other; 0: there are no members but one alone.
+    """
+    if not together:
         return function
 
     def lifted(state: State, shared: Any, *own: Any) -> Any:
@@ -248,8 +251,8 @@ def over_members(function: Callable, stacked: bool) -> Callable:
             return function(member[0].replace(step=state.step), shared, *member[1:])
 
         members = (state.replace(step=None), *own)  # the step is the same for all, so that conditions on it stay such
-        # A CPU gains nothing from products of several at once, and loses the conditions, which become both branches.
-        found = jax.lax.map(one, members) if jax.default_backend() == "cpu" else jax.vmap(one)(members)
+        # One at a time is a loop, in which conditions stay such; together, both of their branches are computed.
+        found = jax.lax.map(one, members, batch_size=together if together > 1 else None)
         is_state = lambda x: isinstance(x, State)  # noqa: E731
         return jax.tree.map(lambda x: x.replace(step=x.step[0]) if is_state(x) else x, found, is_leaf=is_state)
 

@@ -27,6 +27,7 @@ from monosem_jax.store.arrays import Store
 from monosem_jax.train import State, TrainConfig, create, optimizer
 
 MEDIAN_ROWS = 32_768
+FEATURES_TOGETHER = 16_384  # on a device
 
 
 @dataclasses.dataclass
@@ -84,7 +85,7 @@ def note_input(run: Run, material: Material) -> None:
 
 def make_group(configs: Sequence[Any], runs: Sequence[Run], material: Material) -> tuple[Group, Resampler]:
     """Members that differ in seed and L1 coefficient only, at their beginning, and what resamples them."""
-    first, mesh, stacked = configs[0], material.mesh, len(configs) > 1
+    first, mesh = configs[0], material.mesh
     module = sae_lib.find(first.sae.architecture)[0]
     sae = sae_lib.build(first.sae, material.width, first.train.dtype())
     tx = dictionary_optimizer(first.train)
@@ -94,13 +95,20 @@ def make_group(configs: Sequence[Any], runs: Sequence[Run], material: Material) 
     def initial(seed, l1_coefficient):
         return initial_state(sae, tx, material.median, material.scale, seed, l1_coefficient)
 
-    if stacked:
+    together = members_together(first.sae.n_features // mesh.shape["model"]) if len(configs) > 1 else 0
+    if together:
         state = create(initial, module.RULES, mesh, seeds, l1)
     else:
         state = create(lambda: initial(seeds[0], l1[0]), module.RULES, mesh)
-    group = Group(state, make_objective(first, sae, mesh), tx, runs, module.RULES, mesh, stacked)
+    group = Group(state, make_objective(first, sae, mesh), tx, runs, module.RULES, mesh, together)
     _, window = first.resample.resolve(first.train)
-    return group, Resampler(sae, mesh, module.RULES, window=window, method=first.resample.method, stacked=stacked)
+    return group, Resampler(sae, mesh, module.RULES, window=window, method=first.resample.method, together=together)
+
+
+def members_together(features_per_device: int) -> int:
+    """How many members are worth computing at a time: narrow ones leave an accelerator idle, wide ones fill its memory,
+    and a CPU gains nothing from it and loses the ways around what is zero."""
+    return 1 if jax.default_backend() == "cpu" else max(FEATURES_TOGETHER // features_per_device, 1)
 
 
 def dictionary_optimizer(train: TrainConfig) -> Any:

@@ -1,0 +1,210 @@
+"""A grid of dictionaries {sizes} x {L1 coefficients} x {seeds}, trained together from one read of the activations."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from monosem_jax import plan as costs
+from monosem_jax.config import check_seed
+from monosem_jax.errors import BadInput
+from monosem_jax.fit import member_of
+from monosem_jax.layout import Layout
+from monosem_jax.report import pareto
+from monosem_jax.run import Run
+from monosem_jax.sharding import first_process
+from monosem_jax.stages import dictionaries
+from monosem_jax.stages.sources import Source, open_source
+from monosem_jax.stages.train_sae import SaeRunConfig, identity
+
+MEMBERS = "members"
+MEASURED_FLOPS = 2e11  # about a second on two CPU cores
+COLUMNS = (
+    "l0", "mse", "variance_explained", "loss_recovered_zero", "loss_recovered_mean", "dead", "ultralow",
+    "diverged_at_step",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """The grid. The defaults are the paper's A/0 … A/5."""
+
+    sizes: tuple[int, ...] = (512, 4096, 16_384, 32_768, 65_536, 131_072)
+    l1_coefficients: tuple[float, ...] = (0.004,)
+    seeds: tuple[int, ...] = (0,)
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        for name in ("sizes", "l1_coefficients", "seeds"):
+            values = getattr(self, name)
+            if not values:
+                raise BadInput(f"sweep.{name} is empty: at least one value is needed")
+            twice = [v for v in values if values.count(v) > 1]
+            if twice:
+                raise BadInput(f"sweep.{name} has {twice[0]} more than once")
+        for seed in self.seeds:
+            check_seed(seed, "sweep.seeds")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig:
+    """For --plan: the share of the matmul peak that is reached (0: some steps are measured instead), and this peak in
+    TFLOP/s of one device (0: it is measured)."""
+
+    mfu: float = 0.0
+    peak_tflops: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRunConfig(SaeRunConfig):
+    """What the members share, as for one dictionary, and in what they differ: values of `sweep` stand for
+    sae.n_features, sae.l1_coefficient and seed. `seed` (or `data_seed`) decides the order of the rows, for all
+    members."""
+
+    sweep: SweepConfig = SweepConfig()
+    plan: PlanConfig = PlanConfig()
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        super().check()
+        self.sweep.check()
+        for member in self.members().values():
+            member.check()
+
+    def members(self) -> dict[str, SaeRunConfig]:
+        """name -> the configuration with which `train_sae` would train the same dictionary, small ones first."""
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(SaeRunConfig)}
+        found = {}
+        for size in sorted(self.sweep.sizes):
+            for l1 in self.sweep.l1_coefficients:
+                for seed in self.sweep.seeds:
+                    sae = dataclasses.replace(self.sae, n_features=size, l1_coefficient=l1)
+                    own = {"sae": sae, "seed": seed, "data_seed": self.order_seed}
+                    found[f"f{size}_l{l1:g}_s{seed}"] = SaeRunConfig(**{**shared, **own})
+        return found
+
+    def by_size(self) -> dict[int, dict[str, SaeRunConfig]]:
+        """The members of each size: they are one group."""
+        found: dict[int, dict[str, SaeRunConfig]] = {}
+        for name, member in self.members().items():
+            found.setdefault(member.sae.n_features, {})[name] = member
+        return found
+
+
+def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
+    """Trains what is not trained yet, evaluates every member, writes the table and the plots, returns the summary."""
+    config.check()
+    begin = time.perf_counter()
+    source = open_source(config)
+    mesh = open_mesh(config, source)
+    with contextlib.ExitStack() as stack:
+        own = dataclasses.replace(config, plan=PlanConfig())
+        whole = stack.enter_context(Run(workdir, "sweep", identity(own), source.parents))
+        if whole.finished:
+            print(f"{whole.path} is finished: nothing to do")
+            return whole.summary
+        runs = {
+            name: stack.enter_context(Run(whole.path / MEMBERS / name, "train_sae", identity(member), source.parents))
+            for name, member in config.members().items()
+        }
+        checked = all((r.path / "input.json").exists() for r in runs.values())
+        material = dictionaries.prepare(config, source, mesh, checked=checked)
+        for member in runs.values():
+            dictionaries.note_input(member, material)
+        groups = [
+            dictionaries.make_group(list(members.values()), [runs[name] for name in members], material)
+            for members in config.by_size().values()
+        ]
+        result = dictionaries.train(groups, config, material, f"{len(runs)} dictionaries")
+        trained_seconds = time.perf_counter() - begin
+        rows = []
+        trained = zip(config.by_size().values(), groups, result.states, result.frozen, strict=True)
+        for members, (group, _), state, frozen in trained:
+            for i, (name, member) in enumerate(members.items()):
+                summary = runs[name].summary if runs[name].finished else dictionaries.finish(
+                    runs[name], member, member_of(state, i, group), result, material, trained_seconds, frozen[i]
+                )  # fmt: skip
+                rows.append(row(name, member, summary))
+        return _finish(whole, rows, result, config, begin)
+
+
+def row(name: str, member: SaeRunConfig, summary: dict[str, Any]) -> dict[str, Any]:
+    """A member's line of the table."""
+    own = {"name": name, "n_features": member.sae.n_features, "l1_coefficient": member.sae.l1_coefficient}
+    return {**own, "seed": member.seed, **{key: summary.get(key) for key in COLUMNS}}
+
+
+def _finish(whole: Run, rows: list[dict], result: Any, config: SweepRunConfig, begin: float) -> dict[str, Any]:
+    files = pareto.write(rows, whole.path) if first_process() else []
+    if first_process():
+        print(pareto.table(rows))
+        print("\n" + "\n".join(str(f) for f in files))
+    members_rows = result.steps * config.train.batch_size * len(rows)
+    return whole.finish({
+        "members": rows,
+        "diverged": [r["name"] for r in rows if r["diverged_at_step"] is not None],
+        "rows_trained": config.train.steps * config.train.batch_size,
+        "member_rows_per_second": members_rows / max(result.seconds, 1e-9),
+        "resumed_from_step": config.train.steps - result.steps,
+        "wall_seconds": time.perf_counter() - begin,
+    })  # fmt: skip
+
+
+def open_mesh(config: SweepRunConfig, source: Source) -> Any:
+    """The mesh of all members; what it must divide is checked for each size, and it is chosen for the largest."""
+    meshes = [dictionaries.open_mesh(config, source, size) for size in sorted(config.sweep.sizes)]
+    for size in config.sweep.sizes:
+        if size % meshes[-1].shape["model"]:
+            raise BadInput(f"sweep.sizes: {size} is not divisible by the {meshes[-1].shape['model']} model shards")
+    return meshes[-1]
+
+
+def plan(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
+    """Prints what the sweep would take; writes nothing. Without an MFU it trains on a few rows to measure the time."""
+    del workdir
+    config.check()
+    source = open_source(config)
+    mesh = open_mesh(config, source)
+    device = jax.local_devices()[0]
+    limit = (device.memory_stats() or {}).get("bytes_limit", 0) if device.platform != "cpu" else 0
+    shape = Layout(
+        mesh.shape["data"], mesh.shape["model"], min(config.sweep.sizes), source.width, config.train.batch_size,
+        jnp.dtype(config.train.dtype()).itemsize, config.train.micro_batches,
+    )  # fmt: skip
+    members = [costs.Member(m.sae.n_features, m.sae.l1_coefficient, m.seed) for m in config.members().values()]
+    given = {"mfu": config.plan.mfu, "peak_tflops": config.plan.peak_tflops}
+    time_of = given if config.plan.mfu else {"seconds_per_step": measure(config, source, mesh)}
+    found = costs.estimate(
+        members, shape, config.train.steps, **time_of, steps_per_dispatch=config.train.steps_per_dispatch,
+        element_bytes=source.itemsize(config), bytes_limit=limit, store_rows=source.rows.n_rows if source.rows else 0,
+    )  # fmt: skip
+    if first_process():
+        print(costs.table(found))
+
+
+def measure(config: SweepRunConfig, source: Source, mesh: Any) -> dict[int, float]:
+    """Seconds of one step of all members of each size, from one on few random rows, as long as a second allows."""
+    found = {}
+    for size, members in config.by_size().items():
+        shards = mesh.shape["data"] * config.train.micro_batches
+        afford = int(MEASURED_FLOPS / (10 * size * source.width * len(members)))
+        rows = min(config.train.batch_size, max(afford // shards, 1) * shards)
+        small = dataclasses.replace(config.train, batch_size=rows)
+        configs = [dataclasses.replace(m, train=small) for m in members.values()]
+        material = dictionaries.Material(source, mesh, None, 1.0, jnp.zeros(source.width))
+        group, _ = dictionaries.make_group(configs, [], material)
+        block = np.maximum(np.random.default_rng(0).normal(size=(1, rows, source.width)), 0).astype(np.float32)
+        block = dictionaries.put(block, mesh, jax.P(None, "data"))
+        dispatch = group.compile(small)
+        state, _ = jax.block_until_ready(dispatch(group.state, block))
+        begin = time.perf_counter()
+        jax.block_until_ready(dispatch(state, block))
+        found[size] = (time.perf_counter() - begin) * config.train.batch_size / rows
+    return found
