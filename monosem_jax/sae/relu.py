@@ -92,26 +92,35 @@ def gradients(
     """
     w_enc, w_dec, width = params["W_enc"].astype(dtype), params["W_dec"].astype(dtype), x.shape[1]
     xc = x.astype(dtype)
-    f = nn.relu(matmul(xc, w_enc) + (params["b_enc"] - params["b_dec"] @ params["W_enc"])).astype(dtype)
-    sparsely = use_sparse and sparse.worthwhile(f.shape, width)
-    few, codes, part = sparse.decoded(f, w_dec, matmul) if sparsely else (None, None, matmul(f, w_dec))
-    error = axes.sum(part, "model") + params["b_dec"] - x
-    d_out = (error * (2 / width)).astype(dtype)
+    pre, bias = matmul(xc, w_enc), params["b_enc"] - params["b_dec"] @ params["W_enc"]
+    features = lambda: nn.relu(pre + bias).astype(dtype)  # noqa: E731
+    words = sparse.positive(pre + bias)
+    fired = sparse.count(words)
 
-    def dense():
+    def decode_dense():
+        f = features()
+        return matmul(f, w_dec), jnp.sum(f, dtype=jnp.float32)
+
+    def backward_dense(d_out):
+        f = features()
         d_pre = jnp.where(f > 0, matmul(d_out, w_dec.T) + l1_coefficient, 0).astype(dtype)
         return matmul(xc.T, d_pre), jnp.sum(d_pre, axis=0, dtype=jnp.float32), matmul(f.T, d_out)
 
-    if sparsely:
-        enc, bias, dec = jax.lax.cond(few, lambda: sparse.backward(codes, xc, d_out, w_dec, l1_coefficient), dense)
+    if use_sparse and sparse.worthwhile(pre.shape, width):
+        at = sparse.by_row(words)
+        few = at.pieces <= sparse.capacity(pre.shape)
+        # The sum over devices lies between the two choices, and each device makes its own.
+        codes, (part, l1) = sparse.decoded(few, pre, bias, at, w_dec, decode_dense)
+        backward = sparse.chosen_backward(few, codes, xc, w_dec, l1_coefficient, backward_dense)
     else:
-        enc, bias, dec = dense()
+        (part, l1), backward = decode_dense(), backward_dense
+    error = axes.sum(part, "model") + params["b_dec"] - x
+    enc, bias_grad, dec = backward((error * (2 / width)).astype(dtype))
     # b_dec is both added to the output and, through the encoder, taken from the input.
-    through = axes.sum(params["W_enc"] @ bias, "model")
-    grads = {"W_enc": enc, "b_enc": bias, "W_dec": dec, "b_dec": jnp.sum(error, axis=0) * (2 / width) - through}
-    fired = jnp.sum(f > 0, axis=0, dtype=jnp.float32)
-    terms = {"mse": jnp.sum(jnp.square(error)) / width, "l1": jnp.sum(f, dtype=jnp.float32), "fired": fired}
-    return grads, terms
+    through = axes.sum(params["W_enc"] @ bias_grad, "model")
+    b_dec = jnp.sum(error, axis=0) * (2 / width) - through
+    terms = {"mse": jnp.sum(jnp.square(error)) / width, "l1": l1, "fired": fired}
+    return {"W_enc": enc, "b_enc": bias_grad, "W_dec": dec, "b_dec": b_dec}, terms
 
 
 class Relu(nn.Module):

@@ -29,9 +29,22 @@ class Codes(NamedTuple):
     real: Bool[Array, "P piece"]
 
 
+def positive(f: Float[Array, "B F"]) -> Int[Array, "G F"]:
+    """Where activations are positive, as bits: word g of a feature is about rows 32 g … 32 g + 31. One pass over [B,F],
+    while counting them directly takes XLA several on CPUs. Rows that fill up the last word are not positive."""
+    f = jnp.pad(f > 0, ((0, -len(f) % WORD), (0, 0)))
+    bits = f.reshape(-1, WORD, f.shape[1]).astype(jnp.uint32)
+    return jnp.sum(bits << jnp.arange(WORD, dtype=jnp.uint32)[:, None], axis=1, dtype=jnp.uint32)
+
+
+def count(words: Int[Array, "G F"]) -> Float[Array, " F"]:
+    """In how many rows each feature is positive."""
+    return jnp.sum(jax.lax.population_count(words), axis=0).astype(jnp.float32)
+
+
 def worthwhile(shape: tuple[int, int], width: int) -> bool:
     """Whether activations of this shape may be worth visiting one by one, if few enough of them are positive."""
-    return shape[1] >= LEAST_FEATURES and shape[1] % WORD == 0 and width >= LEAST_WIDTH
+    return shape[1] >= LEAST_FEATURES and shape[1] % WORD == 0 and shape[0] % WORD == 0 and width >= LEAST_WIDTH
 
 
 def capacity(shape: tuple[int, int]) -> int:
@@ -39,44 +52,41 @@ def capacity(shape: tuple[int, int]) -> int:
     return int(shape[0] * shape[1] * MOST) // PIECE
 
 
-def decoded(f: Float[Array, "B F"], w_dec: Float[Array, "F M"], matmul: Any) -> tuple[Array, Codes, Array]:
-    """(whether few enough activations are positive, their codes if so, f · W_dec)."""
-    words, upto, pieces = positions(f)
-    few = pieces <= capacity(f.shape)
+class Positions(NamedTuple):
+    """Where activations are positive, by row: 32 features to a word, how many are so up to and with each word of the
+    row, and how many pieces that makes in all."""
 
-    def visiting():
-        found = codes(f, words, upto)
-        return found, decode(found, w_dec, len(f))
-
-    def multiplying():
-        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(codes, f, words, upto))
-        return nothing, matmul(f, w_dec)
-
-    return few, *jax.lax.cond(few, visiting, multiplying)
+    words: Int[Array, "B W"]
+    upto: Int[Array, "B W"]
+    pieces: Int[Array, ""]
 
 
-def positions(f: Float[Array, "B F"]) -> tuple[Int[Array, "B W"], Int[Array, "B W"], Int[Array, ""]]:
-    """Where activations are positive, as bits in words; how many are so up to and with each word; pieces needed."""
-    bits = (f > 0).reshape(len(f), -1, WORD).astype(jnp.uint32)
-    words = jnp.sum(bits << jnp.arange(WORD, dtype=jnp.uint32), axis=-1, dtype=jnp.uint32)
-    upto = jnp.cumsum(jax.lax.population_count(words).astype(jnp.int32), axis=1)
-    return words, upto, jnp.sum(_pieces(upto))
+def by_row(words: Int[Array, "G F"]) -> Positions:
+    """The bits of `positive` turned from features to rows."""
+    groups, n = words.shape
+    apart = words.reshape(groups, n // WORD, WORD).transpose(0, 2, 1)[:, :, None]  # [G, feature of word, 1, word]
+    each = jnp.arange(WORD, dtype=jnp.uint32)
+    bits = (apart >> each[:, None]) & 1  # [G, feature of word, row of group, word]
+    turned = jnp.sum(bits << each[:, None, None], axis=1, dtype=jnp.uint32).reshape(groups * WORD, -1)
+    upto = jnp.cumsum(jax.lax.population_count(turned).astype(jnp.int32), axis=1)
+    return Positions(turned, upto, jnp.sum(_pieces(upto)))
 
 
-def codes(f: Float[Array, "B F"], words: Array, upto: Array) -> Codes:
-    """The pieces of `f`, from what `positions` found; only right where there is room for all of them."""
+def find(pre: Float[Array, "B F"], bias: Float[Array, " F"], at: Positions) -> Codes:
+    """The pieces of relu(pre + bias), which are `at` these positions; only right where there is room for all of them."""
+    upto = at.upto
     n_words, pieces = upto.shape[1], _pieces(upto)
     ends = jnp.cumsum(pieces)
-    p = jnp.arange(capacity(f.shape))
-    row = jnp.minimum(jnp.searchsorted(ends, p, side="right"), len(f) - 1)
+    p = jnp.arange(capacity(pre.shape))
+    row = jnp.minimum(jnp.searchsorted(ends, p, side="right"), len(pre) - 1)
     wanted = ((p - (ends - pieces)[row]) * PIECE)[:, None] + jnp.arange(PIECE)  # the how manieth of its row
     real = wanted < upto[:, -1][row][:, None]
     word = jnp.minimum(_first_above(upto, row, wanted), n_words - 1)
-    at = row[:, None] * n_words + word
-    bits = words.reshape(-1)[at]
-    before = upto.reshape(-1)[at] - jax.lax.population_count(bits).astype(jnp.int32)
+    place = row[:, None] * n_words + word
+    bits = at.words.reshape(-1)[place]
+    before = upto.reshape(-1)[place] - jax.lax.population_count(bits).astype(jnp.int32)
     feature = jnp.where(real, word * WORD + _nth_bit(bits, wanted - before), 0)
-    value = jnp.where(real, f[row[:, None], feature], 0)
+    value = jnp.where(real, pre[row[:, None], feature] + bias[feature], 0)
     return Codes(ends[-1], row, feature, value, real)
 
 
@@ -114,6 +124,27 @@ def decode(c: Codes, w_dec: Float[Array, "F M"], n_rows: int) -> Float[Array, "B
         return total.at[c.row[p]].add(c.value[p] @ w_dec[c.feature[p]])
 
     return jax.lax.fori_loop(0, c.count, add, jnp.zeros((n_rows, w_dec.shape[1]), w_dec.dtype))
+
+
+def decoded(
+    few: Array, pre: Float[Array, "B F"], bias: Float[Array, " F"], at: Positions, w_dec: Float[Array, "F M"], dense: Any
+) -> tuple[Codes, tuple[Float[Array, "B M"], Array]]:
+    """(codes, (f · W_dec, the sum of f)) for f = relu(pre + bias): by visiting it if `few`, else by `dense()`."""
+
+    def visiting():
+        c = find(pre, bias, at)
+        return c, (decode(c, w_dec, len(pre)), jnp.sum(c.value))
+
+    def multiplying():
+        shapes = jax.eval_shape(find, pre, bias, at)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), dense()
+
+    return jax.lax.cond(few, visiting, multiplying)
+
+
+def chosen_backward(few: Array, c: Codes, x: Array, w_dec: Array, d_l1: Array, dense: Any) -> Any:
+    """The function d_out -> what `backward` gives: that itself if `few`, else `dense`."""
+    return lambda d_out: jax.lax.cond(few, lambda d: backward(c, x, d, w_dec, d_l1), dense, d_out)
 
 
 def backward(
