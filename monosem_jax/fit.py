@@ -27,7 +27,7 @@ from monosem_jax.checkpoint import Checkpoints, restore_together
 from monosem_jax.errors import BadInput, Stopped
 from monosem_jax.metrics import MetricsLog
 from monosem_jax.run import Run, progress
-from monosem_jax.sharding import Rules, barrier, tree_shardings
+from monosem_jax.sharding import Rules, barrier, this_process, tree_shardings
 from monosem_jax.signals import stop_flag
 from monosem_jax.train import Objective, State, TrainConfig, make_dispatch, over_members
 
@@ -257,10 +257,14 @@ def _save(trained: Sequence[_Trained], step: int, *, whole_lines: bool) -> None:
         [log.flush() if whole_lines else log.suspend() for log in t.logs]
     for t in trained:
         [store.wait() for store in t.stores]  # no member is more than one checkpoint ahead of another
+    # Of several processes Orbax writes one checkpoint at a time: the names of its barriers are the same for all stores.
+    in_turn = this_process()[1] > 1 and sum(len(t.stores) for t in trained) > 1
     for t in trained:
         for i, store in enumerate(t.stores):
             member = t.member(i)
             store.save(step, member.params, _rest(member))
+            if in_turn:
+                store.wait()
 
 
 def _check_frozen(trained: Sequence[_Trained], config: TrainConfig) -> None:

@@ -73,8 +73,8 @@ class Costs:
     steps_per_dispatch: int
     element_bytes: int
     basis: str
-    bytes_limit: int = 0
-    store_rows: int = 0
+    bytes_limit: int
+    store_rows: int
 
     @property
     def n_members(self) -> int:

@@ -152,35 +152,31 @@ def _reads(program: Program, computation: Computation, i: Instruction) -> list[S
     reads = []
     for number, name in enumerate(i.operands):
         arrays = [s for s in computation[name].results if not s.space]
-        if name in i.operands[:number] or not arrays:
-            continue
-        if i.opcode == "fusion":
-            arrays = _fused_reads(program.computations[i.computations("calls")[0]], number, arrays)
-        elif number == 0:
-            arrays = _taken(i, arrays)
-        reads += arrays
+        if name not in i.operands[:number] and arrays:
+            reads += _taken(program, i, number, arrays)
     return reads
 
 
-def _fused_reads(fused: Computation, number: int, arrays: list[Shape]) -> list[Shape]:
-    """What a fusion takes of an operand: slices, if it does nothing but slice it."""
-    names = [n for n, i in fused.items() if i.opcode == "parameter" and i.argument == str(number)]
-    users = []
-    for name, i in fused.items():
-        if set(names) & set(i.operands):
-            if i.opcode == "bitcast":
-                names.append(name)
-            else:
-                users.append(i)
-    taken = [arrays if set(names) & set(i.operands[1:]) else _taken(i, arrays) for i in users]
-    return arrays if any(t is arrays for t in taken) else [s for t in taken for s in t]
-
-
-def _taken(i: Instruction, arrays: list[Shape]) -> list[Shape]:
-    """What an instruction reads of its first operand."""
-    if _kind(i) in SLICES:
+def _taken(program: Program, i: Instruction, number: int, arrays: list[Shape]) -> list[Shape]:
+    """What an instruction reads of an operand: `arrays`, or slices if it does nothing but slice it."""
+    if i.opcode == "fusion":
+        fused = program.computations[i.computations("calls")[0]]
+        taken = [_taken(program, user, n, arrays) for user, n in _users(fused, number)]
+        return arrays if any(t is arrays for t in taken) else [s for t in taken for s in t]
+    if number == 0 and _kind(i) in SLICES:
         return [i.results[1 if i.opcode.endswith("-start") else 0]]
-    return [] if i.opcode == "dynamic-update-slice" else arrays
+    return [] if number == 0 and i.opcode == "dynamic-update-slice" else arrays
+
+
+def _users(fused: Computation, number: int) -> list[tuple[Instruction, int]]:
+    """What uses an argument of a fusion, and as which of its operands."""
+    names, users = set(), []
+    for name, i in fused.items():
+        if (i.opcode, i.argument) == ("parameter", str(number)) or (i.opcode == "bitcast" and i.operands[0] in names):
+            names.add(name)
+        else:
+            users += [(i, n) for n, operand in enumerate(i.operands) if operand in names]
+    return users + [(fused.root, -1)] * (fused.root.name in names)  # it may be handed on as it is
 
 
 def _writes(program: Program, computation: Computation, i: Instruction) -> list[Shape]:

@@ -75,7 +75,8 @@ class Resampler:
         by_feature = NamedSharding(mesh, PartitionSpec(*lead, "data", *rules["W_dec"]))
 
         def dead(state):
-            return state.step - state.stats["last_fired"] >= window
+            # One that is frozen stays as it is.
+            return (state.step - state.stats["last_fired"] >= window) & (state.guard["frozen_at"] < 0)
 
         def weigh(state, block):
             return input_weights(sae, state, block)

@@ -147,8 +147,9 @@ class Run:
         line = json.dumps({"step": step, "time": round(time.time(), 3), **values}, allow_nan=False)
         self._metrics.write(line + "\n")
         self._metrics.flush()
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
+        for name, value in values.items():
+            if value is not None:
+                self._writer.add_scalar(name, value, step)
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Writes summary.json, last and atomically: its presence means that the run is finished."""

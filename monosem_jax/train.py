@@ -185,7 +185,7 @@ def make_step(
 
     def step(state: State, batch: Any) -> tuple[State, dict]:
         grads, stats, metrics = objective(state, batch)
-        norm = optax.global_norm(grads)
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
         applied, guard = _judge(state, metrics["loss"] / metrics["count"], norm, config)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

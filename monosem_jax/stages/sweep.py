@@ -18,6 +18,7 @@ from monosem_jax.errors import BadInput
 from monosem_jax.fit import member_of
 from monosem_jax.layout import Layout
 from monosem_jax.report import pareto
+from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.run import Run
 from monosem_jax.sharding import first_process
 from monosem_jax.stages import dictionaries
@@ -100,6 +101,7 @@ class SweepRunConfig(SaeRunConfig):
 
 def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     """Trains what is not trained yet, evaluates every member, writes the table and the plots, returns the summary."""
+    require_matplotlib()
     config.check()
     begin = time.perf_counter()
     source = open_source(config)
@@ -142,7 +144,7 @@ def row(name: str, member: SaeRunConfig, summary: dict[str, Any]) -> dict[str, A
 
 
 def _finish(whole: Run, rows: list[dict], result: Any, config: SweepRunConfig, begin: float) -> dict[str, Any]:
-    files = pareto.write(rows, whole.path) if first_process() else []
+    files = pareto.write_sweep(whole.path, rows) if first_process() else []
     if first_process():
         print(pareto.table(rows))
         print("\n" + "\n".join(str(f) for f in files))

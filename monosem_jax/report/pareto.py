@@ -1,0 +1,186 @@
+"""A sweep as a table and figures: how sparse its dictionaries are against how much they explain.
+
+The members of one size and one L1 coefficient, which differ by seed, are a setting, and stand for it by their mean. On
+the front are the settings that no other beats in both respects.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import itertools
+import math
+import pathlib
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from monosem_jax.report.plots import is_number, require_matplotlib
+from monosem_jax.report.series import Point, Series, mean, pareto_figure, sizes_figure, write_figure
+from monosem_jax.report.text import visible
+
+Row = dict[str, Any]
+COLUMNS = {  # with their headings in the table; what has none is told at the end of a line
+    "name": "name",
+    "n_features": "features",
+    "l1_coefficient": "L1",
+    "seed": "seed",
+    "l0": "L0",
+    "mse": "mse",
+    "variance_explained": "variance",
+    "loss_recovered_zero": "loss (zero)",
+    "loss_recovered_mean": "loss (mean)",
+    "dead": "dead",
+    "ultralow": "ultralow",
+    "diverged_at_step": "",
+}
+LOSSES = ("loss_recovered_zero", "loss_recovered_mean")
+SHARES = ("variance_explained", *LOSSES)
+PANELS = {"dead": "dead: never active", "ultralow": "ultralow: on < 1 token in 10⁶"}
+
+
+def front(points: Sequence[Point]) -> list[int]:
+    """The indices of the points that no other is below or equal to in both coordinates and below in one, from left to
+    right; equal points are all in it, or none."""
+    best, kept = math.inf, []
+    order = sorted(range(len(points)), key=points.__getitem__)
+    for point, same in itertools.groupby(order, key=points.__getitem__):
+        if point[1] < best:
+            best = point[1]
+            kept += same
+    return kept
+
+
+def write_sweep(directory: pathlib.Path, rows: Sequence[Row]) -> list[pathlib.Path]:
+    """Writes sweep.csv and each figure that the rows have numbers for, as PNG and SVG, and returns the files.
+
+    Figures: pareto_loss, L0 against loss recovered; pareto_mse, L0 against the error; sizes, the shares of dead and
+    ultralow features. The same rows give the same bytes, in any order. Members that diverged are in sweep.csv only.
+    Raises BadInput when matplotlib is missing.
+    """
+    require_matplotlib()
+    rows = _ordered(rows)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = [directory / "sweep.csv"]
+    written[0].write_bytes(to_csv(rows).encode())
+    loss = _loss(rows)
+    label = f"loss recovered ({loss.removeprefix('loss_recovered_')} ablation)"
+    for name, metric, y_label in (("pareto_loss", loss, label), ("pareto_mse", "mse", "mean squared error")):
+        if found := settings(rows, metric):
+            best = [mean(found[key]) for key in _best(found, metric)]
+            draw = functools.partial(pareto_figure, _by_size(found), best, y_label, share=metric in SHARES)
+            written += write_figure(directory, name, draw)
+    panels = {title: series for column, title in PANELS.items() if (series := _by_coefficient(rows, column))}
+    if panels:
+        written += write_figure(directory, "sizes", functools.partial(sizes_figure, panels))
+    return written
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """All columns of all rows as RFC 4180 has it; what is missing is empty. Columns not known here stand last."""
+    others = sorted({key for row in rows for key in row} - COLUMNS.keys())
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [*COLUMNS, *others], restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(_ordered(rows))
+    return out.getvalue()
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text, without columns that none of them has; '*' marks the settings on the front."""
+    rows, metric = _ordered(rows), _loss(rows)
+    found = settings(rows, metric) or settings(rows, metric := "mse")
+    best = _best(found, metric)
+    names = [c for c in COLUMNS if COLUMNS[c] and any(row.get(c) is not None for row in rows)]
+    lines = [[*(COLUMNS[c] for c in names), ""]]
+    for row in rows:
+        note = "*" if _is_drawn(row, metric) and _setting(row) in best else ""
+        if diverged(row):
+            note = f"diverged at step {_written('diverged_at_step', row['diverged_at_step'])}"
+        lines.append([*(_written(c, row.get(c)) for c in names), note])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    pads = [str.ljust if c in ("name", "") else str.rjust for c in (*names, "")]
+    text = ["  ".join(pad(c, w) for pad, c, w in zip(pads, line, widths, strict=True)).rstrip() for line in lines]
+    if best:
+        better = "lower mean squared error" if metric == "mse" else "higher loss recovered"
+        text += ["", f"* the front: no other setting has a lower L0 and a {better}, both as means over seeds"]
+    return "\n".join(text)
+
+
+def diverged(row: Row) -> bool:
+    """Whether a member's training was given up."""
+    return row.get("diverged_at_step") is not None
+
+
+def settings(rows: Sequence[Row], metric: str) -> dict[Hashable, list[Point]]:
+    """The (L0, metric) of the members of each setting, without those that have no such point on a logarithmic axis."""
+    found: dict[Hashable, list[Point]] = {}
+    for row in rows:
+        if _is_drawn(row, metric):
+            found.setdefault(_setting(row), []).append((row["l0"], row[metric]))
+    return found
+
+
+def _is_drawn(row: Row, metric: str) -> bool:
+    return not diverged(row) and all(is_number(row.get(c)) for c in ("n_features", "l0", metric)) and row["l0"] > 0
+
+
+def _setting(row: Row) -> tuple[int, Hashable]:
+    """The size and the L1 coefficient; a member without one is a setting of its own."""
+    l1 = row.get("l1_coefficient")
+    return row["n_features"], l1 if is_number(l1) else row.get("name")
+
+
+def _best(found: dict[Hashable, list[Point]], metric: str) -> list[Hashable]:
+    """The settings on the front, from left to right."""
+    sign = 1 if metric == "mse" else -1  # of an error less is better
+    keys, means = list(found), [mean(points) for points in found.values()]
+    return [keys[i] for i in front([(x, sign * y) for x, y in means])]
+
+
+def _by_size(found: dict[Any, list[Point]]) -> list[Series]:
+    """A series for every size, joined from low to high L0."""
+    sizes = sorted({n for n, _ in found})
+    return [Series(f"{n:,}", sorted((found[k] for k in found if k[0] == n), key=mean)) for n in sizes]
+
+
+def _by_coefficient(rows: Sequence[Row], column: str) -> list[Series]:
+    """A series for every L1 coefficient, joined by size: sizes against shares of the features. Empty if no row has the
+    column; else the same coefficients for every column, so that they look the same in all panels."""
+    found: dict[Any, dict[int, list[Point]]] = {}
+    for row in rows:
+        l1, n = row.get("l1_coefficient"), row.get("n_features")
+        if not diverged(row) and is_number(n):
+            sizes = found.setdefault(l1 if is_number(l1) else math.inf, {})
+            if is_number(row.get(column)):
+                sizes.setdefault(n, []).append((n, row[column] / n))
+    series = [
+        Series(f"{l1:g}" if l1 < math.inf else "none", [sizes[n] for n in sorted(sizes)])
+        for l1, sizes in sorted(found.items())
+    ]
+    return series if any(s.settings for s in series) else []
+
+
+def _loss(rows: Sequence[Row]) -> str:
+    """Which of the losses recovered can be drawn: the one against zero ablation if any member has it."""
+    return next((metric for metric in LOSSES if settings(rows, metric)), LOSSES[0])
+
+
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    """By size, L1 coefficient, seed and name; what is missing comes last."""
+
+    def key(row: Row) -> list[tuple[bool, Any]]:
+        numbers = [row.get(c) for c in ("n_features", "l1_coefficient", "seed")]
+        return [*((not is_number(n), n if is_number(n) else 0) for n in numbers), (False, str(row.get("name")))]
+
+    return sorted(rows, key=key)
+
+
+def _written(column: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if not is_number(value) or column == "seed":
+        return visible(str(value))
+    if column in SHARES:
+        return f"{100 * value:.2f} %"
+    return f"{value:.4g}" if column in ("l1_coefficient", "l0", "mse") else f"{value:,}"
