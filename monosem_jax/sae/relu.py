@@ -91,8 +91,8 @@ def gradients(
     was positive. Terms are of this device's features only, but "mse" and b_dec's gradient, which know all of them.
     """
     w_enc, w_dec, width = params["W_enc"].astype(dtype), params["W_dec"].astype(dtype), x.shape[1]
-    xc = x.astype(dtype)
-    pre, bias = matmul(xc, w_enc), params["b_enc"] - params["b_dec"] @ params["W_enc"]
+    xc = (x - params["b_dec"]).astype(dtype)
+    pre, bias = matmul(xc, w_enc), params["b_enc"]
     features = lambda: nn.relu(pre + bias).astype(dtype)  # noqa: E731
     words = sparse.positive(pre + bias)
     fired = sparse.count(words)

@@ -19,10 +19,10 @@ from tests.experiments.tiny import overrides, run
 from tests.sources.tiny import assert_same_run
 from tests.toy import Crash, crash
 
-SIZES, L1, SEEDS = (16, 32), (0.004, 0.6), (3, 5)  # with 0.6 features die, and are resampled
+SIZES, L1, SEEDS = (16, 32), (0.004, 3.0), (3, 5)  # with 3.0 features die, and are resampled
 STEPS, BATCH = 24, 64
 TRAIN = TrainConfig(
-    steps=STEPS, batch_size=BATCH, learning_rate=1e-2, steps_per_dispatch=4, log_every=4, evaluate_every=8,
+    steps=STEPS, batch_size=BATCH, learning_rate=0.05, steps_per_dispatch=4, log_every=4, evaluate_every=8,
     checkpoint_every=8, stop_after=3, mesh="data=8",
 )  # fmt: skip
 
@@ -60,7 +60,7 @@ def test_the_grid_is_every_size_with_every_coefficient_and_seed(whole, source):
 
 
 def test_a_member_has_the_bits_of_the_same_dictionary_trained_alone(whole, source, tmp_path):
-    for name in ("f16_l0.6_s5", "f32_l0.004_s3"):
+    for name in ("f16_l3_s5", "f32_l0.004_s3"):
         alone = config(source).members()[name]
         assert (alone.seed, alone.data_seed) == (int(name[-1]), 7)
         train_sae.run(tmp_path / name, alone)
@@ -70,9 +70,9 @@ def test_a_member_has_the_bits_of_the_same_dictionary_trained_alone(whole, sourc
 def test_members_differ_and_features_were_resampled(whole, source, tmp_path):
     runs = load_run(whole[0]).members
     assert len({r.params["W_enc"].tobytes() for r in runs.values()}) == 8
-    without = config(source, resample=ResampleConfig(steps=())).members()["f16_l0.6_s3"]
+    without = config(source, resample=ResampleConfig(steps=())).members()["f16_l3_s3"]
     train_sae.run(tmp_path, without)
-    assert np.abs(load_run(tmp_path).params["W_dec"] - runs["f16_l0.6_s3"].params["W_dec"]).max() > 0.1
+    assert np.abs(load_run(tmp_path).params["W_dec"] - runs["f16_l3_s3"].params["W_dec"]).max() > 0.1
 
 
 def test_a_members_directory_is_one_of_train_sae(whole, source, capsys):
@@ -183,7 +183,7 @@ def test_a_sweep_killed_while_members_are_evaluated_goes_on_with_the_others(whol
 def diverged(source, tmp_path_factory):
     """(directory, summary) of a sweep in which one coefficient is so large that no step is finite."""
     path = tmp_path_factory.mktemp("diverged")
-    return path, sweep.run(path, config(source, sweep=sweep.SweepConfig((16,), (0.004, 3e38, 0.6), (3,))))
+    return path, sweep.run(path, config(source, sweep=sweep.SweepConfig((16,), (0.004, 3e38, 3.0), (3,))))
 
 
 def test_a_member_that_diverges_is_frozen_and_reported(diverged, capsys):
@@ -200,7 +200,7 @@ def test_a_member_that_diverges_is_frozen_and_reported(diverged, capsys):
 
 
 def test_the_others_are_not_harmed(diverged, source, tmp_path):
-    for name in ("f16_l0.004_s3", "f16_l0.6_s3"):
+    for name in ("f16_l0.004_s3", "f16_l3_s3"):
         train_sae.run(tmp_path / name, config(source).members()[name])
         assert_same_run(tmp_path / name, diverged[0] / "members" / name)
 
