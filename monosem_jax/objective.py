@@ -50,14 +50,13 @@ def dictionary_objective(
     rows are cut, so that less of [B,F] is in memory at a time.
     """
     module, axes = find(architecture)[0], Axes.of(mesh)
-    use_sparse = sparse == "auto" and sae.dtype == jnp.float32 and jax.default_backend() == "cpu"
+    use_bits = mesh.devices.flat[0].platform == "cpu"
+    use_sparse = use_bits and sparse == "auto" and sae.dtype == jnp.float32
+    options = {"dtype": sae.dtype, "axes": axes, "use_bits": use_bits, "use_sparse": use_sparse}
 
     def local(params, x, scale, l1_coefficient):
         def part(rows):
-            scaled_rows = rows.astype(jnp.float32) * scale
-            return module.gradients(
-                params, scaled_rows, l1_coefficient, dtype=sae.dtype, axes=axes, use_sparse=use_sparse
-            )
+            return module.gradients(params, rows.astype(jnp.float32) * scale, l1_coefficient, **options)
 
         parts = x.reshape(micro_batches, -1, x.shape[-1])
         grads, terms = part(parts[0])

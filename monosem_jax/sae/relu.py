@@ -82,20 +82,32 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 def gradients(
-    params: dict[str, Array], x: Float[Array, "b M"], l1_coefficient: Array, *, dtype: Any, axes: Axes, use_sparse: bool
+    params: dict[str, Array],
+    x: Float[Array, "b M"],
+    l1_coefficient: Array,
+    *,
+    dtype: Any,
+    axes: Axes,
+    use_sparse: bool = False,
+    use_bits: bool = False,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """What the loss's gradients and terms are on some rows and on the features that lie on this device.
 
     By hand, because that leaves five matmuls and few passes over [b,F]. All are sums over the rows x, which are fp32
     and scaled: of the gradients of every row's loss, of "mse" and "l1", and "fired" [F], in how many rows each feature
     was positive. Terms are of this device's features only, but "mse" and b_dec's gradient, which know all of them.
+    `use_bits`: how often features were positive is counted by way of bits, as CPUs do best; `use_sparse`: if they are
+    few, those alone are visited. Accelerators count while they encode.
     """
     w_enc, w_dec, width = params["W_enc"].astype(dtype), params["W_dec"].astype(dtype), x.shape[1]
     xc = (x - params["b_dec"]).astype(dtype)
     pre, bias = matmul(xc, w_enc), params["b_enc"]
     features = lambda: nn.relu(pre + bias).astype(dtype)  # noqa: E731
-    words = sparse.positive(pre + bias)
-    fired = sparse.count(words)
+    if use_bits or use_sparse:
+        words = sparse.positive(pre + bias)
+        fired = sparse.count(words)
+    else:
+        fired = jnp.sum(features() > 0, axis=0, dtype=jnp.float32)
 
     def decode_dense():
         f = features()

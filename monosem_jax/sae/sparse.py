@@ -73,7 +73,7 @@ def by_row(words: Int[Array, "G F"]) -> Positions:
 
 
 def find(pre: Float[Array, "B F"], bias: Float[Array, " F"], at: Positions) -> Codes:
-    """The pieces of relu(pre + bias), which are `at` these positions; only right where there is room for all of them."""
+    """The pieces of relu(pre + bias), positive `at` these positions; only right where there is room for all of them."""
     upto = at.upto
     n_words, pieces = upto.shape[1], _pieces(upto)
     ends = jnp.cumsum(pieces)
@@ -127,7 +127,12 @@ def decode(c: Codes, w_dec: Float[Array, "F M"], n_rows: int) -> Float[Array, "B
 
 
 def decoded(
-    few: Array, pre: Float[Array, "B F"], bias: Float[Array, " F"], at: Positions, w_dec: Float[Array, "F M"], dense: Any
+    few: Array,
+    pre: Float[Array, "B F"],
+    bias: Float[Array, " F"],
+    at: Positions,
+    w_dec: Float[Array, "F M"],
+    dense: Any,
 ) -> tuple[Codes, tuple[Float[Array, "B M"], Array]]:
     """(codes, (f · W_dec, the sum of f)) for f = relu(pre + bias): by visiting it if `few`, else by `dense()`."""
 
