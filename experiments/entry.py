@@ -10,7 +10,7 @@ import pathlib
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
@@ -22,6 +22,7 @@ from monosem_jax.signals import EXIT_STOPPED
 
 EXIT_BAD_INPUT = 2
 CONFIGS = pathlib.Path(__file__).parent / "configs"
+WORKDIR = {"workdir": (None, "Directory of this run: created, resumed, or found finished.")}
 
 
 def config_dict(config: Any) -> ConfigDict:
@@ -35,14 +36,15 @@ def config_dict(config: Any) -> ConfigDict:
 
 def launch(
     stage: str, config_class: str, config_file: str, prepare: Callable[[Any, Any], Any] = lambda config, flags: config,
-    action: Callable[[Any], str] = lambda flags: "run",
+    action: Callable[[Any], str] = lambda flags: "run", arguments: Mapping[str, tuple[str | None, str]] = WORKDIR,
 ) -> None:  # fmt: skip
     """Runs `monosem_jax.stages.<stage>` on the configuration that flags give; `prepare` may apply more flags, and
-    `action` name another function of the stage."""
-    workdir = flags.DEFINE_string("workdir", None, "Directory of this run: created, resumed, or found finished.")
+    `action` name another function of the stage. `arguments`: flags whose values it takes before the configuration, with
+    their defaults (None: it must be given) and what they are."""
+    given = {name: flags.DEFINE_string(name, default, what) for name, (default, what) in arguments.items()}
     # The library looks at the overrides on the command line here already, and raises many kinds for a wrong one.
     handle = _guarded(lambda _: _define_config(config_file, stage, config_class), sys.argv)
-    for name in ("workdir", "config"):
+    for name in (*arguments, "config"):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     if any(a in ("--help", "-help", "-h") for a in sys.argv):
         sys.modules["__main__"].__doc__ += _keys_help(stage, config_class)
@@ -52,8 +54,9 @@ def launch(
             raise BadInput(f"unexpected argument {argv[1]!r}: every option is a --flag=value")
         if flags.FLAGS.verbosity == 0:
             logging.set_verbosity(logging.WARNING)  # app.run turns on INFO, and Orbax tells a lot
-        if not workdir.value:
-            raise BadInput("--workdir is missing: give the directory of this run")
+        for name, (_, what) in arguments.items():
+            if not given[name].value:
+                raise BadInput(f"--{name} is missing: give the {what[0].lower()}{what[1:].partition(':')[0]}")
         importlib.import_module("monosem_jax.sharding").start_processes()  # imported here, as it needs seconds
         module = importlib.import_module(f"monosem_jax.stages.{stage}")
         try:
@@ -61,7 +64,7 @@ def launch(
         except OSError as e:  # a configuration file that cannot be read says so when it is looked at
             raise BadInput(" ".join(str(e).split())) from None
         perform = getattr(module, action(flags.FLAGS))
-        perform(workdir.value, from_dict(getattr(module, config_class), values))
+        perform(*(flag.value for flag in given.values()), from_dict(getattr(module, config_class), values))
 
     app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
 

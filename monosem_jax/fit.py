@@ -148,6 +148,8 @@ def fit(
                         [t.add(step, report) for t in trained]
                 due = plan.passed(config.checkpoint_every, previous, step) or step == config.steps
                 if due or stop.requested:
+                    [t.fetch() for t in trained]
+                    _check_frozen(trained, config)
                     _save(trained, step, whole_lines=due)
                 if step == config.steps:
                     break
@@ -250,12 +252,10 @@ def _restore(trained: Sequence[_Trained]) -> int:
 
 
 def _save(trained: Sequence[_Trained], step: int, *, whole_lines: bool) -> None:
-    """Writes what is logged, then the checkpoints of all members. Only a stop may leave a line of the log unfinished:
-    it is taken up by who resumes, whose lines are then those of an undisturbed run."""
+    """Writes the logs, then the checkpoints of all members. Only a stop may leave a line of the log unfinished: it is
+    taken up by who resumes, whose lines are then those of an undisturbed run."""
     for t in trained:
-        t.fetch()
         [log.flush() if whole_lines else log.suspend() for log in t.logs]
-    for t in trained:
         [store.wait() for store in t.stores]  # no member is more than one checkpoint ahead of another
     # Of several processes Orbax writes one checkpoint at a time: the names of its barriers are the same for all stores.
     in_turn = this_process()[1] > 1 and sum(len(t.stores) for t in trained) > 1

@@ -8,12 +8,13 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
 from jax._src import distributed  # its client has no public name; Orbax uses it in the same way
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.errors import BadInput
@@ -127,22 +128,26 @@ def leave(code: int, patience: float = 3) -> NoReturn:
         os._exit(code)
 
 
-def make_mesh(spec: str = "") -> Mesh:
+def make_mesh(spec: str = "", devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh named by a string such as "data=2,model=4"; "" takes every device for data.
 
-    Raises BadInput when an axis is unknown or the sizes do not multiply to the number of devices.
+    On TPUs its axes follow the links between chips. `devices` may be described ones. Raises BadInput when an axis is
+    unknown or the sizes do not multiply to the number of devices.
     """
-    sizes = {"data": jax.device_count() if not spec else 1, "model": 1}
+    devices = jax.devices() if devices is None else devices
+    sizes = {"data": len(devices) if not spec else 1, "model": 1}
     for part in filter(None, spec.split(",")):
         name, _, size = part.strip().partition("=")
         if name not in sizes or not size.isdigit() or int(size) < 1:
             raise BadInput(f"mesh {spec!r}: expected data=N,model=N with N at least 1")
         sizes[name] = int(size)
-    if math.prod(sizes.values()) != jax.device_count():
-        wanted = " x ".join(str(n) for n in sizes.values())
-        raise BadInput(f"mesh {spec!r} needs {wanted} devices, but {jax.device_count()} are present")
-    devices = np.asarray(jax.devices()).reshape(tuple(sizes.values()))
-    return Mesh(devices, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+    shape = tuple(sizes.values())
+    if math.prod(shape) != len(devices):
+        wanted = " x ".join(str(n) for n in shape)
+        raise BadInput(f"mesh {spec!r} needs {wanted} devices, but {len(devices)} are present")
+    linked = devices[0].platform == "tpu"
+    placed = mesh_utils.create_device_mesh(shape, devices) if linked else np.asarray(devices).reshape(shape)
+    return Mesh(placed, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
 
 
 class Axes(NamedTuple):

@@ -15,9 +15,22 @@ FILE_LINES, FUNCTION_LINES = 300, 75
 
 # A module may import what lies in a lower layer, or in its own. A package stands for everything in it.
 LAYERS = [
-    ["errors", "config", "sharding", "run", "signals"],
+    ["errors", "config", "sharding", "run", "signals", "hlo", "program", "layout"],
     ["transformer", "sae", "text", "store", "checkpoint"],
-    ["train", "metrics", "objective", "resample", "contexts", "fit", "made", "harvest", "online", "evaluate", "runs"],
+    [
+        "train",
+        "metrics",
+        "objective",
+        "plan",
+        "resample",
+        "contexts",
+        "fit",
+        "made",
+        "harvest",
+        "online",
+        "evaluate",
+        "runs",
+    ],
     ["analysis"],
     ["report", "interop", "bench"],
     ["stages"],
