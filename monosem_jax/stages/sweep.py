@@ -186,6 +186,7 @@ def plan(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
     found = costs.estimate(
         members, shape, config.train.steps, **time_of, steps_per_dispatch=config.train.steps_per_dispatch,
         element_bytes=source.itemsize(config), bytes_limit=limit, store_rows=source.rows.n_rows if source.rows else 0,
+        together=dictionaries.members_together,
     )  # fmt: skip
     if first_process():
         print(costs.table(found))
