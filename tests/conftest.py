@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import pathlib
 
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, Mesh
 
 from monosem_jax.transformer.model import Transformer, TransformerConfig
@@ -35,6 +38,40 @@ def mesh8(request) -> Mesh:
     return mesh_of(*request.param)
 
 
+@contextlib.contextmanager
+def keeping_programs(path: str):
+    """Keeps compiled programs in a folder."""
+    options = {
+        "jax_compilation_cache_dir": path,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+
+    def put(values) -> None:
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()  # it looks at the options once
+
+    put(options)
+    try:
+        yield
+    finally:
+        put(before)
+
+
+@pytest.fixture(scope="session")
+def program_folder(tmp_path_factory) -> str:
+    return str(tmp_path_factory.mktemp("programs"))
+
+
+@pytest.fixture(scope="module")
+def compiled_once(program_folder):
+    """Compiled programs are kept while the tests of a module run, for those that train the same thing again."""
+    with keeping_programs(program_folder):
+        yield
+
+
 TINY = TransformerConfig(n_layers=1, d_model=16, d_mlp=32, n_heads=2, context_length=12, vocab_size=40)
 
 
@@ -45,6 +82,7 @@ def tiny():
     return build_lively(TINY)
 
 
+@functools.cache
 def build_lively(config: TransformerConfig, seed: int = 0):
     """(model, params) whose matrices are ten times as large as at initialisation."""
     model = Transformer(config)

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from monosem_jax.checkpoint import Checkpoints, checkpoint_steps, load_params
+from monosem_jax.checkpoint import Checkpoints, checkpoint_steps, load_params, restore_together
 from monosem_jax.errors import BadInput
 from monosem_jax.sharding import tree_shardings
 from tests.conftest import mesh_of
@@ -169,6 +169,64 @@ def test_steps_are_not_thrown_away_when_none_of_them_can_be_read(saved, opened):
     with pytest.raises(BadInput, match="checkpoints"):
         opened(saved).restore_latest({**params, "W": jnp.zeros((8, 15))}, rest)
     assert checkpoint_steps(saved) == [0, 4, 9]
+
+
+HELD = [[0, 4, 9, 12], [0, 4, 9], [0, 3, 4, 9]]
+
+
+@pytest.fixture
+def several(tmp_path, opened):
+    """(paths, wanted) of three stores with the steps HELD; step n of the i-th holds make_state(10 * i + n)."""
+    paths = [tmp_path / str(i) for i in range(3)]
+    for i, path in enumerate(paths):
+        manager = Checkpoints(path, keep=9)
+        for step in HELD[i]:
+            manager.save(step, *make_state(10 * i + step))
+        manager.wait()
+        manager.close()
+    return paths, [(opened(path, keep=9), *make_state(1)) for path in paths]
+
+
+def assert_together(several, step: int) -> None:
+    """That step is found in all stores, and nothing later is left in any."""
+    paths, wanted = several
+    found = restore_together(wanted)
+    assert found[0] == step
+    for i, both in enumerate(found[1]):
+        assert_same(both, make_state(10 * i + step))
+    assert [checkpoint_steps(path) for path in paths] == [[s for s in held if s <= step] for held in HELD]
+
+
+def test_the_newest_step_that_all_stores_have_is_used_and_what_is_newer_is_removed(several):
+    assert_together(several, 9)
+
+
+@pytest.mark.parametrize("damaged", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_step_that_is_damaged_in_any_store_is_left_out_in_all(several, capsys, damaged):
+    for i in damaged:
+        DAMAGE["data of rest gone"](several[0][i] / "9")
+    assert_together(several, 4)
+    assert f"{several[0][damaged[0]] / '9'} cannot be read" in capsys.readouterr().err
+
+
+def test_stores_without_a_common_step_have_nothing_to_restore_and_keep_what_they_have(several):
+    paths, wanted = several
+    for i, step in enumerate((0, 4, 9)):
+        wanted[i][0].delete_after(step - 1)
+    wanted[2][0].save(12, *make_state(12))
+    wanted[2][0].wait()
+    held = [checkpoint_steps(path) for path in paths]
+    assert held == [[], [0], [0, 3, 4, 12]]
+    assert restore_together(wanted) is None
+    assert [checkpoint_steps(path) for path in paths] == held
+
+
+def test_no_step_is_removed_when_none_that_is_common_can_be_read(several):
+    for i, step in enumerate((0, 4, 9)):
+        DAMAGE["params gone"](several[0][i] / str(step))
+    with pytest.raises(BadInput, match=r"none of the checkpoints \[9, 4, 0\] in .*/0, .*/1, .*/2 can be read"):
+        restore_together(several[1])
+    assert [checkpoint_steps(path) for path in several[0]] == HELD
 
 
 def test_params_are_read_as_numpy_arrays(saved):

@@ -7,7 +7,8 @@ import pytest
 
 from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import ULTRALOW_TOKENS, EvaluateConfig, evaluate, evaluate_rows, summarise
-from monosem_jax.sae.relu import Relu
+from monosem_jax.sae.relu import RULES, Relu
+from monosem_jax.sharding import tree_shardings
 from tests import reference
 
 BOS, N_CONTEXTS, LENGTH, VOCAB = 0, 10, 12, 40
@@ -138,7 +139,7 @@ def test_a_dictionary_that_gives_zero_recovers_nothing_of_zero_ablation(tiny):
 
 def test_a_dictionary_that_gives_the_mean_recovers_nothing_of_mean_ablation(tiny):
     model, params = tiny
-    _, x = model.apply({"params": params}, contexts(), "mlp_hidden.0", method=model.to_acts)
+    _, x = jax.jit(lambda t: model.apply({"params": params}, t, "mlp_hidden.0", method=model.to_acts))(contexts())
     mean = np.asarray(x)[contexts() != BOS].mean(axis=0)
     found, _ = run(tiny, {**identity(32), "W_dec": np.zeros((32, 32), np.float32), "b_dec": mean})
     assert found["loss_recovered_mean"] == pytest.approx(0, abs=1e-4)
@@ -195,6 +196,40 @@ def test_bfloat16_rows_are_evaluated_in_float32():
 def test_metrics_on_rows_have_no_loss_recovered():
     found, _ = evaluate_rows(Relu(16, 24), dictionary(16), Rows(random_rows()))
     assert not [name for name in found if name.startswith(("loss_recovered", "ce_"))]
+
+
+def on_mesh(p, mesh):
+    """The dictionary as training leaves it."""
+    return jax.device_put(p, tree_shardings(p, RULES, mesh))
+
+
+def assert_mesh_close(found, expected) -> None:
+    assert found[0].keys() == expected[0].keys()
+    assert_close(found[0], expected[0], rel=1e-4)
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("batch", [3, 8])
+def test_metrics_on_a_mesh_are_those_on_one_device(tiny, found, mesh8, batch):
+    """Ten contexts, in batches that are rounded up to equal parts of the devices."""
+    model, params = tiny
+    config, p = EvaluateConfig(batch_contexts=batch), dictionary(32)
+    done: list[int] = []
+    on = evaluate(
+        model, params, Relu(32, 24), on_mesh(p, mesh8), contexts(), bos=BOS, site="mlp_hidden.0", config=config,
+        advance=done.append, mesh=mesh8,
+    )  # fmt: skip
+    assert_mesh_close(on, found)
+    shards = mesh8.shape["data"]
+    size = -(-batch // shards) * shards
+    assert done == [min(size, N_CONTEXTS - i) for i in range(0, N_CONTEXTS, size)]
+
+
+@pytest.mark.parametrize("block", [7, 4096])
+def test_metrics_on_rows_on_a_mesh_are_those_on_one_device(mesh8, block):
+    p = dictionary(16)
+    found = evaluate_rows(Relu(16, 24), on_mesh(p, mesh8), Rows(random_rows()), block=block, mesh=mesh8)
+    assert_mesh_close(found, evaluate_rows(Relu(16, 24), p, Rows(random_rows()), block=50))
 
 
 @pytest.mark.parametrize("values", [{"contexts": -1}, {"batch_contexts": 0}])

@@ -17,7 +17,8 @@ from monosem_jax.errors import BadInput
 from monosem_jax.online import OnlineConfig, OnlineStream, _join
 from monosem_jax.transformer.model import Transformer, TransformerConfig
 from tests.conftest import build_lively, mesh_of
-from tests.sources.tiny import compiled_once
+
+pytestmark = pytest.mark.usefixtures("compiled_once")  # most tests make the same stream again
 
 C, T, K, BATCH, BOS = 64, 12, 5, 16, 0
 PASS = C * K // BATCH  # 20 batches; a filling is a quarter of that: 16 lanes with 1 context each, then 2, 3, 4
@@ -30,13 +31,6 @@ def text(n: int = C) -> np.ndarray:
     tokens[:, 0] = BOS
     np.put_along_axis(tokens, np.random.default_rng(0).integers(1, T, (n, 2)), BOS, axis=1)
     return tokens.astype(np.uint16)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Compiled programs are kept: most tests make the same stream again."""
-    with compiled_once(str(tmp_path_factory.mktemp("cache"))):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from monosem_jax.resample import draw_inputs
 def draws(weights: np.ndarray, dead: np.ndarray, n_keys: int) -> np.ndarray:
     """[n_keys, dead features] inputs drawn."""
     keys = jax.random.split(jax.random.key(5), n_keys)
-    return np.asarray(jax.vmap(draw_inputs, (0, None, None))(keys, jnp.asarray(dead), jnp.asarray(weights)))[:, dead]
+    draw = jax.jit(jax.vmap(draw_inputs, (0, None, None)))
+    return np.asarray(draw(keys, jnp.asarray(dead), jnp.asarray(weights)))[:, dead]
 
 
 @pytest.mark.parametrize("n_dead", [1, 2, 5])

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-import functools
 import socket
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from monosem_jax.errors import BadInput
-from monosem_jax.objective import dictionary_loss, initial_stats, language_loss
-from monosem_jax.resample import make_resampling
-from monosem_jax.sae.constraints import project_out_parallel, renormalise
-from monosem_jax.sae.relu import RULES, Relu
+from monosem_jax.fit import Group
+from monosem_jax.objective import language_objective
+from monosem_jax.sae.relu import RULES
 from monosem_jax.sharding import (
     VARIABLES,
     barrier,
@@ -25,35 +23,12 @@ from monosem_jax.sharding import (
     this_process,
     tree_shardings,
 )
-from monosem_jax.train import State, TrainConfig, create, make_dispatch, optimizer
-from tests import reference
+from monosem_jax.train import State, TrainConfig, create, optimizer
 from tests.conftest import TINY, build_lively, mesh_of
+from tests.engine import assert_close, state_at
 
-M, F, K, B = 8, 32, 3, 16
-STEP, WINDOW = 20, 10
-DEAD = np.isin(np.arange(F), [0, 3, 8, 9, 30])
-CONFIG = TrainConfig(learning_rate=1e-2, batch_size=B, eps=1e-4)
 REPLICATED = {"*": PartitionSpec()}
-
-
-def initial_dictionary(tx) -> State:
-    """A state at STEP, at which the dead features are due to be resampled."""
-    params = jax.tree.map(jnp.asarray, reference.random_dictionary(0, M, F))
-    hyper = {"l1_coefficient": jnp.float32(0.02), "input_scale": jnp.float32(0.7)}
-    state = State.create(params, tx, stats=initial_stats(F), hyper=hyper, key=jax.random.key(4))
-    last_fired = jnp.where(DEAD, STEP - WINDOW, STEP).astype(jnp.int32)
-    return state.replace(step=jnp.int32(STEP), stats={"last_fired": last_fired})
-
-
-@functools.cache
-def train_dictionary(mesh) -> State:
-    """Three steps with an event before them."""
-    sae = Relu(M, F)
-    tx = optimizer(CONFIG, before=[project_out_parallel()], after=[renormalise()])
-    state = create(lambda: initial_dictionary(tx), RULES, mesh)
-    resampling = make_resampling(sae, (STEP,), WINDOW, K * B, "paper")
-    rows = np.random.default_rng(1).normal(0.2, 1, size=(K, B, M)).astype(np.float32)
-    return dispatched(make_dispatch(dictionary_loss(sae), tx, [resampling]), state, rows, RULES, mesh)
+CONFIG = TrainConfig(learning_rate=1e-2, batch_size=8, eps=1e-4)
 
 
 def train_transformer(mesh) -> State:
@@ -61,20 +36,9 @@ def train_transformer(mesh) -> State:
     model, params = build_lively(TINY)
     tx = optimizer(CONFIG)
     make = lambda: State.create(params, tx, stats={}, hyper={}, key=jax.random.key(4))  # noqa: E731
-    tokens = np.random.default_rng(2).integers(0, TINY.vocab_size, size=(K, 8, TINY.context_length))
-    state = create(make, REPLICATED, mesh)
-    return dispatched(make_dispatch(language_loss(model), tx), state, tokens.astype(np.int32), REPLICATED, mesh)
-
-
-def dispatched(dispatch, state: State, batches: np.ndarray, rules, mesh) -> State:
-    outputs = (tree_shardings(state, rules, mesh), NamedSharding(mesh, PartitionSpec()))
-    batches = put(batches, mesh, PartitionSpec(None, "data"))
-    return jax.jit(dispatch, donate_argnums=0, out_shardings=outputs)(state, batches)[0]
-
-
-@pytest.fixture(scope="module")
-def dictionary1() -> State:
-    return train_dictionary(mesh_of(1, 1))
+    tokens = np.random.default_rng(2).integers(0, TINY.vocab_size, size=(3, 8, TINY.context_length))
+    group = Group(create(make, REPLICATED, mesh), language_objective(model), tx, [], REPLICATED, mesh)
+    return group.compile(CONFIG)(group.state, put(tokens.astype(np.int32), mesh, PartitionSpec(None, "data")))[0]
 
 
 @pytest.fixture(scope="module")
@@ -82,46 +46,14 @@ def transformer1() -> State:
     return train_transformer(mesh_of(1, 1))
 
 
-def assert_equal_to_rounding(found: State, expected: State) -> None:
-    for part in ("params", "opt_state", "stats"):
-        leaves = jax.tree_util.tree_leaves_with_path(fetch(getattr(found, part)))
-        others = jax.tree.leaves(fetch(getattr(expected, part)))
-        for (path, a), b in zip(leaves, others, strict=True):
-            name = part + jax.tree_util.keystr(path)
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * max(np.abs(b).max(), 1e-30), err_msg=name)
-
-
-def test_three_steps_and_an_event_on_a_mesh_equal_those_on_one_device(mesh8, dictionary1):
-    assert_equal_to_rounding(train_dictionary(mesh8), dictionary1)
-
-
-def test_the_event_that_is_compared_replaces_the_dead_features(dictionary1):
-    last_fired = np.asarray(dictionary1.stats["last_fired"])
-    before = reference.random_dictionary(0, M, F)["W_dec"]
-    moved = np.linalg.norm(np.asarray(dictionary1.params["W_dec"]) - before, axis=1)
-    assert (last_fired[DEAD] >= STEP).all() and moved[DEAD].min() > 0.3 > moved[~DEAD].max()
-
-
 def test_three_steps_of_a_transformer_on_a_mesh_equal_those_on_one_device(mesh8, transformer1):
-    assert_equal_to_rounding(train_transformer(mesh8), transformer1)
+    assert_close(train_transformer(mesh8), transformer1, 1e-4)
 
 
-def test_features_lie_along_the_model_axis(mesh8):
-    state = train_dictionary(mesh8)
-    shards = mesh8.shape["model"]
-    local = {"W_enc": (M, F // shards), "b_enc": (F // shards,), "W_dec": (F // shards, M), "b_dec": (M,)}
-    adam = next(s for s in state.opt_state if hasattr(s, "mu"))
-    for tree in (state.params, adam.mu, adam.nu):
-        assert {name: x.addressable_shards[0].data.shape for name, x in tree.items()} == local
-    assert state.stats["last_fired"].addressable_shards[0].data.shape == (F // shards,)
-
-
-def test_shardings_are_those_of_the_rules(mesh8):
-    state = train_dictionary(mesh8)
-    for name, spec in RULES.items():
-        found = {**state.params, **state.stats}[name].sharding
-        assert found.is_equivalent_to(NamedSharding(mesh8, spec), 2 if name.startswith("W") else 1), name
-    assert RULES["W_enc"] == PartitionSpec(None, "model")
+def test_the_steps_that_are_compared_move_every_parameter(transformer1):
+    _, params = build_lively(TINY)
+    for a, b in zip(jax.tree.leaves(transformer1.params), jax.tree.leaves(params), strict=True):
+        assert np.abs(np.asarray(a) - np.asarray(b)).max() > 1e-3
 
 
 def test_scalars_and_keys_are_replicated_without_a_rule(mesh8):
@@ -142,8 +74,8 @@ def test_a_name_goes_before_the_star(mesh8):
 
 
 def test_a_parameter_without_a_rule_raises(mesh1):
-    state = initial_dictionary(optimizer(CONFIG))
-    wider = state.replace(params={**state.params, "W_gate": jnp.zeros((M, F))})
+    state = state_at()
+    wider = state.replace(params={**state.params, "W_gate": jnp.zeros((8, 32))})
     with pytest.raises(KeyError, match="W_gate"):
         tree_shardings(wider, RULES, mesh1)
 
@@ -168,16 +100,19 @@ def test_make_mesh_refuses_what_it_cannot_read(spec):
         make_mesh(spec)
 
 
+def test_a_stacked_array_has_one_more_axis_before_those_of_its_rule(mesh8):
+    tree = {"W_enc": jnp.zeros((3, 8, 32)), "b_enc": jnp.zeros((3, 32)), "count": jnp.zeros(3), "step": jnp.zeros(())}
+    found = tree_shardings(tree, RULES, mesh8, stacked=True)
+    assert found["W_enc"].spec == PartitionSpec(None, None, "model") and found["b_enc"].spec == PartitionSpec(
+        None, "model"
+    )
+    assert found["count"].spec == found["step"].spec == PartitionSpec()
+
+
 @pytest.mark.parametrize("spec", ["data=2", "model=2", "data=4,model=4"])
 def test_make_mesh_refuses_another_number_of_devices(spec):
     with pytest.raises(BadInput, match="but 8 are present"):
         make_mesh(spec)
-
-
-def test_a_batch_that_does_not_divide_over_the_data_axis_is_refused():
-    with pytest.raises(BadInput, match="12 is not divisible by the 8 data shards"):
-        TrainConfig(batch_size=12).open_mesh()
-    assert TrainConfig(batch_size=12, mesh="data=2,model=4").open_mesh().shape["data"] == 2
 
 
 COORDINATOR, PROCESSES, NUMBER, HEARTBEAT = (*VARIABLES, "MONOSEM_HEARTBEAT_SECONDS")

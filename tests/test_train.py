@@ -1,270 +1,152 @@
-from __future__ import annotations
+"""One step and a dispatch of many as pure functions, and states that are made where they lie."""
 
-import json
-import os
-import signal
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from monosem_jax.checkpoint import checkpoint_steps
-from monosem_jax.errors import BadInput, Stopped
-from monosem_jax.run import Run
-from monosem_jax.train import Report, State, TrainConfig, create, fit, optimizer
+from monosem_jax.errors import BadInput
+from monosem_jax.sae.relu import RULES
+from monosem_jax.stages.dictionaries import dictionary_optimizer
+from monosem_jax.train import State, TrainConfig, create, make_dispatch, make_step, optimizer, over_members
+from tests import engine, reference, toy
 from tests.conftest import mesh_of
+from tests.engine import CONFIG, L1, SCALE, STEP, B, F, M
+from tests.toy import assert_same
+
+TOY = toy.config_of()
+
+
+def toy_state(**values) -> State:
+    return toy.initial(optimizer(TOY), **values)
+
+
+def steps_of(n: int, state: State | None = None, batches: toy.Batches | None = None):
+    """[(state, metrics)] after each of n steps, one at a time."""
+    step, found = jax.jit(make_step(toy.objective, optimizer(TOY), TOY)), [(state or toy_state(), {})]
+    for i in range(n):
+        found.append(step(found[-1][0], (batches or toy.Batches())(i, 1)[0]))
+    return found[1:]
 
-RULES = {"*": PartitionSpec()}
-SHAPE = {"batch_size": 4, "learning_rate": 0.05, "steps_per_dispatch": 3, "checkpoint_every": 10, "log_every": 5}
+
+def test_a_new_state_has_done_and_skipped_nothing_and_is_not_frozen():
+    state = toy_state()
+    assert int(state.step) == 0 and not any(bool(x.any()) for x in jax.tree.leaves(state.opt_state))
+    assert {name: float(v) for name, v in state.guard.items()} == {
+        "skipped": 0, "in_a_row": 0, "frozen_at": -1, "level": 0,
+    }  # fmt: skip
 
+
+def test_a_step_counts_itself_and_changes_neither_key_nor_hyper():
+    state, (after, _) = toy_state(), steps_of(1)[0]
+    assert int(after.step) == 1
+    assert_same(after, state, but=[".step", ".params", ".opt_state", ".stats", ".guard"])
 
-def loss(state: State, x):
-    """The squared distance of w to the rows, and what of the state may change: a statistic, from a random number."""
-    distances = jnp.sum(jnp.square(x - state.params["w"]), axis=-1)
-    noise = jax.random.uniform(jax.random.fold_in(state.key, state.step))
-    stats = {"seen": state.stats["seen"] + noise}
-    return jnp.mean(distances), (stats, {"loss": jnp.sum(distances), "count": jnp.float32(len(x))})
 
-
-class Batches:
-    """Batch i is made from i alone; `calls` are the (start, n) of the dispatches."""
-
-    def __init__(self, bad_from: int = 10**9):
-        self.calls, self.bad_from = [], bad_from
-
-    def __call__(self, start: int, n: int):
-        self.calls.append((start, n))
-        rows = [np.random.default_rng(i).normal(1, 1, size=(4, 3)) for i in range(start, start + n)]
-        bad = (np.arange(start, start + n) >= self.bad_from)[:, None, None]
-        return jnp.asarray(np.where(bad, np.nan, rows), jnp.float32)
-
-
-def train(path, *, batches=None, reports=(), transforms=(), boundaries=(), **config):
-    """A call as a new process would make it: new state, programs and run."""
-    config = TrainConfig(**{**SHAPE, **config})
-    config.check()
-    tx, mesh = optimizer(config), mesh_of(1, 1)
-
-    def initial() -> State:
-        stats = {"seen": jnp.zeros(()), "at": jnp.full((), -1, jnp.int32)}
-        return State.create({"w": jnp.zeros(3)}, tx, stats=stats, hyper={}, key=jax.random.key(7))
-
-    def keeping(state, x):
-        mean, (stats, metrics) = loss(state, x)
-        return mean, ({**state.stats, **stats}, metrics)
-
-    with Run(path, "toy", {}, {}) as run:
-        return fit(
-            create(initial, RULES, mesh), config=config, loss=keeping, tx=tx, batches=batches or Batches(), run=run,
-            rules=RULES, mesh=mesh, reports=reports, transforms=transforms, boundaries=boundaries,
-        )  # fmt: skip
-
-
-def bits(state: State) -> list[np.ndarray]:
-    return [np.asarray(x) for x in jax.tree.leaves(state.replace(key=jax.random.key_data(state.key)))]
-
-
-def assert_same(a: State, b: State) -> None:
-    for x, y in zip(bits(a), bits(b), strict=True):
-        np.testing.assert_array_equal(x, y)
-
-
-def logged(path) -> dict[int, float]:
-    """step -> mean loss, of a log that has every step once."""
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    found = {line["step"]: line["loss"] for line in lines if "loss" in line}
-    assert len(found) == sum("loss" in line for line in lines)
-    return found
-
-
-def interrupt_at(step: int, act, every: int = 1) -> Report:
-    """A report that calls `act` at the step."""
-
-    def numbers(state):
-        if int(state.step) == step:
-            act()
-        return {}
-
-    return Report(every, numbers)
-
-
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-class Crash(Exception):
-    pass
-
-
-def crash() -> None:
-    raise Crash
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """(path, result) of twenty steps without interruption."""
-    path = tmp_path_factory.mktemp("whole")
-    return path, train(path, steps=20)
-
-
-def test_the_loss_falls(whole):
-    values = list(logged(whole[0]).values())
-    assert values[-1] < 0.8 * values[0]
-
-
-def test_ten_steps_and_ten_more_in_another_process_equal_twenty(tmp_path, whole):
-    first = train(tmp_path, steps=10)
-    second = train(tmp_path, steps=20)
-    assert (first.steps, second.steps) == (10, 10)
-    assert_same(second.state, whole[1].state)
-
-
-def test_a_finished_run_is_not_trained_further(tmp_path, whole):
-    train(tmp_path, steps=20)
-    batches = Batches()
-    again = train(tmp_path, steps=20, batches=batches)
-    assert again.steps == 0 and batches.calls == []
-    assert_same(again.state, whole[1].state)
-
-
-def test_steps_per_dispatch_does_not_change_the_result(tmp_path, whole):
-    for x, y in zip(bits(train(tmp_path, steps=20, steps_per_dispatch=1).state), bits(whole[1].state), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-6)
-
-
-def test_the_log_has_the_means_since_the_line_before(tmp_path):
-    """At a learning rate of nothing the loss of a batch is its squared distance to zero."""
-    train(tmp_path, steps=20, learning_rate=1e-30)
-    batch = np.asarray(Batches()(0, 20), np.float64)
-    expected = (batch**2).sum(axis=-1).mean(axis=-1)
-    found, since = logged(tmp_path), 0
-    assert list(found)[-1] == 20 and len(found) >= 4
-    for step, value in found.items():
-        assert value == pytest.approx(expected[since:step].mean(), rel=1e-5)
-        since = step
-
-
-def test_a_log_line_is_written_every_log_every_steps(tmp_path):
-    train(tmp_path, steps=20, steps_per_dispatch=1)
-    assert list(logged(tmp_path)) == [5, 10, 15, 20]
-
-
-def test_a_resumed_run_logs_the_lines_of_an_uninterrupted_one(tmp_path):
-    config = {"steps": 20, "steps_per_dispatch": 1}
-    train(tmp_path / "whole", **config)
-    train(tmp_path / "parts", **{**config, "steps": 10})
-    train(tmp_path / "parts", **config)
-    assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
-
-
-def test_lines_after_the_checkpoint_of_a_crashed_run_are_logged_once(tmp_path):
-    with pytest.raises(Crash):
-        train(tmp_path, steps=20, reports=[interrupt_at(18, crash, every=9)])
-    assert max(logged(tmp_path)) > 10
-    train(tmp_path, steps=20)
-    assert max(logged(tmp_path)) == 20
-
-
-def test_a_crashed_run_resumes_to_the_same_bits(tmp_path, whole):
-    with pytest.raises(Crash):
-        train(tmp_path, steps=20, reports=[interrupt_at(18, crash, every=9)])
-    resumed = train(tmp_path, steps=20)
-    assert resumed.steps == 10
-    assert_same(resumed.state, whole[1].state)
-
-
-def test_sigterm_stops_at_the_next_commit_with_the_state_saved(tmp_path):
-    with pytest.raises(Stopped, match=r"SIGTERM: step 7 of 20 is saved .* the same command resumes"):
-        train(tmp_path, steps=20, reports=[interrupt_at(7, terminate)])
-    assert checkpoint_steps(tmp_path / "checkpoints")[-1] == 7
-
-
-def test_a_run_stopped_by_sigterm_resumes_to_the_same_bits(tmp_path, whole):
-    with pytest.raises(Stopped):
-        train(tmp_path, steps=20, reports=[interrupt_at(7, terminate)])
-    resumed = train(tmp_path, steps=20)
-    assert resumed.steps == 13
-    assert_same(resumed.state, whole[1].state)
-
-
-def test_a_run_stopped_by_sigterm_logs_the_lines_of_an_undisturbed_one(tmp_path, monkeypatch):
-    """The signal comes while the line of step 5 is written, so the run stops in the middle of the next line."""
-    config = {"steps": 20, "steps_per_dispatch": 1}
-    train(tmp_path / "whole", **config)
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        log = Run.log
-        patch.setattr(Run, "log", lambda run, step, metrics: log(run, step, metrics) or terminate())
-        train(tmp_path / "parts", **config)
-    assert 5 < checkpoint_steps(tmp_path / "parts/checkpoints")[-1] < 10
-    train(tmp_path / "parts", **config)
-    assert logged(tmp_path / "parts") == logged(tmp_path / "whole")
-
-
-def test_signals_have_their_own_handlers_again_after_training(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    train(tmp_path, steps=1)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_a_loss_that_is_not_finite_is_refused_with_the_step(tmp_path):
-    with pytest.raises(BadInput, match="the loss is not finite by step 8"):
-        train(tmp_path, steps=20, steps_per_dispatch=1, batches=Batches(bad_from=7))
-
-
-def test_no_state_after_a_loss_that_is_not_finite_is_checkpointed(tmp_path):
-    with pytest.raises(BadInput):
-        train(tmp_path, steps=20, checkpoint_every=2, batches=Batches(bad_from=7))
-    assert max(checkpoint_steps(tmp_path / "checkpoints")) == 6
-
-
-def test_the_state_before_the_first_step_is_checkpointed(tmp_path):
-    train(tmp_path, steps=20, keep_checkpoints=1)
-    assert checkpoint_steps(tmp_path / "checkpoints") == [0, 20]
-
-
-def test_reports_are_called_at_the_multiples_after_the_first_step(tmp_path):
-    seen = []
-    report = Report(4, lambda state: seen.append(int(state.step)) or {"number": 2.5})
-    train(tmp_path, steps=10, reports=[report])
-    assert seen == [4, 8]
-    train(tmp_path, steps=12, reports=[report])
-    assert seen == [4, 8, 12]
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if line.get("number") == 2.5] == [4, 8, 12]
-
-
-def test_a_report_every_zero_steps_is_never_called(tmp_path):
-    train(tmp_path, steps=3, reports=[Report(0, lambda state: pytest.fail("called"))])
-
-
-def test_dispatches_follow_each_other_and_none_is_longer_than_configured(tmp_path):
-    batches = Batches()
-    train(tmp_path, steps=20, batches=batches)
-    assert batches.calls == [(0, 3), (3, 3), (6, 3), (9, 1), (10, 3), (13, 3), (16, 3), (19, 1)]
-
-
-def test_a_dispatch_begins_at_every_boundary(tmp_path):
-    batches = Batches()
-    train(tmp_path, steps=20, batches=batches, boundaries=(5, 9, 10))
-    assert {5, 9, 10} <= {start for start, _ in batches.calls}
-
-
-def test_a_dispatch_that_begins_at_a_boundary_is_not_cut_short_by_a_report(tmp_path):
-    batches, seen = Batches(), []
-    report = Report(6, lambda state: seen.append(int(state.step)) or {})
-    train(tmp_path, steps=12, batches=batches, boundaries=(5,), reports=[report])
-    assert (5, 3) in batches.calls and seen == [8, 12]
-
-
-def test_a_transform_sees_the_state_and_the_batches_of_its_boundary(tmp_path):
-    def note(state, x):
-        due = state.step == 5
-        stats = {**state.stats, "at": jnp.where(due, state.step, state.stats["at"])}
-        return state.replace(stats={**stats, "seen": jnp.where(due, x[0, 0, 0], stats["seen"])})
-
-    state = train(tmp_path, steps=6, boundaries=(5,), transforms=[note]).state
-    noise = jax.random.uniform(jax.random.fold_in(jax.random.key(7), 5))
-    assert int(state.stats["at"]) == 5
-    assert float(state.stats["seen"]) == pytest.approx(float(Batches()(5, 1)[0, 0, 0] + noise), rel=1e-6)
+def test_statistics_are_those_that_the_objective_returns():
+    found = [float(state.stats["seen"]) for state, _ in steps_of(2)]
+    noise = [float(jax.random.uniform(jax.random.fold_in(jax.random.key(toy.SEED), i))) for i in range(2)]
+    assert found == pytest.approx(np.cumsum(noise))
+
+
+def test_the_norm_of_the_gradient_is_a_metric_that_counts_as_the_others_do():
+    _, metrics = engine.group(engine.state_at(), mesh_of(1, 1)).compile(CONFIG)(engine.state_at(), engine.rows(0, 1))
+    grads = reference.gradients(engine.state_at().params, engine.rows(0, 1)[0] * SCALE, L1)
+    norm = np.sqrt(sum((g**2).sum() for g in grads.values()))
+    assert float(metrics["grad_norm"] / metrics["count"]) == pytest.approx(norm, rel=1e-5)
+
+
+def test_a_dispatch_is_its_steps_one_by_one():
+    state, metrics = jax.jit(make_dispatch(toy.objective, optimizer(TOY), TOY))(toy_state(), toy.Batches()(0, 5))
+    alone = steps_of(5)
+    for (name, found), expected in zip(toy.bits(state).items(), toy.bits(alone[-1][0]).values(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=name)
+    assert metrics.pop("frozen_at") == -1
+    assert metrics.keys() == alone[0][1].keys() == {"loss", "count", "grad_norm", "skipped"}
+    for name, value in metrics.items():
+        assert float(value) == pytest.approx(sum(float(m[name]) for _, m in alone), rel=1e-6), name
+
+
+def test_gradients_are_clipped_by_the_norm_of_all_of_them_together(mesh8):
+    """Adam hides a factor of the gradients but for its eps, which is large here."""
+    config = TrainConfig(batch_size=B, learning_rate=1e-2, eps=1.0, clip_norm=0.05)
+    state = engine.state_at()
+    state = state.replace(opt_state=dictionary_optimizer(config).init(state.params))
+    group = engine.group(engine.placed(state, mesh8), mesh8, config)
+    state, _ = group.compile(config)(group.state, engine.Batches(mesh8)(0, 1))
+    grads = reference.gradients(engine.state_at().params, engine.rows(0, 1)[0] * SCALE, L1)
+    norm = np.sqrt(sum((g**2).sum() for g in grads.values()))
+    assert norm > 0.1
+    g = 0.05 / norm * grads["b_enc"]
+    moved = np.asarray(state.params["b_enc"]) - np.asarray(engine.state_at().params["b_enc"])
+    np.testing.assert_allclose(moved, -1e-2 * g / (np.abs(g) + 1), rtol=1e-3, atol=1e-7)
+
+
+def make_state() -> State:
+    return engine.state_at(seed=1)
+
+
+def test_a_state_is_made_where_the_rules_say(mesh8):
+    state = create(make_state, RULES, mesh8)
+    engine.assert_close(state, make_state(), 1e-6)
+    shards = mesh8.shape["model"]
+    local = {"W_enc": (M, F // shards), "b_enc": (F // shards,), "W_dec": (F // shards, M), "b_dec": (M,)}
+    adam = next(s for s in state.opt_state if hasattr(s, "mu"))
+    for tree in (state.params, adam.mu, adam.nu):
+        assert {name: x.addressable_shards[0].data.shape for name, x in tree.items()} == local
+    assert state.stats["last_fired"].addressable_shards[0].data.shape == (F // shards,)
+
+
+def test_each_of_stacked_members_is_made_from_its_own_and_laid_out_like_one_alone(mesh8):
+    make = lambda seed, pull: toy_state(seed=seed, pull=pull)  # noqa: E731
+    seeds, pulls = np.asarray([3, 4, 8], np.uint32), np.asarray([0.1, 0.2, 0.3], np.float32)
+    state = create(make, {"w": PartitionSpec(), "*": PartitionSpec()}, mesh8, seeds, pulls)
+    assert state.step.shape == () and state.params["w"].shape == (3, 3)
+    for i in range(3):
+        assert_same(toy.member(state, i), make(int(seeds[i]), pulls[i]))
+
+
+def test_a_dispatch_keeps_the_layout_takes_the_memory_over_and_is_compiled_once(mesh8, caplog):
+    state, batches = create(make_state, RULES, mesh8), engine.Batches(mesh8)
+    dispatch = engine.group(state, mesh8).compile(CONFIG)
+    first = state.params["W_enc"]
+    with jax.log_compiles():
+        for i in range(3):
+            state, metrics = dispatch(state, batches(STEP + 2 * i, 2))
+    assert sum("Compiling jit(dispatch)" in r.getMessage() for r in caplog.records) == 1
+    assert first.is_deleted()
+    for name, spec in RULES.items():
+        found = {**state.params, **state.stats}[name].sharding
+        assert found.is_equivalent_to(NamedSharding(mesh8, spec), 2 if name.startswith("W") else 1), name
+    assert all(m.sharding.is_fully_replicated for m in metrics.values())
+
+
+def test_a_function_for_no_members_is_the_function():
+    assert over_members(make_state, 0) is make_state
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 5])
+def test_members_have_their_own_and_see_what_is_shared(together):
+    """What is returned is stacked, but for the step of a state, on which conditions may then depend."""
+    members = [toy_state(seed=s) for s in range(3)]
+
+    def function(state, shared, own):
+        state = jax.lax.cond(state.step == 0, lambda s: s.replace(step=s.step + 2), lambda s: s, state)
+        return state, shared + own + state.params["w"][0]
+
+    state, number = over_members(function, together)(engine.stacked(members), 100, jnp.asarray([10, 20, 30]))
+    np.testing.assert_array_equal(number, [110, 121, 132])
+    assert state.step.shape == () and int(state.step) == 2
+    for i, member in enumerate(members):
+        assert_same(toy.member(state, i), member, but=[".step"])
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused_when_the_mesh_is_opened():
+    with pytest.raises(BadInput, match="12 is not divisible by the 8 data shards"):
+        TrainConfig(batch_size=12).open_mesh()
+    assert TrainConfig(batch_size=12, mesh="data=2,model=4").open_mesh().shape["data"] == 2
+    assert TrainConfig(batch_size=12).open_mesh("data=4,model=2").shape["data"] == 4
+    assert TrainConfig(batch_size=12, mesh="data=2,model=4").open_mesh("data=8").shape["data"] == 2

@@ -14,10 +14,10 @@ import jax
 from monosem_jax.run import versions
 
 
-def rates(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def rates(ways: dict[str, Callable[[], float]], rounds: int, *, uncounted: int = 1) -> dict[str, list[float]]:
     """Units per second of every way in every round, after one round that is not counted. A way returns its units."""
     found: dict[str, list[float]] = {name: [] for name in ways}
-    for r in range(rounds + 1):
+    for r in range(1 - uncounted, rounds + 1):
         for name, way in ways.items():
             begin = time.perf_counter()
             units = way()

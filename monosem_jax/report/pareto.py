@@ -80,7 +80,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     """All columns of all rows as RFC 4180 has it; what is missing is empty. Columns not known here stand last."""
     others = sorted({key for row in rows for key in row} - COLUMNS.keys())
     out = io.StringIO()
-    writer = csv.DictWriter(out, [*COLUMNS, *others], restval="", lineterminator="\r\n")
+    writer = csv.DictWriter(out, [*COLUMNS, *others], lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(_ordered(rows))
     return out.getvalue()

@@ -10,6 +10,7 @@ says. Rows of W_dec have unit norm.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -54,11 +55,11 @@ class ReluConfig:
         """Raises BadInput naming the first impossible value."""
         if self.n_features < 1:
             raise BadInput(f"sae.n_features is {self.n_features}: at least 1 is needed")
-        if self.l1_coefficient < 0:
+        if not (math.isfinite(self.l1_coefficient) and self.l1_coefficient >= 0):
             raise BadInput(f"sae.l1_coefficient is {self.l1_coefficient}: expected 0 or more")
         if self.input_scale not in ("none", "unit_rms"):
             raise BadInput(f"sae.input_scale is {self.input_scale!r}: expected none or unit_rms")
-        if self.l1_warmup < 0:
+        if not (math.isfinite(self.l1_warmup) and self.l1_warmup >= 0):
             raise BadInput(f"sae.l1_warmup is {self.l1_warmup}: expected a number of steps, or a fraction below 1")
         if self.sparse not in ("auto", "never"):
             raise BadInput(f"sae.sparse is {self.sparse!r}: expected auto or never")

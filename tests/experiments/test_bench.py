@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from monosem_jax.bench.store import _neighbours, make_source
 from tests.experiments.tiny import run
@@ -25,9 +26,56 @@ def test_the_suite_of_the_store_prints_a_table_and_writes_its_figures(tmp_path):
     assert not (tmp_path / "b" / "data").exists()
 
 
-def test_an_unknown_suite_is_refused(tmp_path):
-    done = run("bench", f"--workdir={tmp_path / 'b'}", "--suite=speed")
-    assert done.returncode == 2 and "suite is 'speed': expected store" in done.stderr
+def test_the_suite_of_training_prints_a_table_and_writes_its_figures(tmp_path):
+    small = {
+        "features": "(64,)", "source_features": 64, "stacked_features": 32, "members": "(1,2)", "batch_size": 64,
+        "store_rows": 12_000, "turn_seconds": 0.01,
+    }  # fmt: skip
+    flags = [f"--config.train.{key}={value}" for key, value in small.items()]
+    done = run("bench", f"--workdir={tmp_path / 'b'}", "--suite=train", "--peers", "--config.rounds=1", *flags)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "b" / "bench.json").read_text())
+    assert found["platform"] == "cpu" and set(found["peers"]) == {"SAELens", "dictionary_learning"}
+    suites = found["suites"]
+    assert list(suites) == [
+        "steps, F=64", "sources, F=64", "stacked, F=32", "start-up, F=64", "whole runs, F=32", "peak memory"
+    ]  # fmt: skip
+    for name, figures in suites.items():
+        assert name in done.stdout and not {"failed", "skipped"} & set(figures), figures
+        for what, (value, _) in figures["ratios"].items():
+            assert what in done.stdout and value > 0
+    assert set(suites["sources, F=64"]["rows_per_second"]) == {"disk", "resident", "online"}
+    assert suites["steps, F=64"]["batch"] == suites["peak memory"]["megabytes"]["64"]["batch"] == 64
+    assert 0 < suites["start-up, F=64"]["seconds"]["warm"] < 60
+    assert set(suites["whole runs, F=32"]["seconds"]) == {"one run", "2 runs", "a sweep of 2"}
+    assert suites["peak memory"]["megabytes"]["64"]["process"] > 100
+    assert not (tmp_path / "b" / "data").exists()
+
+
+def test_parts_that_fail_are_named_after_the_others_have_run(tmp_path):
+    small = {
+        "features": "(64,)", "source_features": 64, "stacked_features": 32, "members": "(1,)", "batch_size": 256,
+        "store_rows": 64, "turn_seconds": 0.01, "minutes": 0.01,
+    }  # fmt: skip
+    flags = [f"--config.train.{key}={value}" for key, value in small.items()]
+    done = run("bench", f"--workdir={tmp_path / 'b'}", "--suite=train", *flags)
+    assert done.returncode == 1 and "failed: sources, F=64" in done.stderr
+    suites = json.loads((tmp_path / "b" / "bench.json").read_text())["suites"]
+    assert "larger than the store" in suites["sources, F=64"]["failed"]
+    assert "are left for it" in suites["whole runs, F=32"]["skipped"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("--suite=speed", "suite is 'speed': expected store, train"),
+        ("--config.train.features=()", "config.train.features is ()"),
+        ("--config.train.compute_dtype=float8", "expected auto, float32, bfloat16"),
+    ],
+)
+def test_impossible_values_are_refused(tmp_path, flag, why):
+    done = run("bench", f"--workdir={tmp_path / 'b'}", flag)
+    assert done.returncode == 2 and why in done.stderr
 
 
 def test_neighbours_are_told_from_strangers():

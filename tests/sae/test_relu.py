@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -11,6 +12,7 @@ from monosem_jax.errors import BadInput
 from monosem_jax.sae import fold_scale
 from monosem_jax.sae.relu import Relu, ReluConfig, unit_rows
 from tests import reference
+from tests.engine import close
 
 SHAPES = [(8, 32), (32, 8), (24, 24)]
 L1 = 0.03
@@ -20,6 +22,7 @@ def rows(seed: int, n: int, width: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0.2, 1.0, size=(n, width)).astype(np.float32)
 
 
+@functools.cache
 def initial(width: int, n_features: int, seed: int = 0):
     sae = Relu(width, n_features)
     both = lambda m, x: m.decode(m.encode(x))  # noqa: E731
@@ -39,16 +42,6 @@ def decode(params, f, dtype=jnp.float32):
 def row_losses(params, x, dtype=jnp.float32):
     sae = Relu(params["W_enc"].shape[0], len(params["b_enc"]), dtype)
     return sae.apply({"params": params}, jnp.asarray(x), l1_coefficient=L1, method=sae.row_losses)
-
-
-def mean_loss(params, x):
-    return jnp.mean(row_losses(params, x)[0])
-
-
-def close(found, expected, rtol=1e-5):
-    """Equal to rtol of the array's largest element: fp32 sums of terms of both signs are no more exact."""
-    expected = np.asarray(expected)
-    np.testing.assert_allclose(np.asarray(found), expected, rtol=rtol, atol=rtol * np.abs(expected).max())
 
 
 def test_encoder_starts_uniform_within_one_over_root_width():
@@ -103,13 +96,6 @@ def test_row_losses_equal_the_formula(width, n_features):
     close(terms["f"], reference.encode(p, x))
 
 
-@pytest.mark.parametrize(("width", "n_features"), SHAPES)
-@pytest.mark.parametrize("name", ["W_enc", "b_enc", "W_dec", "b_dec"])
-def test_gradient_equals_the_formula(width, n_features, name):
-    p, x = reference.random_dictionary(5, width, n_features), rows(6, 40, width)
-    close(jax.grad(mean_loss)(p, x)[name], reference.gradients(p, x, L1)[name])
-
-
 @pytest.mark.parametrize("name", ["W_enc", "b_enc", "W_dec", "b_dec"])
 def test_reference_gradient_equals_finite_differences(name):
     p, x = reference.doubles(reference.random_dictionary(7, 5, 7)), rows(8, 9, 5).astype(np.float64)
@@ -142,19 +128,9 @@ def test_leading_axes_are_batch_axes():
     np.testing.assert_allclose(encode(p, x.reshape(4, 5, 16)).reshape(20, 64), encode(p, x), rtol=1e-6, atol=1e-6)
 
 
-def test_zero_rows_have_finite_loss_and_gradients():
+def test_zero_rows_have_finite_losses():
     p, x = reference.random_dictionary(12, 8, 32), np.zeros((4, 8), np.float32)
     close(row_losses(p, x)[0], reference.row_losses(p, x, L1))
-    grads = jax.grad(mean_loss)(p, x)
-    for name, expected in reference.gradients(p, x, L1).items():
-        close(grads[name], expected)
-
-
-def test_a_feature_that_never_fires_gets_no_gradient():
-    p, x = reference.random_dictionary(13, 8, 16), rows(14, 30, 8)
-    p["b_enc"][3] = -1e3
-    grads = jax.grad(mean_loss)(p, x)
-    assert not np.any(grads["W_enc"][:, 3]) and not np.any(grads["W_dec"][3]) and grads["b_enc"][3] == 0
 
 
 def test_unit_rows_leaves_a_zero_row_zero():
@@ -204,7 +180,16 @@ def test_products_of_bfloat16_operands_are_summed_in_float32():
 
 @pytest.mark.parametrize(
     ("values", "name"),
-    [({"n_features": 0}, "n_features"), ({"l1_coefficient": -0.1}, "l1_coefficient"), ({"input_scale": "x"}, "scale")],
+    [
+        ({"n_features": 0}, "n_features"),
+        ({"l1_coefficient": -0.1}, "l1_coefficient is -0.1"),
+        ({"input_scale": "x"}, "scale"),
+        ({"l1_coefficient": math.nan}, "l1_coefficient is nan"),
+        ({"l1_coefficient": math.inf}, "l1_coefficient is inf"),
+        ({"l1_warmup": -1.0}, "l1_warmup is -1"),
+        ({"l1_warmup": math.nan}, "l1_warmup is nan"),
+        ({"sparse": "always"}, "sparse is 'always': expected auto or never"),
+    ],
 )
 def test_config_check_names_the_impossible_value(values, name):
     with pytest.raises(BadInput, match=name):

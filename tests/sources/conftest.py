@@ -8,19 +8,19 @@ import pytest
 
 from monosem_jax import load_run
 from monosem_jax.harvest import HarvestConfig
-from monosem_jax.stages import harvest, train_sae, train_transformer
+from monosem_jax.stages import dictionaries, harvest, train_sae, train_transformer
 from monosem_jax.store.stream import StreamConfig
 from monosem_jax.text.pack import TextConfig
 from monosem_jax.transformer.model import TransformerConfig
-from tests.conftest import write_words
-from tests.sources.tiny import SITE, TRAIN, K, M, compiled_once, config, online_config
+from tests.conftest import keeping_programs, write_words
+from tests.sources.tiny import SITE, TRAIN, K, M, config, online_config
 
 
 @pytest.fixture(scope="package", autouse=True)
 def cache(tmp_path_factory):
     """Compiled programs are kept while the tests of this folder run: most train the same dictionary again."""
     path = str(tmp_path_factory.mktemp("cache"))
-    with compiled_once(path), pytest.MonkeyPatch.context() as patch:
+    with keeping_programs(path), pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", path)  # for other processes
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         yield
@@ -59,14 +59,14 @@ def stopped(monkeypatch):
     """A function that runs a training until `act` ends it at step 10."""
 
     def run(path, config, act, kind: type[Exception]) -> None:
-        silent = train_sae._silent
+        silent = dictionaries._silent
 
         def report(train):
             numbers = silent(train)
             return lambda state: (int(state.step) == 10 and act()) or numbers(state)
 
         with monkeypatch.context() as patch, pytest.raises(kind):
-            patch.setattr(train_sae, "_silent", report)
+            patch.setattr(dictionaries, "_silent", report)
             train_sae.run(path, config)
 
     return run

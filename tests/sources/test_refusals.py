@@ -22,7 +22,8 @@ from monosem_jax.stages.sources import input_scale, keep_rows, open_source
 from monosem_jax.store.stream import StreamConfig
 from monosem_jax.train import TrainConfig
 from tests.conftest import mesh_of
-from tests.sources.tiny import ONLINE, SITE, TRAIN, Crash, M, config, crash, online_config
+from tests.sources.tiny import ONLINE, SITE, TRAIN, M, config, online_config
+from tests.toy import Crash, crash
 
 ONLINE_MISTAKES = {
     "no transformer": ({"transformer": ""}, r"config\.transformer is empty"),

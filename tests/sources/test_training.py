@@ -18,16 +18,14 @@ from tests.sources.tiny import (
     SITE,
     STEPS,
     TRAIN,
-    Crash,
     F,
     M,
     assert_same_run,
     config,
-    crash,
     metrics,
     online_config,
-    terminate,
 )  # fmt: skip
+from tests.toy import Crash, crash, terminate
 
 
 def test_disk_and_resident_give_the_same_bits(finished):

@@ -1,14 +1,10 @@
 """Dictionaries that take seconds to train, and what must not depend on how they were stopped."""
 
-import contextlib
 import json
-import os
 import pathlib
-import signal
 
 import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 
 from monosem_jax import load_run
 from monosem_jax.checkpoint import load_params
@@ -59,37 +55,3 @@ def assert_same_run(a: pathlib.Path, b: pathlib.Path) -> None:
     for x, y in zip(state(a), state(b), strict=True):
         np.testing.assert_array_equal(x, y)
     assert metrics(a) == metrics(b) and figures(a) == figures(b)
-
-
-class Crash(Exception):
-    pass
-
-
-def crash() -> None:
-    raise Crash
-
-
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def compiled_once(path: str):
-    """Keeps compiled programs in a folder."""
-    options = {
-        "jax_compilation_cache_dir": path,
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-
-    def put(values) -> None:
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # it looks at the options once
-
-    put(options)
-    try:
-        yield
-    finally:
-        put(before)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from monosem_jax.errors import BadInput
-from monosem_jax.objective import language_loss
+from monosem_jax.objective import language_objective
 from monosem_jax.train import State, TrainConfig, make_step, optimizer
 from monosem_jax.transformer.model import (
     SITES,
@@ -241,10 +241,11 @@ GOLDEN = {
 def test_a_golden_step(two):
     """The loss, and the norm of what one Adam step adds to each parameter; nothing here is drawn at random."""
     model, params = two[0], waves(two[1])
-    tx = optimizer(TrainConfig(learning_rate=0.01, eps=1e-3, clip_norm=1.0, weight_decay=0.1))
+    config = TrainConfig(learning_rate=0.01, eps=1e-3, clip_norm=1.0, weight_decay=0.1)
+    tx = optimizer(config)
     state = State.create(params, tx, stats={}, hyper={}, key=jax.random.key(0))
     batch = (np.arange(36).reshape(3, 12) ** 2 % 37).astype(np.int32)
-    after, metrics = jax.jit(make_step(language_loss(model), tx))(state, batch)
+    after, metrics = jax.jit(make_step(language_objective(model), tx, config))(state, batch)
     moved = jax.tree.map(lambda a, b: float(np.linalg.norm(np.float64(a) - np.float64(b))), after.params, params)
     found = {"/".join(k.key for k in path): v for path, v in jax.tree_util.tree_leaves_with_path(moved)}
     found["loss"] = float(metrics["loss"] / metrics["count"])
