@@ -145,8 +145,9 @@ def make_mesh(spec: str = "", devices: Sequence[Any] | None = None) -> Mesh:
     if math.prod(shape) != len(devices):
         wanted = " x ".join(str(n) for n in shape)
         raise BadInput(f"mesh {spec!r} needs {wanted} devices, but {len(devices)} are present")
-    linked = devices[0].platform == "tpu"
-    placed = mesh_utils.create_device_mesh(shape, devices) if linked else np.asarray(devices).reshape(shape)
+    placed = np.asarray(devices).reshape(shape)
+    if devices[0].platform == "tpu":
+        placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     return Mesh(placed, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
 
 

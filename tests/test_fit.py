@@ -13,11 +13,11 @@ import pytest
 
 from monosem_jax.checkpoint import checkpoint_steps
 from monosem_jax.errors import Stopped
-from monosem_jax.fit import Group, Report, Transform
+from monosem_jax.fit import Report, Transform
 from monosem_jax.metrics import MetricsLog
 from monosem_jax.run import Run
 from tests import toy
-from tests.toy import Batches, Crash, act_at, assert_same, crash, logged, terminate, train
+from tests.toy import Batches, Crash, Group, act_at, assert_same, crash, logged, terminate, train
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 EACH = {"steps": 20, "steps_per_dispatch": 1}

@@ -17,7 +17,7 @@ from tests.engine import CONFIG, DEAD, SCALE, STEP, WINDOW, B, Batches, F, M, mo
 from tests.toy import assert_same, member
 
 pytestmark = pytest.mark.usefixtures("compiled_once")  # the members alone are one program
-BEGIN, N_INPUTS = STEP - 10, 3 * B - 5
+BEGIN, N_INPUTS = STEP - 10, 4 * B - 5
 OWN = [(0, 0.05), (1, 0.1), (2, 0.02)]  # seed and L1 coefficient of the members
 TRAIN = dataclasses.replace(CONFIG, steps_per_dispatch=2)
 
@@ -82,7 +82,7 @@ def test_one_device_is_the_reference():
     for i in range(20):
         if BEGIN + i == STEP:
             assert list(np.flatnonzero(STEP - fired >= WINDOW)) == list(np.flatnonzero(dead(0)))
-            x = engine.rows(STEP, 3).reshape(-1, M)
+            x = engine.rows(STEP, 4).reshape(-1, M)
             p, mu, nu, fired = reference.resample(p, mu, nu, fired, STEP, WINDOW, x, dict(enumerate(drawn)))
         x = engine.rows(BEGIN + i, 1)[0] * SCALE
         fired = np.where((reference.encode(p, x) > 0).any(axis=0), BEGIN + i + 1, fired)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -15,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from monosem_jax.fit import FitResult, Group, Report, fit
+from monosem_jax import fit
+from monosem_jax.fit import FitResult, Report
 from monosem_jax.run import Run
 from monosem_jax.train import State, TrainConfig, create, optimizer
 from tests.conftest import mesh_of
@@ -51,6 +53,20 @@ class Batches:
         return np.random.default_rng(i).normal(1, 1, size=(4, 3)) * self.factors.get(i, 1.0)
 
 
+class Group(fit.Group):
+    """A group whose program is compiled once for all calls that make the same one."""
+
+    def compile(self, config: TrainConfig) -> Callable:
+        same = {name: getattr(config, name) for name in ("learning_rate", "stop_after", "spike_factor")}
+        return compiled(TrainConfig(**same), self.together)
+
+
+@functools.cache
+def compiled(config: TrainConfig, together: int) -> Callable:
+    made = group(config, [], [(SEED, PULL)] * (2 if together else 1))
+    return fit.Group.compile(made, config)
+
+
 def config_of(**changes) -> TrainConfig:
     config = TrainConfig(**{**SHAPE, **changes})
     config.check()
@@ -78,14 +94,14 @@ def train(
     path: pathlib.Path | Sequence[pathlib.Path], *, batches: Batches | None = None, reports=(), transforms=(),
     members: Sequence[Sequence[tuple[int, float]]] = (((SEED, PULL),),), **changes,
 ) -> FitResult:  # fmt: skip
-    """A call as a new process would make it: new states, programs and runs. `members` are those of each group; with
+    """A call as a new process would make it: new states and runs. `members` are those of each group; with
     several, member i of group g has the directory path/g/i."""
     config, several = config_of(**changes), len(members) > 1 or len(members[0]) > 1
     with contextlib.ExitStack() as stack:
         where = lambda g, i: path / str(g) / str(i) if several else path  # noqa: E731
         run = lambda g, i: stack.enter_context(Run(where(g, i), "toy", {}, {}))  # noqa: E731
         groups = [group(config, [run(g, i) for i in range(len(m))], m) for g, m in enumerate(members)]
-        return fit(
+        return fit.fit(
             groups, config=config, batches=batches or Batches(), reports=reports, transforms=transforms
         )  # fmt: skip
 

@@ -176,7 +176,7 @@ def test_the_mesh_is_chosen_for_the_described_devices_not_for_those_of_this_mach
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mesh": "data=2,model=2"}, "mesh 'data=2,model=2' needs 2 x 2 devices, but the topology has 8"),
+        ({"mesh": "data=2,model=2"}, "mesh 'data=2,model=2' needs 2 x 2 devices, but 8 are present"),
         ({"mesh": "data=2,modl=4"}, "mesh 'data=2,modl=4': expected data=N,model=N"),
         ({"mesh": "data=0,model=8"}, "expected data=N,model=N with N at least 1"),
         ({"batch_size": 31}, "batch_size 31 is not divisible by the 2 data shards"),
@@ -299,6 +299,17 @@ def test_the_program_compiles_for_chips_that_are_not_there():
     assert "of 17.2 GB" in lines[2] and "336 MFLOP by 10 B M F" in lines[3]
     assert [line.split(" over ")[0][-10:] for line in lines if line.startswith("  ")] == ["all-reduce"]
     assert "MFU at most" in lines[-2] and "if nothing overlaps" in lines[-1]
+
+
+@needs_libtpu
+@pytest.mark.parametrize(("data", "model"), [(1, 16), (2, 8), (4, 4), (8, 2), (16, 1)])
+def test_the_axes_of_a_mesh_follow_the_links_even_where_they_are_not_those_of_the_torus(data, model):
+    """Neighbours along an axis are neighbours in the torus, but where an axis goes on in the next line of it."""
+    mesh = mesh_of(described("v5e:4x4"), M, with_train(mesh=f"data={data},model={model}"))
+    assert dict(mesh.shape) == {"data": data, "model": model} and len({d.id for d in mesh.devices.flat}) == 16
+    if (data, model) == (4, 4):
+        for line in (*mesh.devices, *mesh.devices.T):
+            assert 1 in (len({d.coords[0] for d in line}), len({d.coords[1] for d in line}))
 
 
 @needs_libtpu
