@@ -65,7 +65,7 @@ def alone(i: int):
 
 
 def assert_rounding(found: State, expected: State) -> None:
-    engine.assert_close(found, expected, 1e-4)
+    engine.assert_close(found, expected, 1e-5)
     np.testing.assert_array_equal(found.stats["last_fired"], expected.stats["last_fired"])
 
 
@@ -88,9 +88,9 @@ def test_one_device_is_the_reference():
         fired = np.where((reference.encode(p, x) > 0).any(axis=0), BEGIN + i + 1, fired)
         p, (mu, nu, count) = reference.adam_step(p, (mu, nu, count), x, l1=OWN[0][1], **rates)
     for name in p:
-        engine.close(state.params[name], p[name], 1e-4, name)
-        engine.close(moments(state)[0][name], mu[name], 1e-4, f"mu of {name}")
-        engine.close(moments(state)[1][name], nu[name], 1e-4, f"nu of {name}")
+        engine.close(state.params[name], p[name], 1e-5, name)
+        engine.close(moments(state)[0][name], mu[name], 1e-5, f"mu of {name}")
+        engine.close(moments(state)[1][name], nu[name], 1e-5, f"nu of {name}")
     np.testing.assert_array_equal(state.stats["last_fired"], fired)
 
 

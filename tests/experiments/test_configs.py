@@ -9,14 +9,19 @@ from experiments import configs
 from monosem_jax.config import from_dict
 
 STAGES = {"quickstart": "QuickstartConfig", "evaluate": "EvaluateRunConfig", "analyze": "AnalyzeRunConfig"}
-STAGES |= {"report": "ReportRunConfig", "harvest": "HarvestRunConfig", "bench": "BenchConfig"}
+STAGES |= {
+    "report": "ReportRunConfig",
+    "harvest": "HarvestRunConfig",
+    "bench": "BenchConfig",
+    "sweep": "SweepRunConfig",
+}
 NAMES = sorted(p.stem for p in pathlib.Path(configs.__file__).parent.glob("*.py") if p.stem != "__init__")
 
 
 def stage_of(name: str) -> str:
     if name in STAGES:
         return name
-    return "train_transformer" if name.startswith("transformer") else "train_sae"
+    return {"transformer": "train_transformer", "sweep": "sweep"}.get(name.split("_")[0], "train_sae")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -25,7 +30,7 @@ def test_a_shipped_configuration_is_possible(name):
     module = importlib.import_module(f"monosem_jax.stages.{stage}")
     class_name = {"train_transformer": "TransformerRunConfig", "train_sae": "SaeRunConfig", **STAGES}[stage]
     values = importlib.import_module(f"experiments.configs.{name}").get_config().to_dict()
-    if stage == "train_sae":
+    if stage in ("train_sae", "sweep"):
         values["source"] = "store"
     config = from_dict(getattr(module, class_name), values)
     if hasattr(config, "check"):
@@ -41,6 +46,8 @@ def test_a_configuration_file_says_how_to_use_it(name):
 def test_sizes_are_those_of_the_paper():
     sizes = [importlib.import_module(f"experiments.configs.a{i}").get_config().sae.n_features for i in range(6)]
     assert sizes == [512, 4096, 16_384, 32_768, 65_536, 131_072]
+    together = importlib.import_module("experiments.configs.sweep_sizes").get_config().sweep
+    assert list(together.sizes) == sizes and together.seeds == (0,)
 
 
 def test_model_b_is_model_a_with_another_seed():

@@ -158,6 +158,8 @@ def test_files_hold_neither_date_nor_version(tmp_path):
             at, kinds = 8, []
             while at < len(data):
                 length, kind = struct.unpack(">I4s", data[at : at + 8])
+                if kind == b"IHDR":
+                    assert struct.unpack(">II", data[at + 8 : at + 16]) == (1260, 720)
                 kinds, at = [*kinds, kind], at + 12 + length
             assert set(kinds) == {b"IHDR", b"pHYs", b"IDAT", b"IEND"}
 
@@ -329,6 +331,8 @@ def test_the_front_is_drawn_in_steps_from_left_to_right(drawn, name, metric, sig
     (line,) = (x for x in axes.lines if x.get_label() == "front")
     assert np.allclose(np.transpose(line.get_data()), [(x, sign * y) for x, y in best])
     assert line.get_drawstyle() == "steps-post" and line.get_markerfacecolor() == "none"
+    others = [x for x in axes.lines if x is not line]
+    assert all(x.get_zorder() > line.get_zorder() and x.get_color() != line.get_color() for x in others)
 
 
 def test_sizes_stand_in_order_and_settings_by_their_mean(drawn):
@@ -338,6 +342,17 @@ def test_sizes_stand_in_order_and_settings_by_their_mean(drawn):
     found = lines(drawn(rows)["pareto_mse"].axes[0])
     assert list(found) == ["1", "8", "13", "front"]
     assert all(found[n][0] == [5.0, 7.0] for n in ("1", "8", "13"))
+
+
+def test_members_lie_behind_their_means_and_look_like_them(drawn):
+    for figure in drawn(make_rows()).values():
+        for axes in figure.axes:
+            joined = {(x.get_color(), x.get_marker()): x for x in axes.lines if x.get_linestyle() == "-"}
+            members = [x for x in axes.lines if x.get_linestyle() == "None" and len(x.get_xdata())]
+            assert len(members) == 3
+            for x in members:
+                line = joined[x.get_color(), x.get_marker()]
+                assert x.get_zorder() < line.get_zorder() and x.get_markersize() < line.get_markersize()
 
 
 def test_a_single_seed_has_no_small_markers(drawn):
@@ -373,6 +388,13 @@ def test_axes_say_what_they_are(drawn):
     assert mse.get_ylabel() == "mean squared error"
     assert all(t.get_text().endswith(" %") for t in loss.get_yticklabels())
     assert not any(t.get_text().endswith("%") for t in mse.get_yticklabels())
+    for axes in figures["sizes"].axes:
+        assert axes.get_xlabel() == "features in the dictionary"
+        assert all(t.get_text().endswith(" %") for t in axes.get_yticklabels())
+        assert axes.get_xlim()[0] < 512 < 8192 < axes.get_xlim()[1]
+    assert [a.get_ylabel() for a in figures["sizes"].axes] == ["share of the features", ""]
+    for axes in (loss, mse, sizes):
+        assert not len(axes.xaxis.get_minorticklocs())
     titles = [a.get_title(loc="left") for a in figures["sizes"].axes]
     assert titles == ["dead: never active", "ultralow: on < 1 token in 10⁶"]
     assert figures["pareto_loss"].legends[0].get_title().get_text() == "features"
