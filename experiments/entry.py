@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import importlib
 import pathlib
 import signal
@@ -17,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from monosem_jax.config import from_dict, unknown_key
-from monosem_jax.errors import BadInput, Stopped
+from monosem_jax.errors import BadInput, Stopped, disk_full
 from monosem_jax.signals import EXIT_STOPPED
 
 EXIT_BAD_INPUT = 2
@@ -125,7 +124,7 @@ def _guarded(body: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     except KeyboardInterrupt:
         _leave("stopped: everything up to the last commit is on disk; the same command resumes", EXIT_STOPPED)
     except Exception as e:
-        if getattr(e, "errno", None) == errno.ENOSPC or "No space left on device" in str(e):
+        if disk_full(e):
             full = "the disk is full; what was committed is kept: free space, then the same command resumes"
             _leave(full, 1, "error: ")
         if _processes():

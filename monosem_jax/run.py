@@ -7,11 +7,9 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
 import pathlib
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +17,12 @@ import jax
 from tqdm import tqdm
 
 from monosem_jax.config import difference
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import BadInput, NewerFormat
+from monosem_jax.logs import Logs, read_metrics
 
+FORMAT = 2  # of run directories and checkpoints; 1 had no number, and no checksums
+# Keys of a configuration that change no result but for rounding: which devices, what is kept, what is told.
+FREE = ("mesh", "keep_checkpoints", "keep_every", "keep_best", "when_disk_full", "wandb")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "grain", "numpy", "tokenizers")
 
 
@@ -72,11 +74,15 @@ def git_revision() -> str | None:
 class Run:
     """An open run directory. `finished` says that summary.json is there; `close` gives the directory back."""
 
-    def __init__(self, path: str | os.PathLike[str], experiment: str, config: dict[str, Any], parents: dict[str, Any]):
+    def __init__(
+        self, path: str | os.PathLike[str], experiment: str, config: dict[str, Any], parents: dict[str, Any],
+        defaults: dict[str, Any] | None = None,
+    ):  # fmt: skip
         """Creates the directory or takes it up again.
 
         Args:
-          config: the resolved configuration without paths, compared with what is on disk.
+          config: the resolved configuration without paths, compared with what is on disk but for the keys in FREE.
+          defaults: of the configuration; they stand for keys that a directory of an older version lacks.
           parents: name → {"path", "sha256"} of what the run is made from; hashes are compared, paths are not.
 
         Raises BadInput when the directory belongs to another configuration, is in use, or cannot be written.
@@ -89,18 +95,17 @@ class Run:
             self._lock = _lock(self.path)
         except OSError as e:
             raise BadInput(f"workdir {self.path} cannot be written: {e.strerror}") from None
+        self._config, self._logs = config, Logs(self.path)
         try:
-            self._begin(identity)
+            self._begin(identity, defaults or {})
         except BaseException:
             self.close()
             raise
-        self._writer = None
 
-    def _begin(self, identity: dict[str, Any]) -> None:
+    def _begin(self, identity: dict[str, Any], defaults: dict[str, Any]) -> None:
         file = self.path / "config.json"
         if file.exists():
-            old = read_json(file)
-            changes = _identity_difference(old, identity)
+            changes = _identity_difference(read_record(self.path), identity, defaults)
             if changes:
                 raise BadInput(
                     f"workdir {self.path} belongs to another configuration ({'; '.join(changes)}): "
@@ -108,7 +113,9 @@ class Run:
                 )
         elif jax.process_index() == 0:
             self._fresh = True
-            write_json(file, {**identity, "versions": versions(), "git": git_revision()})
+            write_json(file, {"format": FORMAT, **identity, "versions": versions(), "git": git_revision()})
+
+    _fresh: bool = False  # the directory was begun by this process
 
     @property
     def finished(self) -> bool:
@@ -118,38 +125,24 @@ class Run:
     def summary(self) -> dict[str, Any]:
         return read_json(self.path / "summary.json")
 
+    def log_with(self, *, patient: bool = False, wandb: str = "") -> None:
+        """How `log` writes: whether it waits for room on a full disk, and to which Weights & Biases project too."""
+        if jax.process_index() == 0:
+            self._logs = Logs(self.path, patient=patient, wandb=wandb, config=self._config)
+
     def rewind(self, step: int) -> None:
         """Drops logged metrics of steps after `step`, so that a resumed run logs each step once."""
-        file = self.path / "metrics.jsonl"
-        if jax.process_index() or not file.exists():
-            return
-        lines = file.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if (found := _logged_step(line)) is not None and found <= step]
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        os.replace(temporary, file)
-        self._purge_step = step + 1
+        if jax.process_index() == 0:
+            self._logs.rewind(step)
 
-    _purge_step: int | None = None
-    _fresh: bool = False  # the directory was begun by this process
+    def logged(self) -> list[tuple[int, dict[str, float | None]]]:
+        """(step, metrics) of the lines of metrics.jsonl that are whole."""
+        return read_metrics(self.path)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Appends one step's metrics to metrics.jsonl and to the TensorBoard event files."""
-        if jax.process_index():
-            return
-        if self._writer is None:
-            from tensorboardX import SummaryWriter
-
-            self._writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=self._purge_step)
-            self._metrics = open(self.path / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        # JSON has no NaN: what is not finite is written as null.
-        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        line = json.dumps({"step": step, "time": round(time.time(), 3), **values}, allow_nan=False)
-        self._metrics.write(line + "\n")
-        self._metrics.flush()
-        for name, value in values.items():
-            if value is not None:
-                self._writer.add_scalar(name, value, step)
+        if jax.process_index() == 0:
+            self._logs.write(step, metrics)
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Writes summary.json, last and atomically: its presence means that the run is finished."""
@@ -158,9 +151,7 @@ class Run:
         return summary
 
     def close(self) -> None:
-        if getattr(self, "_writer", None) is not None:
-            self._writer.close()
-            self._metrics.close()
+        self._logs.close()
         self._lock.close()
 
     def __enter__(self) -> Run:
@@ -221,21 +212,36 @@ def _placed(record: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
     return {**record, "path": os.path.abspath(found), "relative": os.path.relpath(found, path)}
 
 
-def _identity_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    if old.get("experiment") != new["experiment"]:
-        return [f"experiment: {old.get('experiment')!r} -> {new['experiment']!r}"]
-    new_config = json.loads(json.dumps(new["config"]))
-    lines = difference(old.get("config", {}), new_config)
-    a = {k: v["sha256"] for k, v in old.get("parents", {}).items()}
+def read_record(path: pathlib.Path) -> dict[str, Any]:
+    """The config.json of a run directory. Raises BadInput when there is none, or a newer version wrote it."""
+    record = read_json(path / "config.json")
+    if not (isinstance(record, dict) and {"experiment", "config", "parents"} <= record.keys()):
+        raise BadInput(f"{path} is not a run directory: its config.json is not one of ours")
+    if (number := record.get("format", 1)) > FORMAT:
+        raise NewerFormat(path, number, FORMAT)
+    return record
+
+
+def _identity_difference(old: dict[str, Any], new: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+    if old["experiment"] != new["experiment"]:
+        return [f"experiment: {old['experiment']!r} -> {new['experiment']!r}"]
+    new_config, old_config = json.loads(json.dumps(new["config"])), _completed(old["config"], defaults)
+    lines = difference(_bound(old_config), _bound(new_config))
+    a = {k: v["sha256"] for k, v in old["parents"].items()}
     b = {k: v["sha256"] for k, v in new["parents"].items()}
     return lines + difference(a, b, prefix="parents")
 
 
-def _logged_step(line: str) -> int | None:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):  # a line cut short by a crash
-        return None
+def _completed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """`values` with the `defaults` of keys that it lacks, at every depth."""
+    found = json.loads(json.dumps(defaults)) | values
+    nested = {k: v for k, v in values.items() if isinstance(v, dict) and isinstance(defaults.get(k), dict)}
+    return found | {k: _completed(v, defaults[k]) for k, v in nested.items()}
+
+
+def _bound(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the keys that another process may change when it takes the run up again."""
+    return {k: _bound(v) if isinstance(v, dict) else v for k, v in config.items() if k not in FREE}
 
 
 def _lock(path: pathlib.Path):

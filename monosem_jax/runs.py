@@ -141,7 +141,8 @@ class SweepRun(LoadedRun):
 
 
 KINDS: dict[str, type[LoadedRun]] = {
-    "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "sweep": SweepRun,
+    "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
+    "sweep": SweepRun,
 }  # fmt: skip
 
 

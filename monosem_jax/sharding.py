@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import math
 import os
 import socket
@@ -21,6 +22,7 @@ from monosem_jax.errors import BadInput
 
 Rules = Mapping[str, PartitionSpec]
 DAY = 24 * 60 * 60
+_meetings = itertools.count()
 VARIABLES = ("MONOSEM_COORDINATOR", "MONOSEM_NUM_PROCESSES", "MONOSEM_PROCESS_ID")
 
 
@@ -110,6 +112,23 @@ def barrier(name: str, timeout_seconds: float = DAY) -> None:
     waiting = pool.submit(distributed.global_state.client.wait_at_barrier, name, int(timeout_seconds * 1000))
     pool.shutdown(wait=False)
     waiting.result()
+
+
+def meet(what: str) -> None:
+    """Waits until every process has come here; all are to come to their meetings in the same order."""
+    if this_process()[1] > 1:
+        barrier(f"{next(_meetings)}: {what}")
+
+
+def agreed(mine: bool) -> bool:
+    """Whether all processes say yes; all must ask in the same order. No device is needed."""
+    number, count = this_process()
+    if count == 1:
+        return mine
+    key, client = f"agreed/{next(_meetings)}/", distributed.global_state.client
+    client.key_value_set(f"{key}{number}", str(int(mine)))
+    barrier(key)
+    return all(value == "1" for _, value in client.key_value_dir_get(key))
 
 
 def leave(code: int, patience: float = 3) -> NoReturn:

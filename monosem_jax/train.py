@@ -6,8 +6,9 @@ Nothing here knows transformer or dictionary: an objective gives gradients. `mon
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from monosem_jax.checkpoint import Retention
 from monosem_jax.errors import BadInput
 from monosem_jax.sharding import Rules, make_mesh, tree_shardings
 
@@ -35,6 +37,10 @@ class TrainConfig:
 
     A step whose loss or gradient is not finite is not applied, nor is one whose loss is more than `spike_factor` times
     the running mean (0: all are). After `stop_after` steps in a row that were not finite, training stops.
+
+    Of the checkpoints stay step 0, the newest `keep_checkpoints`, multiples of `keep_every`, and the one at which the
+    metric `keep_best` was lowest ("max:NAME": highest). `when_disk_full` "stop", or "continue" without checkpoints and
+    log lines until there is room. `wandb`: a project of Weights & Biases.
     """
 
     steps: int = 1_000_000
@@ -59,12 +65,15 @@ class TrainConfig:
     evaluate_every: int = 0
     checkpoint_every: int = 25_000
     keep_checkpoints: int = 2
+    keep_every: int = 0
+    keep_best: str = ""
+    when_disk_full: str = "stop"
+    wandb: str = ""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         for name in (
             "steps", "batch_size", "steps_per_dispatch", "micro_batches", "stop_after", "log_every", "checkpoint_every",
-            "keep_checkpoints",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise BadInput(f"train.{name} is {getattr(self, name)}: at least 1 is needed")
@@ -80,6 +89,11 @@ class TrainConfig:
                 raise BadInput(f"train.{name} is {getattr(self, name)}: expected 0 or more")
         if self.spike_factor and not self.spike_factor > 1:
             raise BadInput(f"train.spike_factor is {self.spike_factor}: expected more than 1, or 0 for none")
+        self.retention().check()
+        if self.when_disk_full not in ("stop", "continue"):
+            raise BadInput(f"train.when_disk_full is {self.when_disk_full!r}: expected stop or continue")
+        if self.wandb and importlib.util.find_spec("wandb") is None:
+            raise BadInput(f"train.wandb is {self.wandb!r}, but it is not installed: pip install 'monosem_jax[wandb]'")
         if self.compute_dtype not in ("auto", *DTYPES):
             raise BadInput(f"train.compute_dtype is {self.compute_dtype!r}: expected auto, {' or '.join(DTYPES)}")
         if not 0 <= self.warmup_steps < self.steps:
@@ -88,6 +102,10 @@ class TrainConfig:
             raise BadInput(
                 f"train.warmup_steps is {self.warmup_steps}: the decay begins before, at step {self.decay_begins()}"
             )
+
+    def retention(self) -> Retention:
+        """Which checkpoints stay."""
+        return Retention(self.keep_checkpoints, self.keep_every, self.keep_best)
 
     def decay_begins(self) -> int:
         """The step at which the schedule "linear" begins to fall."""
@@ -143,56 +161,6 @@ class State:
 
 # (state, batch) -> (gradients, new stats, metrics); metrics are sums over the batch and hold "loss" and "count".
 Objective = Callable[[State, Any], tuple[Any, Any, dict[str, jax.Array]]]
-
-
-def optimizer(
-    config: TrainConfig,
-    *,
-    before: Sequence[optax.GradientTransformation] = (),
-    after: Sequence[optax.GradientTransformation] = (),
-) -> optax.GradientTransformation:
-    """Adam(W) with the configured schedule; `before` sees raw gradients, `after` the finished update (constraints)."""
-    links = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    links += [*before, scale_by_adam(config.b1, config.b2, config.eps)]
-    if config.weight_decay:
-        matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
-        links.append(optax.add_decayed_weights(config.weight_decay, mask=matrices))
-    return optax.chain(*links, optax.scale_by_learning_rate(learning_rate(config)), *after)
-
-
-def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformationExtraArgs:
-    """Optax's of the same name, which is told whether the step is `applied`; if not, its state stays as it is.
-
-    Choosing between the state before and after it from outside costs XLA on CPUs three times as long for all of Adam.
-    """
-
-    def update(grads, state, params=None, *, applied=True, **_):
-        def moment(decay, old, g):
-            return jnp.where(applied, decay * old + (1 - decay) * g, old)
-
-        mu = jax.tree.map(lambda m, g: moment(b1, m, g), state.mu, grads)
-        nu = jax.tree.map(lambda v, g: moment(b2, v, jnp.square(g)), state.nu, grads)
-        count = state.count + 1
-        c1, c2 = 1 - b1**count, 1 - b2**count
-        updates = jax.tree.map(lambda m, v: (m / c1) / (jnp.sqrt(v / c2) + eps), mu, nu)
-        return updates, optax.ScaleByAdamState(jnp.where(applied, count, state.count), mu, nu)
-
-    return optax.GradientTransformationExtraArgs(optax.scale_by_adam(b1, b2, eps).init, update)
-
-
-def learning_rate(config: TrainConfig) -> optax.Schedule:
-    """The learning rate as a function of the number of steps applied."""
-    lr, warmup = config.learning_rate, config.warmup_steps
-    if config.schedule == "cosine":
-        return optax.warmup_cosine_decay_schedule(
-            0.0 if warmup else lr, lr, warmup, config.steps, lr * config.final_fraction
-        )
-    rise = optax.linear_schedule(0.0, lr, warmup) if warmup else optax.constant_schedule(lr)
-    if config.schedule == "constant":
-        return rise
-    begin = config.decay_begins()
-    fall = optax.linear_schedule(lr, lr * config.final_fraction, config.steps - begin)
-    return optax.join_schedules([rise, fall], [begin])
 
 
 def make_step(

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from monosem_jax.checkpoint import Checkpoints, checkpoint_steps, load_params, restore_together
+from monosem_jax.checkpoint import Checkpoints, Retention, checkpoint_steps, load_params, restore_together
 from monosem_jax.errors import BadInput
 from monosem_jax.sharding import tree_shardings
 from tests.conftest import mesh_of
@@ -104,7 +104,7 @@ def test_a_new_directory_holds_no_step(tmp_path, opened):
 
 @pytest.mark.parametrize("keep", [1, 3])
 def test_step_zero_and_the_newest_stay(tmp_path, keep):
-    save(tmp_path / "c", range(6), keep=keep)
+    save(tmp_path / "c", range(6), retention=Retention(keep))
     assert checkpoint_steps(tmp_path / "c") == [0, *range(6 - keep, 6)]
 
 
@@ -179,12 +179,12 @@ def several(tmp_path, opened):
     """(paths, wanted) of three stores with the steps HELD; step n of the i-th holds make_state(10 * i + n)."""
     paths = [tmp_path / str(i) for i in range(3)]
     for i, path in enumerate(paths):
-        manager = Checkpoints(path, keep=9)
+        manager = Checkpoints(path, Retention(9))
         for step in HELD[i]:
             manager.save(step, *make_state(10 * i + step))
         manager.wait()
         manager.close()
-    return paths, [(opened(path, keep=9), *make_state(1)) for path in paths]
+    return paths, [(opened(path, retention=Retention(9)), *make_state(1)) for path in paths]
 
 
 def assert_together(several, step: int) -> None:

@@ -244,7 +244,7 @@ def test_the_next_batches_are_made_while_the_dispatch_is_under_way(tmp_path, mon
 
     def compile(group, config):
         dispatch = compiled(group, config)
-        return lambda state, block: events.append(("dispatch", int(state.step))) or dispatch(state, block)
+        return lambda state, *a: events.append(("dispatch", int(state.step))) or dispatch(state, *a)
 
     monkeypatch.setattr(Group, "compile", compile)
     train(tmp_path, steps=9, batches=made)
@@ -259,7 +259,7 @@ def test_metrics_are_fetched_after_the_next_dispatch_was_given_to_the_device(tmp
 
     def compile(group, config):
         dispatch = compiled(group, config)
-        return lambda state, block: events.append("dispatch") or dispatch(state, block)
+        return lambda *a: events.append("dispatch") or dispatch(*a)
 
     monkeypatch.setattr(Group, "compile", compile)
     monkeypatch.setattr(MetricsLog, "take", lambda *a: events.append("metrics") or take(*a))

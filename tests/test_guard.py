@@ -13,8 +13,9 @@ import pytest
 
 from monosem_jax.checkpoint import checkpoint_steps, load_params
 from monosem_jax.errors import BadInput
+from monosem_jax.optimizer import optimizer
 from monosem_jax.sae.relu import RULES
-from monosem_jax.train import State, TrainConfig, create, make_step, optimizer
+from monosem_jax.train import State, TrainConfig, create, make_step
 from tests import engine, toy
 from tests.conftest import mesh_of
 from tests.toy import SEED, assert_same, logged

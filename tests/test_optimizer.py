@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from monosem_jax.errors import BadInput
-from monosem_jax.train import State, TrainConfig, make_step, optimizer
+from monosem_jax.optimizer import optimizer
+from monosem_jax.train import State, TrainConfig, make_step
 
 LR = 0.02
 COUNTS = (

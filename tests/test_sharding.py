@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 from monosem_jax.errors import BadInput
 from monosem_jax.fit import Group
 from monosem_jax.objective import language_objective
+from monosem_jax.optimizer import optimizer
 from monosem_jax.sae.relu import RULES
 from monosem_jax.sharding import (
     VARIABLES,
@@ -23,7 +24,7 @@ from monosem_jax.sharding import (
     this_process,
     tree_shardings,
 )
-from monosem_jax.train import State, TrainConfig, create, optimizer
+from monosem_jax.train import State, TrainConfig, create
 from tests.conftest import TINY, build_lively, mesh_of
 from tests.engine import assert_close, state_at
 

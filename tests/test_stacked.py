@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax.fit import member_of
+from monosem_jax.group import member_of
 from monosem_jax.resample import ResampleConfig
 from monosem_jax.run import Run
 from monosem_jax.sae.relu import ReluConfig

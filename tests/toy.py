@@ -18,8 +18,9 @@ from jax.sharding import PartitionSpec
 
 from monosem_jax import fit
 from monosem_jax.fit import FitResult, Report
+from monosem_jax.optimizer import optimizer
 from monosem_jax.run import Run
-from monosem_jax.train import State, TrainConfig, create, optimizer
+from monosem_jax.train import State, TrainConfig, create
 from tests.conftest import mesh_of
 
 RULES = {"*": PartitionSpec()}

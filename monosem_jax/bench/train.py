@@ -23,11 +23,12 @@ from monosem_jax.bench.store import one_device
 from monosem_jax.bench.timing import ratio
 from monosem_jax.fit import Group
 from monosem_jax.objective import dictionary_objective, initial_stats
+from monosem_jax.optimizer import optimizer
 from monosem_jax.sae import build, find
 from monosem_jax.sae import sparse as visiting
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.relu import ReluConfig
-from monosem_jax.train import State, TrainConfig, create, optimizer
+from monosem_jax.train import State, TrainConfig, create
 
 L1 = 0.004
 # Lower bounds, by platform and number of features. Where a target speaks of a cost, the ratio is its inverse.

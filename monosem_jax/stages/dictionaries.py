@@ -17,6 +17,7 @@ from monosem_jax.evaluate import evaluate, evaluate_rows
 from monosem_jax.fit import FitResult, Group, Report, fit
 from monosem_jax.layout import choose
 from monosem_jax.objective import dictionary_objective, initial_stats
+from monosem_jax.optimizer import optimizer
 from monosem_jax.resample import Resampler, make_resampling
 from monosem_jax.run import Run, progress, write_json
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
@@ -24,7 +25,7 @@ from monosem_jax.sae.median import geometric_median
 from monosem_jax.sharding import fetch, first_process, put, tree_shardings
 from monosem_jax.stages.sources import Source, check_finite, input_scale
 from monosem_jax.store.arrays import Store
-from monosem_jax.train import State, TrainConfig, create, optimizer
+from monosem_jax.train import State, TrainConfig, create
 
 MEDIAN_ROWS = 32_768
 FEATURES_TOGETHER = 16_384  # on a device

@@ -39,7 +39,7 @@ def run(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]
     config.check()
     begin = time.perf_counter()
     root = pathlib.Path(workdir)
-    with Run(root, "quickstart", to_dict(config), {}) as whole:
+    with Run(root, "quickstart", to_dict(config), {}, to_dict(QuickstartConfig())) as whole:
         if whole.finished:
             print(f"{root} is finished: nothing to do. Report: {root / 'report' / 'index.html'}")
             return whole.summary

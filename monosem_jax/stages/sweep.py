@@ -15,7 +15,7 @@ import numpy as np
 from monosem_jax import plan as costs
 from monosem_jax.config import check_seed
 from monosem_jax.errors import BadInput
-from monosem_jax.fit import member_of
+from monosem_jax.group import member_of
 from monosem_jax.layout import Layout
 from monosem_jax.report import pareto
 from monosem_jax.report.plots import require_matplotlib
@@ -108,12 +108,17 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     mesh = open_mesh(config, source)
     with contextlib.ExitStack() as stack:
         own = dataclasses.replace(config, plan=PlanConfig())
-        whole = stack.enter_context(Run(workdir, "sweep", identity(own), source.parents))
+        whole = stack.enter_context(Run(workdir, "sweep", identity(own), source.parents, identity(SweepRunConfig())))
         if whole.finished:
             print(f"{whole.path} is finished: nothing to do")
             return whole.summary
         runs = {
-            name: stack.enter_context(Run(whole.path / MEMBERS / name, "train_sae", identity(member), source.parents))
+            name: stack.enter_context(
+                Run(
+                    whole.path / MEMBERS / name, "train_sae", identity(member), source.parents,
+                    identity(SaeRunConfig()),
+                )  # fmt: skip
+            )
             for name, member in config.members().items()
         }
         checked = all((r.path / "input.json").exists() for r in runs.values())

@@ -70,7 +70,7 @@ def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
     begin = time.perf_counter()
     source = open_source(config)
     mesh = dictionaries.open_mesh(config, source, config.sae.n_features)
-    with Run(workdir, "train_sae", identity(config), source.parents) as run:
+    with Run(workdir, "train_sae", identity(config), source.parents, identity(SaeRunConfig())) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary

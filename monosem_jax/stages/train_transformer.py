@@ -18,13 +18,14 @@ from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import context_batches
 from monosem_jax.fit import Group, Report, fit
 from monosem_jax.objective import language_objective
+from monosem_jax.optimizer import optimizer
 from monosem_jax.run import Run
 from monosem_jax.sharding import fetch
 from monosem_jax.text.batches import TokenBatches
 from monosem_jax.text.bigram import bigram_loss
 from monosem_jax.text.corpus import EMBEDDED
 from monosem_jax.text.pack import Text, TextConfig, prepare_text
-from monosem_jax.train import State, TrainConfig, create, optimizer
+from monosem_jax.train import State, TrainConfig, create
 from monosem_jax.transformer.model import Transformer, TransformerConfig, token_losses
 
 PEEK = 256  # held-out contexts for a quick look while training; the summary has the whole split
@@ -59,7 +60,7 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
         config = dataclasses.replace(
             config, text=dataclasses.replace(config.text, corpus=os.path.abspath(config.text.corpus))
         )
-    with Run(workdir, "train_transformer", to_dict(config), {}) as run:
+    with Run(workdir, "train_transformer", to_dict(config), {}, to_dict(TransformerRunConfig())) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary

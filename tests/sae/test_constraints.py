@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from monosem_jax.objective import dictionary_objective, initial_stats
+from monosem_jax.optimizer import optimizer
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.relu import Relu
-from monosem_jax.train import State, TrainConfig, make_step, optimizer
+from monosem_jax.train import State, TrainConfig, make_step
 from tests import reference
 from tests.conftest import mesh_of
 

@@ -10,7 +10,8 @@ import pytest
 
 from monosem_jax.errors import BadInput
 from monosem_jax.objective import language_objective
-from monosem_jax.train import State, TrainConfig, make_step, optimizer
+from monosem_jax.optimizer import optimizer
+from monosem_jax.train import State, TrainConfig, make_step
 from monosem_jax.transformer.model import (
     SITES,
     Transformer,

@@ -1,0 +1,183 @@
+"""Reading checkpoints, on any machine: whole, one part, placed on a mesh, or a slice of one array.
+
+A step is a directory `checkpoints/STEP`, renamed into its place when it is whole. Its metadata has the number of the
+format and a checksum of every array: neither Orbax nor a file system notices a byte that changed on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from monosem_jax.checkpoint.checksum import checksums
+from monosem_jax.errors import BadInput, NewerFormat
+from monosem_jax.run import FORMAT
+from monosem_jax.sharding import this_process
+
+METADATA = "_CHECKPOINT_METADATA"  # Orbax writes it last
+CHUNK_BYTES = 1 << 20  # what is read for one feature; smaller ones cost time
+NEW_PARTS = ("guard",)  # of a training state, that format 1 may lack
+
+
+def checkpoint_steps(path: pathlib.Path) -> list[int]:
+    """The whole steps under a `checkpoints/` directory, oldest first, without opening any."""
+    found = path.iterdir() if path.is_dir() else ()
+    return sorted(int(p.name) for p in found if p.name.isdigit() and (p / METADATA).exists())
+
+
+def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str] = ("params",)) -> dict[str, Any]:
+    """Parts of a step (default: the newest) as NumPy arrays on any machine, without reading the other parts.
+
+    A damaged newest step is named on stderr, and the one before is used. Raises BadInput when the directory has no such
+    step, when the one asked for is damaged, or when a newer version wrote it.
+    """
+    known = checkpoint_steps(path)
+    _check_known(path, step, known)
+    candidates = list(reversed(known)) if step is None else [step]
+    for candidate in candidates:
+        where = (path / str(candidate)).absolute()
+        try:
+            held = _metadata(where)
+            empty = lambda m: np.empty(m.shape, m.dtype)  # noqa: E731
+            return compare(_read(where, {name: jax.tree.map(empty, held[name]) for name in names}), where)
+        except NewerFormat:
+            raise
+        except Exception as e:  # Orbax raises many kinds for a damaged step
+            if candidate == candidates[-1]:
+                raise BadInput(f"checkpoint {where} cannot be read: {brief(e)}") from None
+            print(f"checkpoint {where} cannot be read ({brief(e)}): taking an older one", file=sys.stderr)
+    raise AssertionError("no candidate")
+
+
+def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params") -> Any:
+    """One part of a step with every array placed: `place` makes shardings from a tree of arrays' shapes and dtypes.
+
+    Each process reads what its devices hold. Raises BadInput like `load_params`.
+    """
+    _check_known(path, step, checkpoint_steps(path))
+    where = (path / str(step)).absolute()
+    try:
+        shapes = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), _metadata(where)[part])
+        sharded = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)  # noqa: E731
+        return compare(_read(where, {part: jax.tree.map(sharded, shapes, place(shapes))}), where)[part]
+    except NewerFormat:
+        raise
+    except Exception as e:
+        raise BadInput(f"checkpoint {where} cannot be read: {brief(e)}") from None
+
+
+def load_slice(path: pathlib.Path, step: int, name: str, index: Any) -> np.ndarray:
+    """Part of one parameter, as NumPy would index it. Only chunks that it lies in are read, of about 1 MB each, and no
+    checksum is compared, as that is of the whole. Raises BadInput like `load_params`."""
+    import tensorstore as ts
+
+    _check_known(path, step, checkpoint_steps(path))
+    where = (path / str(step)).absolute()
+    store = {"driver": "ocdbt", "base": f"file://{where / 'params'}/", "path": f"{name}/"}
+    about(where)
+    try:
+        return ts.open({"driver": "zarr3", "kvstore": store}, read=True, open=True).result()[index].read().result()
+    except (ValueError, OSError, RuntimeError, IndexError) as e:
+        raise BadInput(f"checkpoint {where}: {name} cannot be read: {brief(e)}") from None
+
+
+def read_like(where: pathlib.Path, like: Any) -> Any:
+    """The parts params and rest of a step, placed like the arrays of `like`; not compared with the checksums yet.
+
+    What an older format lacks is as it is in `like`. Raises NewerFormat, or anything when the step is damaged.
+    """
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    missing = [] if about(where) else [part for part in NEW_PARTS if part not in _metadata(where)["rest"]]
+    for part in missing:
+        del abstract["rest"][part]
+    found = _read(where, abstract)
+    for part in missing:
+        found["rest"][part] = like["rest"][part]
+    return found
+
+
+def compare(found: Any, where: pathlib.Path) -> Any:
+    """`found`, whose arrays are what was saved; else raises ValueError with the name of one. All processes must call it
+    together where arrays lie on the devices of several."""
+    known = about(where).get("checksums")
+    if known is not None:  # format 1 has none
+        for path, value in checksums(found).items():
+            if known.get(path) != value:
+                raise ValueError(f"{path} is not what was saved: its checksum is {value} instead of {known.get(path)}")
+    return found
+
+
+def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
+    """Starts writing a step; the `result()` of what is returned waits for it."""
+    from orbax.checkpoint import v1 as ocp  # imported where used: half a second
+
+    with _context(ocp, everyone=True):
+        return ocp.save_checkpointables_async(where, tree, custom_metadata=dict(notes))
+
+
+def about(where: pathlib.Path) -> dict[str, Any]:
+    """What we noted about a step: {} in format 1. Raises NewerFormat, and ValueError when the note is damaged."""
+    text = (where / METADATA).read_text(encoding="utf-8")
+    noted = json.loads(text).get("custom_metadata") or {}
+    if (number := noted.get("format", 1)) > FORMAT:
+        raise NewerFormat(where, number, FORMAT)
+    return noted
+
+
+def metric(where: pathlib.Path, name: str) -> float | None:
+    """A metric noted for a step, None where it is not known or the step is damaged."""
+    try:
+        return about(where).get("metrics", {}).get(name)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def brief(e: BaseException) -> str:
+    """The first line of an exception, not too long."""
+    return f"{type(e).__name__}: {str(e).splitlines()[0][:120] if str(e) else ''}"
+
+
+def _check_known(path: pathlib.Path, step: int | None, known: list[int]) -> None:
+    if not known or (step is not None and step not in known):
+        wanted = "a step" if step is None else f"step {step}"
+        raise BadInput(f"{path} does not hold {wanted}: it holds {known or 'none'}")
+
+
+def _read(where: pathlib.Path, abstract: Any) -> dict[str, Any]:
+    from orbax.checkpoint import v1 as ocp
+
+    with _context(ocp):
+        found = dict(ocp.load_checkpointables(where, abstract))
+
+    def check(a, b):  # without its metadata a key comes back as uint32
+        if a.dtype != b.dtype or a.shape != b.shape:
+            raise ValueError(f"{a.dtype}{list(a.shape)} instead of {b.dtype}{list(b.shape)}")
+
+    jax.tree.map(check, found, abstract)
+    return found
+
+
+def _metadata(where: pathlib.Path) -> Mapping[str, Any]:
+    from orbax.checkpoint import v1 as ocp
+
+    about(where)
+    with _context(ocp):
+        return ocp.checkpointables_metadata(where).metadata
+
+
+def _context(ocp: Any, *, everyone: bool = False) -> Any:
+    """Orbax's options. Reading concerns this process alone: one that cannot read would leave the others waiting. For
+    writing all are named, because otherwise Orbax's threads meet by way of the devices, which are training."""
+    context = ocp.Context()
+    context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
+    number, count = this_process()
+    if count > 1:
+        context.multiprocessing.active_processes = set(range(count)) if everyone else {number}
+        context.multiprocessing.primary_host = 0 if everyone else number
+    return context
