@@ -8,6 +8,7 @@ import importlib
 import pathlib
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from monosem_jax.errors import BadInput, Stopped, disk_full
 from monosem_jax.signals import EXIT_STOPPED
 
 EXIT_BAD_INPUT = 2
+PATIENCE = 2.0  # seconds
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 WORKDIR = {"workdir": (None, "Directory of this run: created, resumed, or found finished.")}
 
@@ -128,7 +130,9 @@ def _guarded(body: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
             full = "the disk is full; what was committed is kept: free space, then the same command resumes"
             _leave(full, 1, "error: ")
         if _processes():
-            _leave(traceback.format_exc(), 1, "error: ")
+            told = traceback.format_exc()
+            time.sleep(PATIENCE)  # if another has died, that is the cause, and a line that says so ends this one
+            _leave(told, 1, "error: ")
         raise
 
 

@@ -4,7 +4,8 @@
 
 Process 0 writes as it would alone; each line of the others begins with their number: "[1] ...". SIGTERM and Ctrl-C go
 to all. When one fails, the others have --grace seconds to end by themselves, then they are terminated, then killed.
-The exit code is the first that is not 0 (128 + the signal for a process that a signal ended).
+The exit code is the first that is not 0 (128 + the signal for a process that a signal ended); that of a process which
+ended because another was lost counts last. With --restarts=N all are started again, up to N times, when one was lost.
 """
 
 from __future__ import annotations
@@ -22,10 +23,22 @@ import threading
 import time
 from typing import BinaryIO
 
+BAD_INPUT, LOST = 2, 69  # exit codes of experiments: nothing was started; another process was lost
+
 
 def main(argv: list[str]) -> int:
     """Runs the command line and returns the exit code."""
     options, command = parse(argv)
+    for left in reversed(range(options.restarts + 1)):
+        code, asked = once(options, command)
+        if asked or code in (0, BAD_INPUT) or not left:
+            return code
+        say(2, f"launch.local: all processes are started again ({left - 1} restarts are left)\n".encode())
+    raise AssertionError
+
+
+def once(options: argparse.Namespace, command: list[str]) -> tuple[int, bool]:
+    """Runs all processes to their end; the exit code, and whether a signal asked for it."""
     with socket.create_server(("127.0.0.1", 0)) as s:
         coordinator = f"127.0.0.1:{s.getsockname()[1]}"  # free now; process 0 will listen there
     processes: list[subprocess.Popen] = []
@@ -42,11 +55,12 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser("python -m launch.local", "%(prog)s --processes=N [options] -- MODULE [flags]")
     parser.add_argument("--processes", type=int, required=True, help="how many")
     parser.add_argument("--devices_per_process", type=int, default=0, help="CPU devices of each (0: as they are)")
+    parser.add_argument("--restarts", type=int, default=0, help="how often to start again when one is lost (0)")
     parser.add_argument("--grace", type=float, default=10, help="seconds that the others have when one fails (10)")
     split = argv.index("--") if "--" in argv else len(argv)
     options, command = parser.parse_args(argv[:split]), argv[split + 1 :]
-    if options.processes < 1 or options.devices_per_process < 0:
-        parser.error("--processes is at least 1, --devices_per_process at least 0")
+    if options.processes < 1 or options.devices_per_process < 0 or options.restarts < 0:
+        parser.error("--processes is at least 1, --devices_per_process and --restarts at least 0")
     if not command or command[0].startswith("-"):
         parser.error("after -- a module is expected, such as experiments.harvest, and its flags")
     return options, command
@@ -70,10 +84,12 @@ def end_with_launcher() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def watch(processes: list[subprocess.Popen], grace: float) -> int:
-    """Forwards signals and output until every process has ended; the first exit code that is not 0, or 0."""
+def watch(processes: list[subprocess.Popen], grace: float) -> tuple[int, bool]:
+    """Forwards signals and output until every process has ended; the exit code, and whether there was a signal."""
+    signals = []
 
     def forward(signum, frame):
+        signals.append(signum)
         for p in processes:
             p.send_signal(signum)  # nothing happens to one that has ended
 
@@ -97,12 +113,15 @@ def watch(processes: list[subprocess.Popen], grace: float) -> int:
             deadline = time.monotonic() + grace if means else None
             continue
         left -= 1
-        if code and not first:
-            first, deadline = code if code > 0 else 128 - code, time.monotonic() + grace
-            say(2, f"launch.local: process {number} ended with exit code {first}\n".encode())
+        code = code if code >= 0 else 128 - code
+        if code and first in (0, LOST):
+            deadline = deadline or time.monotonic() + grace
+            first = code
+            if code != LOST:  # it has said which one it is
+                say(2, f"launch.local: process {number} ended with exit code {code}\n".encode())
     for thread in copies:
         thread.join(5)  # no longer: a child of a process may hold its pipe open
-    return first
+    return first, bool(signals)
 
 
 def copy(number: int, source: BinaryIO, fd: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
 import itertools
 import math
@@ -19,10 +20,12 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.errors import BadInput
+from monosem_jax.lookout import Lookout
 
 Rules = Mapping[str, PartitionSpec]
 DAY = 24 * 60 * 60
 _meetings = itertools.count()
+_lookout: Lookout | None = None
 VARIABLES = ("MONOSEM_COORDINATOR", "MONOSEM_NUM_PROCESSES", "MONOSEM_PROCESS_ID")
 
 
@@ -31,7 +34,7 @@ def start_processes() -> None:
 
     MONOSEM_COORDINATOR: "host:port" of process 0, with MONOSEM_NUM_PROCESSES and MONOSEM_PROCESS_ID, or "auto", which
     asks TPU pods, Slurm or Kubernetes. MONOSEM_HEARTBEAT_SECONDS (30): after this silence a process counts as dead,
-    and JAX ends the others. Nothing set, or one process: does nothing. Raises BadInput on values that make no sense.
+    and the others end. Nothing set, or one process: does nothing. Raises BadInput on values that make no sense.
     """
     coordinator, n, i = (os.environ.get(name, "") for name in VARIABLES)
     if not (coordinator or n or i) or jax.distributed.is_initialized():
@@ -43,11 +46,25 @@ def start_processes() -> None:
     # The preemption service takes SIGTERM away from the handlers of Python, and signals.py needs it.
     jax.config.update("jax_enable_preemption_service", False)
     # A process that is done waits for the others when it leaves, and those may need long; the heartbeat finds the dead.
-    times = {"heartbeat_timeout_seconds": heartbeat, "shutdown_timeout_seconds": DAY}
+    # JAX's own heartbeat comes after ours, as it aborts the process; who is dead for us has ended long before.
+    times = {"heartbeat_timeout_seconds": 2 * heartbeat + 10, "shutdown_timeout_seconds": DAY}
     try:
         jax.distributed.initialize(**address, **times)
     except ValueError as e:
         raise BadInput(f"MONOSEM_COORDINATOR is {coordinator!r}: JAX recognises no cluster ({e})") from None
+    _look_out(heartbeat)
+
+
+def _look_out(bound: float) -> None:
+    global _lookout
+    number, count = this_process()
+    if count == 1:
+        return
+    host, client = distributed.global_state.coordinator_address.rpartition(":")[0], distributed.global_state.client
+    _lookout = Lookout(number, count, bound)
+    find = lambda key: client.blocking_key_value_get(key, int(1000 * bound))  # noqa: E731
+    _lookout.start(host.strip("[]"), client.key_value_set, find)
+    atexit.register(_lookout.leave)  # before JAX waits for the others to come along
 
 
 def _address(coordinator: str, processes: str, number: str) -> dict[str, Any]:
@@ -134,15 +151,19 @@ def agreed(mine: bool) -> bool:
 def leave(code: int, patience: float = 3) -> NoReturn:
     """Ends this process without waiting for the others, as a normal exit would: they may be in the midst of their work.
 
-    For `patience` seconds it lets those that are leaving too (the same mistake, the same signal) come along, because
-    JAX aborts all others as soon as process 0 has gone, and what they had to say is lost.
+    For `patience` seconds it lets those that are leaving too (the same mistake, the same signal) come along. Then those
+    that are not are told, and end as they do when a process has died.
     """
     try:
         sys.stdout.flush()
         sys.stderr.flush()
+        if _lookout:
+            _lookout.be_quiet()
         parting = threading.Thread(target=jax.distributed.shutdown, daemon=True)
         parting.start()
         parting.join(patience)
+        if parting.is_alive() and _lookout:
+            _lookout.leave_with(code)
     finally:  # a second Ctrl-C too
         os._exit(code)
 

@@ -15,7 +15,7 @@ FILE_LINES, FUNCTION_LINES = 300, 75
 
 # A module may import what lies in a lower layer, or in its own. A package stands for everything in it.
 LAYERS = [
-    ["errors", "config", "sharding", "logs", "run", "signals", "hlo", "program", "layout"],
+    ["errors", "config", "lookout", "sharding", "logs", "run", "signals", "hlo", "program", "layout"],
     ["transformer", "sae", "text", "store", "checkpoint"],
     [
         "train",

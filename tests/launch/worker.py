@@ -58,6 +58,11 @@ def run(workdir: str, config: Config) -> None:
         os.kill(os.getpid(), signal.SIGKILL) if mine else multihost_utils.sync_global_devices("other")
     elif config.what == "killed before a barrier":
         os.kill(os.getpid(), signal.SIGKILL) if mine else barrier("never")
+    elif config.what == "stopped":
+        os.kill(os.getpid(), signal.SIGSTOP) if mine else barrier("never")
+    elif config.what == "killed while others compute":
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL) if mine else time.sleep(60)
     elif config.what == "far barrier":
         if mine:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
