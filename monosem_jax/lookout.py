@@ -11,9 +11,11 @@ of the network library (CPUs), and who waits elsewhere is aborted after its hear
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
 import selectors
+import signal
 import socket
 import sys
 import threading
@@ -49,6 +51,11 @@ class Lookout:
             connection = socket.create_connection((host, int(port)), timeout=self._bound)
             self._add(connection, 0)
             self._say(connection, f"hello {self._token} {self._number}")
+            # JAX aborts the process as soon as its coordinator, process 0, has died, which may be a moment before the
+            # watch knows. The C function sleep as the handler of this signal delays that by SIGABRT = 6 seconds.
+            libc = ctypes.CDLL(None)
+            libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+            libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
         threading.Thread(target=self._watch, name="lookout", daemon=True).start()
 
     def leave(self) -> None:
