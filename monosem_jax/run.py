@@ -42,7 +42,7 @@ def read_json(path: pathlib.Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
         raise BadInput(f"{path} is not valid JSON: {e}") from None
 
 
@@ -143,6 +143,10 @@ class Run:
         """Appends one step's metrics to metrics.jsonl and to the TensorBoard event files."""
         if jax.process_index() == 0:
             self._logs.write(step, metrics)
+
+    def flush(self) -> None:
+        """Writes what was logged and waits for room on the disk."""
+        self._logs.flush()
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Writes summary.json, last and atomically: its presence means that the run is finished."""

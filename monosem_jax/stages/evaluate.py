@@ -26,15 +26,28 @@ class EvaluateRunConfig:
 
 
 def open_dictionary(path: str, step: int = -1) -> SaeRun:
-    """A finished train_sae run whose transformer is at hand; raises BadInput on anything else."""
+    """A finished train_sae or import run whose transformer is at hand; raises BadInput on anything else."""
     if not path:
         raise BadInput("config.run is empty: expected the directory of a finished train_sae run")
     found = load_run(path, None if step < 0 else step)
     if not isinstance(found, SaeRun) or found.summary is None:
         raise BadInput(f"{path} is not a finished train_sae run")
     if "transformer" not in found.record["parents"]:
+        if found.experiment == "import":
+            raise BadInput(f"{path} was imported without a transformer: import it again with --transformer")
         raise BadInput(f"{path} was trained on an array without its transformer: its metrics are in its summary.json")
     return found
+
+
+def measure(found: SaeRun, config: EvaluateConfig) -> tuple[dict[str, Any], np.ndarray]:
+    """What `monosem_jax.evaluate.evaluate` gives on the held-out text of its transformer."""
+    transformer = found.transformer
+    tokens = np.asarray(transformer.text.tokens("heldout"))
+    with progress(len(tokens), "evaluate", "contexts") as bar:
+        return evaluate(
+            transformer.model, transformer.params, found.sae, found.params, tokens,
+            bos=transformer.text.bos, site=found.site, config=config, advance=bar.update,
+        )  # fmt: skip
 
 
 def run(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str, Any]:
@@ -47,11 +60,6 @@ def run(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str, Any
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
-        tokens = np.asarray(found.transformer.text.tokens("heldout"))
-        with progress(len(tokens), "evaluate", "contexts") as bar:
-            metrics, density = evaluate(
-                found.transformer.model, found.transformer.params, found.sae, found.params, tokens,
-                bos=found.transformer.text.bos, site=found.site, config=config.evaluate, advance=bar.update,
-            )  # fmt: skip
+        metrics, density = measure(found, config.evaluate)
         np.save(run.path / "density.npy", density)
         return run.finish({**metrics, "wall_seconds": time.perf_counter() - begin})

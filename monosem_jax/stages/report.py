@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from monosem_jax.config import from_dict
 from monosem_jax.errors import BadInput
+from monosem_jax.logs import read_metrics
 from monosem_jax.report.page import Records, write_page
 from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.resample import ResampleConfig
@@ -46,9 +46,10 @@ def run(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
 
 def _records(title: str, analysis: Any) -> Records:
     dictionary = load_run(analysis.parent("run"))
-    steps, _ = from_dict(ResampleConfig, dictionary.config["resample"]).resolve(
-        from_dict(TrainConfig, dictionary.config["train"])
-    )
+    steps: tuple[int, ...] = ()
+    if "train" in dictionary.config:  # else it was imported
+        resample = from_dict(ResampleConfig, dictionary.config["resample"])
+        steps, _ = resample.resolve(from_dict(TrainConfig, dictionary.config["train"]))
     return Records(
         title=title,
         dictionary=dictionary.summary,
@@ -64,5 +65,4 @@ def _records(title: str, analysis: Any) -> Records:
 
 
 def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-    with open(path / "metrics.jsonl", encoding="utf-8") as f:
-        return [json.loads(line) for line in f if line.strip()]
+    return [{"step": step, **metrics} for step, metrics in read_metrics(path)]

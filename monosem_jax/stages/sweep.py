@@ -112,15 +112,10 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
         if whole.finished:
             print(f"{whole.path} is finished: nothing to do")
             return whole.summary
-        runs = {
-            name: stack.enter_context(
-                Run(
-                    whole.path / MEMBERS / name, "train_sae", identity(member), source.parents,
-                    identity(SaeRunConfig()),
-                )  # fmt: skip
-            )
-            for name, member in config.members().items()
-        }
+        defaults, runs = identity(SaeRunConfig()), {}
+        for name, member in config.members().items():
+            path = whole.path / MEMBERS / name
+            runs[name] = stack.enter_context(Run(path, "train_sae", identity(member), source.parents, defaults))
         checked = all((r.path / "input.json").exists() for r in runs.values())
         material = dictionaries.prepare(config, source, mesh, checked=checked)
         for member in runs.values():

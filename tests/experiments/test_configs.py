@@ -14,6 +14,7 @@ STAGES |= {
     "harvest": "HarvestRunConfig",
     "bench": "BenchConfig",
     "sweep": "SweepRunConfig",
+    "export": "ExportConfig",
 }
 NAMES = sorted(p.stem for p in pathlib.Path(configs.__file__).parent.glob("*.py") if p.stem != "__init__")
 

@@ -1,0 +1,28 @@
+"""Dictionaries in the formats of other programs: one file per format, and a line in `WRITERS`.
+
+A writer fills an empty folder from a `Dictionary`; within it, each architecture is one function. SAELens' folders are
+also read. None of it needs the other program, nor PyTorch, and nothing that is read can run code.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+from monosem_jax.errors import BadInput
+from monosem_jax.interop import dictionary_learning, plain, saelens
+from monosem_jax.interop.dictionary import Dictionary
+
+WRITERS: dict[str, Callable[[pathlib.Path, Dictionary], None]] = {
+    "saelens": saelens.write,
+    "dictionary_learning": dictionary_learning.write,
+    "safetensors": plain.write_safetensors,
+    "numpy": plain.write_numpy,
+}
+
+
+def find(name: str) -> Callable[[pathlib.Path, Dictionary], None]:
+    """The writer of a format; raises BadInput on an unknown name."""
+    if name not in WRITERS:
+        raise BadInput(f"--format is {name!r}: expected one of {', '.join(WRITERS)}")
+    return WRITERS[name]

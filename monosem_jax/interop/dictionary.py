@@ -1,0 +1,103 @@
+"""A dictionary apart from its run directory: what travels between programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from monosem_jax.errors import BadInput
+from monosem_jax.runs import LoadedRun, SaeRun, SweepRun, load_run
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dictionary:
+    """`params`, fp32 and for raw activations, are those of `architecture` (a name in `monosem_jax.sae`). The rest is
+    None where it is not known. `density` [F] is the share of held-out tokens on which each feature fired."""
+
+    architecture: str
+    params: dict[str, np.ndarray]
+    site: str | None = None
+    step: int | None = None
+    model_name: str | None = None
+    context_length: int | None = None
+    density: np.ndarray | None = None
+
+    @property
+    def width(self) -> int:
+        """M, the numbers in an activation."""
+        return self.params["b_dec"].shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """F."""
+        return self.params["b_enc"].shape[0]
+
+
+def of_run(path: pathlib.Path, step: int = -1) -> Dictionary:
+    """The dictionary in a run directory, finished or not, at a checkpointed step (-1: the newest).
+
+    Raises BadInput when there is no such step, or when its weights are not finite.
+    """
+    steps = load_run(path).steps
+    if not steps:
+        raise BadInput(f"{path} holds no checkpoint yet: there is nothing to export")
+    chosen = steps[-1] if step < 0 else step
+    run = load_run(path, chosen)
+    check_finite(run.params, str(path))
+    file = run.path / "density.npy"
+    final = run.summary is not None and chosen == steps[-1] and file.exists()  # it was measured on the last step alone
+    model = run.record["parents"].get("transformer")
+    return Dictionary(
+        run.config["sae"]["architecture"], run.params, run.site, chosen,
+        model_name=pathlib.PurePath(model["path"]).name if model else None,
+        context_length=_context_length(run) if model else None,
+        density=np.load(file, allow_pickle=False) if final else None,
+    )  # fmt: skip
+
+
+def members_of(run: LoadedRun) -> dict[str, pathlib.Path]:
+    """Name -> directory of what a run holds to export: one without a name, or the members of a sweep.
+
+    Raises BadInput on other runs, and on a sweep without a checkpoint.
+    """
+    if isinstance(run, SaeRun):
+        return {"": run.path}
+    if not isinstance(run, SweepRun):
+        raise BadInput(f"{run.path} is a run of {run.experiment}: expected one of train_sae, import or sweep")
+    members = {name: member.path for name, member in run.members.items()}
+    if not members:
+        raise BadInput(f"{run.path} holds no member with a checkpoint yet: there is nothing to export")
+    for path in sorted(run.path.glob("members/*/config.json")):
+        if path.parent.name not in members:
+            print(f"{path.parent}: no checkpoint yet, it is left out")
+    return members
+
+
+def check_finite(params: Mapping[str, np.ndarray], where: str) -> None:
+    """Raises BadInput naming the first tensor with numbers that are not finite."""
+    for name, values in params.items():
+        bad = values.size - np.count_nonzero(np.isfinite(values))
+        if bad:
+            raise BadInput(f"{where}: {bad} of the {values.size} numbers in {name} are not finite")
+
+
+def for_architecture(writers: Mapping[str, T], dictionary: Dictionary, program: str) -> T:
+    """What writes an architecture; raises BadInput when the program has no counterpart of it."""
+    if dictionary.architecture not in writers:
+        known = ", ".join(writers)
+        raise BadInput(f"{program} is written for sae.architecture {known}, and this one is {dictionary.architecture}")
+    return writers[dictionary.architecture]
+
+
+def _context_length(run: LoadedRun) -> int | None:
+    try:
+        return run.transformer.config["transformer"]["context_length"]
+    except BadInput as e:  # a dictionary is whole without it
+        print(f"{e}: the length of its contexts is left out")
+        return None

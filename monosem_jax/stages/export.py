@@ -1,0 +1,141 @@
+"""A dictionary → a folder for another program; and a folder of SAELens → a run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+import time
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from monosem_jax import interop
+from monosem_jax.checkpoint import Checkpoints
+from monosem_jax.config import to_dict
+from monosem_jax.errors import BadInput
+from monosem_jax.evaluate import EvaluateConfig
+from monosem_jax.interop import saelens
+from monosem_jax.interop.dictionary import Dictionary, members_of, of_run
+from monosem_jax.interop.folder import new_folder
+from monosem_jax.run import Run, file_hash, parent, write_json
+from monosem_jax.runs import TransformerRun, load_run
+from monosem_jax.stages.evaluate import measure
+from monosem_jax.stages.harvest import open_transformer
+from monosem_jax.transformer.model import parse_site, site_width
+
+ANY_LAYER = 10_000  # where no transformer says how many there are
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """For an export: the `format`, the folder to make, and which checkpoint (-1: the newest). For an import: the
+    folder that it is `source`d from and, where they are known, the transformer and its site (by default what the
+    folder says); with a transformer the dictionary is evaluated on its held-out text."""
+
+    format: str = ""
+    output: str = ""
+    step: int = -1
+    source: str = ""
+    transformer: str = ""
+    site: str = ""
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    def check(self) -> None:
+        """Raises BadInput when what belongs to an export and what belongs to an import are mixed."""
+        self.evaluate.check()
+        how = "with" if self.source else "without"
+        for name in ("format", "output") if self.source else ("transformer", "site"):
+            if getattr(self, name):
+                raise BadInput(f"--{name} is given {how} --import: it has no meaning then")
+
+
+def run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
+    """Imports if there is a source, exports otherwise."""
+    config.check()
+    return import_run(workdir, config) if config.source else export_run(workdir, config)
+
+
+def export_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, int]:
+    """Writes the dictionary in `workdir`, or each member of a sweep, and returns name -> step of what was written.
+
+    Raises BadInput when there is nothing to export, the format cannot hold it, or the output is there already.
+    """
+    write = interop.find(config.format)
+    if not config.output:
+        raise BadInput("--output is missing: give the folder to make")
+    members = members_of(load_run(workdir))
+    written = {}
+    with new_folder(config.output) as folder:
+        for name, path in members.items():
+            dictionary = of_run(path, config.step)
+            (folder / name).mkdir(exist_ok=True)
+            write(folder / name, dictionary)
+            written[name] = dictionary.step
+            shape = f"{dictionary.n_features} features of width {dictionary.width}, step {dictionary.step}"
+            print(f"{pathlib.Path(config.output) / name}: {config.format}, {shape}")
+    return written
+
+
+def import_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
+    """Makes `workdir` a finished run of the dictionary in the folder, and returns its summary: what
+    `monosem_jax.evaluate.evaluate` gives where there is a transformer.
+
+    Raises BadInput when the folder holds anything that is not exactly a dictionary of ours, or does not fit the
+    transformer.
+    """
+    begin = time.perf_counter()
+    source = pathlib.Path(config.source)
+    found = saelens.read(source)
+    transformer = open_transformer(config.transformer) if config.transformer else None
+    site = _checked_site(config, found, transformer)
+    parents = {"source": {"path": config.source, "sha256": _hash(source)}}
+    if transformer is not None:
+        parents["transformer"] = parent(transformer.path, "summary.json")
+    sae = {"architecture": found.architecture, "n_features": found.n_features}
+    with Run(workdir, "import", {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}, parents) as run:
+        if run.finished:
+            print(f"{run.path} is finished: nothing to do")
+            return run.summary
+        _save(run, found, site)
+        if transformer is None:
+            return run.finish({"n_features": found.n_features})
+        metrics, density = measure(load_run(run.path), config.evaluate)
+        np.save(run.path / "density.npy", density)
+        return run.finish({**metrics, "wall_seconds": time.perf_counter() - begin})
+
+
+def _checked_site(config: ExportConfig, found: Dictionary, transformer: TransformerRun | None) -> str | None:
+    """The site that the dictionary explains; raises BadInput when the transformer has none such of its width."""
+    site = config.site or found.site
+    if transformer is None:
+        if site:
+            parse_site(site, ANY_LAYER)
+        return site
+    if site is None:
+        raise BadInput(f"{config.source} does not say which site it explains: give --site, such as mlp_hidden.0")
+    width = site_width(transformer.model.config, site)
+    if width != found.width:
+        raise BadInput(
+            f"{config.source} is for activations of width {found.width}, but {site} of {transformer.path} has {width}"
+        )
+    return site
+
+
+def _save(run: Run, found: Dictionary, site: str | None) -> None:
+    """Writes what `load_run` takes a dictionary from."""
+    checkpoints = Checkpoints(run.path / "checkpoints")
+    try:
+        params = {name: jnp.asarray(p) for name, p in found.params.items()}
+        checkpoints.save(0, params, {"step": jnp.int32(0)})
+        checkpoints.wait()
+    finally:
+        checkpoints.close()
+    write_json(run.path / "input.json", {"input_scale": 1.0, "site": site, "width": found.width})
+
+
+def _hash(source: pathlib.Path) -> str:
+    """Of what was imported: of the hashes of both files."""
+    both = file_hash(source / saelens.CFG) + file_hash(source / saelens.WEIGHTS)
+    return hashlib.sha256(both.encode()).hexdigest()
