@@ -218,6 +218,8 @@ def _placed(record: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
 
 def read_record(path: pathlib.Path) -> dict[str, Any]:
     """The config.json of a run directory. Raises BadInput when there is none, or a newer version wrote it."""
+    if not (path / "config.json").exists():
+        raise BadInput(f"{path} is not a run directory: it holds no config.json")
     record = read_json(path / "config.json")
     if not (isinstance(record, dict) and {"experiment", "config", "parents"} <= record.keys()):
         raise BadInput(f"{path} is not a run directory: its config.json is not one of ours")

@@ -1,4 +1,10 @@
-"""Opening a run directory of any experiment, on any machine."""
+"""Opening a run directory of any experiment, on any machine, whatever mesh wrote it. Nothing is read before it is used.
+
+run = monosem_jax.load_run("runs/a1")
+run.params["W_dec"]        # NumPy, without reading the optimizer's state
+run.params_on(mesh)        # the same, each device reading its own part
+run.feature(17)["W_dec"]   # one feature, without reading the others
+"""
 
 from __future__ import annotations
 
@@ -9,13 +15,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from tokenizers import Tokenizer
 
 from monosem_jax import sae as sae_lib
-from monosem_jax.checkpoint import checkpoint_steps, load_params
+from monosem_jax.checkpoint import checkpoint_steps, load_params, load_placed, load_slice
 from monosem_jax.config import from_dict
 from monosem_jax.errors import BadInput
-from monosem_jax.run import read_json, resolve_parent
+from monosem_jax.logs import read_metrics
+from monosem_jax.run import read_json, read_record, resolve_parent
+from monosem_jax.sharding import Rules, tree_shardings
 from monosem_jax.store.arrays import Store
 from monosem_jax.text.pack import Text
 from monosem_jax.transformer.model import Transformer, TransformerConfig
@@ -26,7 +35,7 @@ class LoadedRun:
 
     def __init__(self, path: str | pathlib.Path, step: int | None = None):
         self.path = pathlib.Path(path)
-        self.record: dict[str, Any] = read_json(self.path / "config.json")
+        self.record: dict[str, Any] = read_record(self.path)
         self.config: dict[str, Any] = self.record["config"]
         self._step = step
 
@@ -43,6 +52,11 @@ class LoadedRun:
     def steps(self) -> list[int]:
         """The checkpointed steps, oldest first."""
         return checkpoint_steps(self.path / "checkpoints")
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl: {"step", the metrics of that step…}."""
+        return [{"step": step, **numbers} for step, numbers in read_metrics(self.path)]
 
     def parent(self, name: str) -> pathlib.Path:
         """The directory this run was made from; raises BadInput when it has no such parent or it is gone."""
@@ -63,12 +77,42 @@ class LoadedRun:
         return f"<{self.experiment} run {str(self.path)!r}, steps {self.steps}>"
 
 
-class TransformerRun(LoadedRun):
-    """`params` in fp32 as NumPy, `model` the linen module that takes them, `text` what it was trained on."""
+class TrainedRun(LoadedRun):
+    """A directory with checkpoints."""
+
+    @property
+    def rules(self) -> Rules:
+        """How parameters are divided over a mesh, by their names."""
+        return {"*": PartitionSpec()}
 
     @functools.cached_property
     def params(self) -> dict[str, Any]:
-        return load_params(self.path / "checkpoints", self._step)["params"]
+        """The parameters as NumPy in fp32; neither optimizer nor statistics are read."""
+        return self._finished(load_params(self.path / "checkpoints", self._step)["params"])
+
+    def params_on(self, mesh: Mesh) -> dict[str, Any]:
+        """The parameters on a mesh with the axes data and model; each process reads what its devices hold.
+
+        Raises BadInput when the checkpoint is damaged.
+        """
+        place = lambda shapes: tree_shardings(shapes, self.rules, mesh)  # noqa: E731
+        return self._finished(load_placed(self.path / "checkpoints", self._newest(), place))
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint holds, as NumPy: {"params": as they were trained, "rest": step, optimizer, …}."""
+        return load_params(self.path / "checkpoints", self._step, ("params", "rest"))
+
+    def _newest(self) -> int:
+        if not self.steps:
+            raise BadInput(f"{self.path} holds no checkpoint")
+        return self.steps[-1] if self._step is None else self._step
+
+    def _finished(self, params: dict[str, Any]) -> dict[str, Any]:
+        return params
+
+
+class TransformerRun(TrainedRun):
+    """`params` as NumPy in fp32, `model` the linen module that takes them, `text` what it was trained on."""
 
     @functools.cached_property
     def model(self) -> Transformer:
@@ -96,13 +140,33 @@ class HarvestRun(LoadedRun):
         return Store(self.path)
 
 
-class SaeRun(LoadedRun):
+class SaeRun(TrainedRun):
     """A dictionary for raw activations: `params` as NumPy in fp32 with any input scale folded in."""
 
+    def _finished(self, params: dict[str, Any]) -> dict[str, Any]:
+        return sae_lib.fold_scale(params, self._scale)
+
     @functools.cached_property
-    def params(self) -> dict[str, Any]:
-        found = load_params(self.path / "checkpoints", self._step)["params"]
-        return sae_lib.fold_scale(found, read_json(self.path / "input.json")["input_scale"])
+    def _scale(self) -> float:
+        return read_json(self.path / "input.json")["input_scale"]
+
+    @property
+    def rules(self) -> Rules:
+        return sae_lib.find(self.config["sae"]["architecture"])[0].RULES
+
+    def feature(self, i: int) -> dict[str, np.ndarray]:
+        """The parameters of feature `i` alone, W_enc [M], b_enc [], W_dec [M], reading about 1 MB of each.
+
+        They are not compared with the checkpoint's checksums, which are of the whole. Raises BadInput when there is no
+        such feature.
+        """
+        n, axes = self.config["sae"]["n_features"], sae_lib.find(self.config["sae"]["architecture"])[0].FEATURE_AXIS
+        if not 0 <= i < n:
+            raise BadInput(f"feature {i} of {self.path}: expected 0 to {n - 1}")
+        step, folder = self._newest(), self.path / "checkpoints"
+        return self._finished({
+            name: load_slice(folder, step, name, (slice(None),) * axis + (i,)) for name, axis in axes.items()
+        })  # fmt: skip
 
     @property
     def site(self) -> str | None:
@@ -140,21 +204,65 @@ class SweepRun(LoadedRun):
         return self.summary and self.summary["members"]
 
 
+class EvaluateRun(LoadedRun):
+    """Figures of a dictionary: `summary`, `density` [F], and the `dictionary` itself."""
+
+    @functools.cached_property
+    def density(self) -> np.ndarray:
+        """The share of tokens on which each feature was active [F]."""
+        return np.load(self.path / "density.npy", allow_pickle=False)
+
+    @functools.cached_property
+    def dictionary(self) -> SaeRun:
+        return load_run(self.parent("run"))
+
+    @property
+    def transformer(self) -> TransformerRun:
+        return self.dictionary.transformer
+
+
+class AnalyzeRun(EvaluateRun):
+    """Records of features and of categories, as the report shows them."""
+
+    @functools.cached_property
+    def features(self) -> list[dict[str, Any]]:
+        return read_json(self.path / "features.json")
+
+    @functools.cached_property
+    def categories(self) -> list[dict[str, Any]]:
+        return read_json(self.path / "categories.json")
+
+
+class ReportRun(LoadedRun):
+    """`page` is the report's file."""
+
+    @property
+    def page(self) -> pathlib.Path:
+        return self.path / "index.html"
+
+
+class QuickstartRun(LoadedRun):
+    """All stages in one directory; those that were begun are opened by `stages`."""
+
+    @functools.cached_property
+    def stages(self) -> dict[str, LoadedRun]:
+        """name -> run: transformer, store, sae, analysis, report."""
+        return {p.parent.name: load_run(p.parent) for p in sorted(self.path.glob("*/config.json"))}
+
+
 KINDS: dict[str, type[LoadedRun]] = {
     "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
-    "sweep": SweepRun,
+    "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "report": ReportRun,
+    "quickstart": QuickstartRun,
 }  # fmt: skip
 
 
 def load_run(path: str | pathlib.Path, step: int | None = None) -> Any:
     """Opens the run directory of any experiment; `step` chooses a checkpoint other than the newest.
 
-    Raises BadInput when `path` is not a run directory, or holds no such step.
+    Raises BadInput when `path` is not a run directory, holds no such step, or was written by a newer version.
     """
-    record = read_json(pathlib.Path(path) / "config.json")
-    if not (isinstance(record, dict) and {"experiment", "config", "parents"} <= record.keys()):
-        raise BadInput(f"{path} is not a run directory: its config.json is not one of ours")
-    run = KINDS.get(record.get("experiment"), LoadedRun)(path, step)
+    run = KINDS.get(read_record(pathlib.Path(path))["experiment"], LoadedRun)(path, step)
     if step is not None and step not in run.steps and not isinstance(run, SweepRun):
         raise BadInput(f"{path} holds no checkpoint of step {step}: it holds {run.steps}")
     return run

@@ -87,6 +87,15 @@ def load_slice(path: pathlib.Path, step: int, name: str, index: Any) -> np.ndarr
         raise BadInput(f"checkpoint {where}: {name} cannot be read: {brief(e)}") from None
 
 
+def check_step(path: pathlib.Path, step: int) -> str:
+    """What is wrong with a step, in a line; "" where all of it is as it was saved (format 1: where it can be read)."""
+    try:
+        load_params(path, step, ("params", "rest"))
+    except BadInput as e:
+        return str(e)
+    return ""
+
+
 def read_like(where: pathlib.Path, like: Any) -> Any:
     """The parts params and rest of a step, placed like the arrays of `like`; not compared with the checksums yet.
 

@@ -15,6 +15,7 @@ STAGES |= {
     "bench": "BenchConfig",
     "sweep": "SweepRunConfig",
     "export": "ExportConfig",
+    "inspect": "InspectConfig",
 }
 NAMES = sorted(p.stem for p in pathlib.Path(configs.__file__).parent.glob("*.py") if p.stem != "__init__")
 
