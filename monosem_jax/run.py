@@ -11,7 +11,7 @@ import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import jax
 from tqdm import tqdm
@@ -92,7 +92,7 @@ class Run:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(self.path)
-            self._lock = _lock(self.path)
+            self._lock = lock(self.path)
         except OSError as e:
             raise BadInput(f"workdir {self.path} cannot be written: {e.strerror}") from None
         self._config, self._logs = config, Logs(self.path)
@@ -250,7 +250,8 @@ def _bound(config: dict[str, Any]) -> dict[str, Any]:
     return {k: _bound(v) if isinstance(v, dict) else v for k, v in config.items() if k not in FREE}
 
 
-def _lock(path: pathlib.Path):
+def lock(path: pathlib.Path, what: str = "workdir") -> IO[str]:
+    """The right to write in a directory, until what is returned is closed. Raises BadInput when another has it."""
     if jax.process_index():
         return open(os.devnull)  # only the first process writes; noqa: SIM115
     handle = open(path / ".lock", "w")  # noqa: SIM115
@@ -258,7 +259,7 @@ def _lock(path: pathlib.Path):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         handle.close()
-        raise BadInput(f"workdir {path} is in use by another run") from None
+        raise BadInput(f"{what} {path} is in use by another run") from None
     return handle
 
 

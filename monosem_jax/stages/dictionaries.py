@@ -190,6 +190,7 @@ def finish(
         "rows_per_second": result.steps * size / max(result.seconds, 1e-9),
         "steps_skipped": int(state.guard["skipped"]),
         "resumed_from_step": config.train.steps - result.steps,
+        "checkpoint_stall_seconds": result.mean_stall,
         "wall_seconds": seconds,
     }
     if frozen_at is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import sys
@@ -16,7 +17,7 @@ from monosem_jax.contexts import Contexts
 from monosem_jax.errors import BadInput
 from monosem_jax.harvest import HarvestConfig, bucket_bytes, check_room, fill, store_bytes
 from monosem_jax.made import ArrayRows, Made, TransformerRows
-from monosem_jax.run import Run, parent, progress
+from monosem_jax.run import Run, lock, parent, progress
 from monosem_jax.runs import TransformerRun, load_run
 from monosem_jax.signals import stop_flag
 from monosem_jax.store.arrays import find_store, open_rows, source_identity
@@ -111,9 +112,10 @@ def run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
-        with stop_flag() as stop, progress(0, "harvest", "rows") as bar:
+        location = Location(config.store or run.path)
+        with lock_store(location, run), stop_flag() as stop, progress(0, "harvest", "rows") as bar:
             done = fill(
-                Location(config.store or run.path), job.made, job.manifest, config=config.harvest, seed=config.seed,
+                location, job.made, job.manifest, config=config.harvest, seed=config.seed,
                 stop=stop, tokens=job.tokens if job.n_contexts else None, n_contexts=job.n_contexts,
                 advance=bar.update, total=lambda n: bar.reset(total=n),
             )  # fmt: skip
@@ -121,6 +123,17 @@ def run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]
         summary = {k: done[k] for k in ("n_rows", "width", "site", "mean_norm", "mean_square")}
         summary["skipped_nonfinite"] = job.made.n_rows - done["n_rows"]
         return run.finish({**summary, "rows_per_second": done["n_rows"] / seconds, "wall_seconds": seconds})
+
+
+def lock_store(location: Location, run: Run) -> contextlib.AbstractContextManager:
+    """The right to write a store that lies elsewhere than in its run directory (over URLs nobody sees to that).
+
+    Raises BadInput when another run has it.
+    """
+    if location.local is None or location.local.absolute() == run.path.absolute():
+        return contextlib.nullcontext()
+    location.local.mkdir(parents=True, exist_ok=True)
+    return lock(location.local, "store")
 
 
 def plan(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:

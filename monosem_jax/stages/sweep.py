@@ -155,6 +155,7 @@ def _finish(whole: Run, rows: list[dict], result: Any, config: SweepRunConfig, b
         "rows_trained": config.train.steps * config.train.batch_size,
         "member_rows_per_second": members_rows / max(result.seconds, 1e-9),
         "resumed_from_step": config.train.steps - result.steps,
+        "checkpoint_stall_seconds": result.mean_stall,
         "wall_seconds": time.perf_counter() - begin,
     })  # fmt: skip
 

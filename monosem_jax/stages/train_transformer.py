@@ -105,6 +105,7 @@ def _summary(model, params, text: Text, heldout, config: TransformerRunConfig, r
         "tokens_trained": config.train.steps * per_step,
         "tokens_per_second": result.steps * per_step / max(result.seconds, 1e-9),
         "resumed_from_step": config.train.steps - result.steps,
+        "checkpoint_stall_seconds": result.mean_stall,
         "wall_seconds": time.perf_counter() - begin,
     }
 

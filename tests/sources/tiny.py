@@ -47,7 +47,7 @@ def metrics(path: pathlib.Path) -> list[dict]:
 
 def figures(path: pathlib.Path) -> dict:
     """The summary without times, and without what says where the process began."""
-    times = ("rows_per_second", "wall_seconds", "resumed_from_step")
+    times = ("rows_per_second", "wall_seconds", "resumed_from_step", "checkpoint_stall_seconds")
     return {k: v for k, v in load_run(path).summary.items() if k not in times}
 
 

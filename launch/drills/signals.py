@@ -1,0 +1,62 @@
+"""SIGTERM and Ctrl-C: the first lets the program write a checkpoint, the second does not."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from launch.drills.ground import Ground, Outcome, end, same, wait_for_checkpoint
+
+STOPPED, INTERRUPTED = 75, 130
+BOUND = 60.0  # seconds until a process that was asked to stop must have stopped
+
+
+def stop_and_resume(ground: Ground, kind: str, times: int) -> Outcome:
+    """SIGTERM or Ctrl-C at random times, `times` of them in one run, which then ends with the same bits."""
+    if kind in ("harvest", "online"):
+        ground.transformer()
+    undisturbed, seconds = ground.reference(kind)
+    outcome, path, waits = Outcome(), ground.fresh(kind), []
+    while len(waits) < times:
+        process = ground.start(kind, path)
+        time.sleep(ground.random.uniform(3, 3 + 0.5 * seconds))
+        if process.poll() is not None:
+            outcome.expect(process.returncode == 0 and not same(path, undisturbed), f"{kind} ended otherwise")
+            path = ground.fresh(kind)
+            continue
+        begin = time.monotonic()
+        code = end(process, ground.random.choice([signal.SIGTERM, signal.SIGINT]))
+        waits.append(time.monotonic() - begin)
+        outcome.expect(code in (STOPPED, 0), f"{kind}: a signal ended in exit code {code}: {ground.log(path)[-800:]}")
+        outcome.expect(waits[-1] < BOUND, f"{kind}: it took {waits[-1]:.1f} s to stop")
+    code = ground.run(kind, path)
+    fault = same(path, undisturbed) if code == 0 else f"{kind} ended with exit code {code}: {ground.log(path)[-800:]}"
+    outcome.expect(not fault, fault)
+    outcome.notes = {"signals": len(waits), "slowest stop, s": round(max(waits), 2)}
+    return outcome
+
+
+def interrupt_twice(ground: Ground, kind: str, times: int) -> Outcome:
+    """Two Ctrl-C: it leaves at once, and the run still ends with the same bits."""
+    undisturbed, _ = ground.reference(kind)
+    outcome, path, waits = Outcome(), ground.fresh(kind), []
+    for _ in range(times):
+        process = ground.start(kind, path)
+        if not wait_for_checkpoint(process, path):
+            break
+        time.sleep(ground.random.uniform(0, 1))
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+        begin = time.monotonic()
+        code = end(process, signal.SIGINT)
+        waits.append(time.monotonic() - begin)
+        # It may be so fast that the first one was enough.
+        outcome.expect(
+            code in (INTERRUPTED, STOPPED, 0), f"two Ctrl-C ended in exit code {code}: {ground.log(path)[-800:]}"
+        )
+        outcome.expect(waits[-1] < 5, f"after the second Ctrl-C it took {waits[-1]:.1f} s")
+    code = ground.run(kind, path)
+    fault = same(path, undisturbed) if code == 0 else f"{kind} ended with exit code {code}: {ground.log(path)[-800:]}"
+    outcome.expect(not fault, fault)
+    outcome.notes = {"double Ctrl-C": len(waits), "slowest, s": round(max(waits, default=0), 2)}
+    return outcome
