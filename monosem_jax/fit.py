@@ -48,8 +48,8 @@ class FitResult:
 
     @property
     def mean_stall(self) -> float:
-        """Seconds for which a checkpoint kept the devices waiting, as a mean; where there are others, without the first,
-        for which programs are compiled, and the last, which is waited for."""
+        """Seconds for which a checkpoint kept the devices waiting, as a mean; where there are others, without the
+        first, for which programs are compiled, and the last, which is waited for."""
         usual = self.stalls[1:-1] or self.stalls
         return sum(usual) / max(len(usual), 1)
 
