@@ -143,7 +143,7 @@ def test_one_of_several_processes_is_started_without_detection_and_without_a_ser
     jax.config.update("jax_enable_preemption_service", True)
     found = started("host:1234", "4", "3")
     assert found["coordinator_address"] == "host:1234" and found["coordinator_bind_address"] is None
-    assert (found["num_processes"], found["process_id"], found["heartbeat_timeout_seconds"]) == (4, 3, 30)
+    assert (found["num_processes"], found["process_id"], found["heartbeat_timeout_seconds"]) == (4, 3, 2 * 30 + 10)
     assert found["cluster_detection_method"] == "deactivate"
     assert not jax.config.jax_enable_preemption_service
 
@@ -158,7 +158,7 @@ def test_a_coordinator_on_the_loopback_interface_does_not_listen_to_the_network(
 
 def test_in_a_cluster_everything_is_left_to_detection_but_the_heartbeat(started):
     found = started("auto", "", "", "7")
-    assert found.pop("heartbeat_timeout_seconds") == 7
+    assert found.pop("heartbeat_timeout_seconds") == 2 * 7 + 10
     assert set(found) == {"shutdown_timeout_seconds"}
 
 
