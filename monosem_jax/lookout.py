@@ -22,9 +22,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from monosem_jax.errors import BadInput
+
 EXIT_LOST = 69  # EX_UNAVAILABLE: run the same command again
 BEAT = 1.0  # seconds
 LONGEST = 200  # bytes of a message
+STRANGERS = 128  # connections of others that may wait to be turned away, before they hold up ours
 KEY = "monosem/lookout"
 
 
@@ -37,18 +40,29 @@ class Lookout:
         self._quiet = False
         self._selector = selectors.DefaultSelector()
 
-    def start(self, host: str, publish: Callable[[str, str], None], find: Callable[[str], str]) -> None:
-        """Connects with process 0, which is at `host` and tells its port by way of `publish` and `find`."""
+    def start(self, host: str, publish: Callable[[str, str], None], find: Callable[[str], str], port: int = 0) -> None:
+        """Connects with process 0, which is at `host`, at `port` or (0) at one that it tells by way of `publish` and
+        `find`. Raises BadInput when it cannot be reached there, or cannot listen."""
+        try:
+            self._connect(host, publish, find, port)
+        except OSError as e:
+            raise BadInput(
+                f"process {self._number} cannot watch over the others by way of process 0 at {host} ({e}): "
+                "MONOSEM_WATCH_PORT chooses the port"
+            ) from None
+        threading.Thread(target=self._watch, name="lookout", daemon=True).start()
+
+    def _connect(self, host: str, publish: Callable[[str, str], None], find: Callable[[str], str], port: int) -> None:
         if self._number == 0:
             everywhere = not host.startswith("127.")
-            self._server = socket.create_server(("", 0) if everywhere else (host, 0), backlog=self._count)
+            self._server = socket.create_server(("" if everywhere else host, port), backlog=self._count + STRANGERS)
             self._token = secrets.token_hex(16)
             self._missing = set(range(1, self._count))
             self._selector.register(self._server, selectors.EVENT_READ)
             publish(KEY, f"{self._server.getsockname()[1]} {self._token}")
         else:
-            port, self._token = find(KEY).split()
-            connection = socket.create_connection((host, int(port)), timeout=self._bound)
+            found, self._token = find(KEY).split()
+            connection = socket.create_connection((host, int(found)), timeout=self._bound)
             self._add(connection, 0)
             self._say(connection, f"hello {self._token} {self._number}")
             # JAX aborts the process as soon as its coordinator, process 0, has died, which may be a moment before the
@@ -56,7 +70,6 @@ class Lookout:
             libc = ctypes.CDLL(None)
             libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
             libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
-        threading.Thread(target=self._watch, name="lookout", daemon=True).start()
 
     def leave(self) -> None:
         """From now on nobody's end is of interest here, because this process ends too, as it should."""
@@ -90,10 +103,14 @@ class Lookout:
                 else:
                     self._hear(key.fileobj)
             for connection, peer in list(self._peers.items()):
+                silent = now - peer.heard > self._bound
+                if peer.number is None:  # who does not read what is said to it would hold this one up
+                    self._forget(connection) if silent else None
+                    continue
                 if now - peer.told > BEAT:
                     peer.told = now
                     self._say(connection, "here")
-                if now - peer.heard > self._bound and peer.number is not None:
+                if silent:
                     self._end(peer.number, f"it has been silent for {self._bound:g} s")
             if self._number == 0 and self._missing and now - begun > self._bound:
                 self._end(min(self._missing), f"it did not come within {self._bound:g} s")
@@ -121,7 +138,7 @@ class Lookout:
         *lines, peer.rest = (peer.rest + data).split(b"\n")
         peer.heard = time.monotonic()
         for line in lines:
-            self._understand(connection, peer, line.decode("ascii", "replace"))
+            self._understand(connection, peer, line.decode("ascii", "backslashreplace"))
             if connection not in self._peers:
                 return
         if not data or len(peer.rest) > LONGEST:
@@ -142,7 +159,8 @@ class Lookout:
             self._forget(connection)
         elif word == "lost":
             number, _, why = rest.partition(" ")
-            self._end(int(number), why[:LONGEST])
+            if number.isdecimal():
+                self._end(int(number), why[:LONGEST])
 
     def _say(self, connection: socket.socket, line: str) -> None:
         with contextlib.suppress(OSError):  # that it is closed is found when reading

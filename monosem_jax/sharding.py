@@ -34,13 +34,15 @@ def start_processes() -> None:
 
     MONOSEM_COORDINATOR: "host:port" of process 0, with MONOSEM_NUM_PROCESSES and MONOSEM_PROCESS_ID, or "auto", which
     asks TPU pods, Slurm or Kubernetes. MONOSEM_HEARTBEAT_SECONDS (30): after this silence a process counts as dead,
-    and the others end. Nothing set, or one process: does nothing. Raises BadInput on values that make no sense.
+    and the others end. MONOSEM_WATCH_PORT (any): where process 0 listens for that. Nothing set, or one process: does
+    nothing. Raises BadInput on values that make no sense.
     """
     coordinator, n, i = (os.environ.get(name, "") for name in VARIABLES)
     if not (coordinator or n or i) or jax.distributed.is_initialized():
         return
     address = _address(coordinator, n, i)
     heartbeat = _number("MONOSEM_HEARTBEAT_SECONDS", os.environ.get("MONOSEM_HEARTBEAT_SECONDS") or "30", 1, DAY)
+    port = _number("MONOSEM_WATCH_PORT", os.environ.get("MONOSEM_WATCH_PORT") or "0", 0, 65535)
     if address.get("num_processes") == 1:
         return
     # The preemption service takes SIGTERM away from the handlers of Python, and signals.py needs it.
@@ -52,10 +54,10 @@ def start_processes() -> None:
         jax.distributed.initialize(**address, **times)
     except ValueError as e:
         raise BadInput(f"MONOSEM_COORDINATOR is {coordinator!r}: JAX recognises no cluster ({e})") from None
-    _look_out(heartbeat)
+    _look_out(heartbeat, port)
 
 
-def _look_out(bound: float) -> None:
+def _look_out(bound: float, port: int) -> None:
     global _lookout
     number, count = this_process()
     if count == 1:
@@ -63,7 +65,7 @@ def _look_out(bound: float) -> None:
     host, client = distributed.global_state.coordinator_address.rpartition(":")[0], distributed.global_state.client
     _lookout = Lookout(number, count, bound)
     find = lambda key: client.blocking_key_value_get(key, int(1000 * bound))  # noqa: E731
-    _lookout.start(host.strip("[]"), client.key_value_set, find)
+    _lookout.start(host.strip("[]"), client.key_value_set, find, port)
     atexit.register(_lookout.leave)  # before JAX waits for the others to come along
 
 
