@@ -115,6 +115,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _guarded(body: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
     """Runs `body`; what a user can mend becomes one line and an exit code, anything else keeps its traceback."""
+    if not isinstance(sys.stderr, _Unshaken):
+        sys.stdout, sys.stderr = _Unshaken(sys.stdout), _Unshaken(sys.stderr)
     with contextlib.suppress(ValueError):  # a signal outside a loop that handles it: leave like Ctrl-C
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -134,6 +136,30 @@ def _guarded(body: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
             time.sleep(PATIENCE)  # if another has died, that is the cause, and a line that says so ends this one
             _leave(told, 1, "error: ")
         raise
+
+
+class _Unshaken:
+    """An output stream whose words are lost where its disk is full; the work goes on, or ends as it should."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable, *what: str) -> None:
+        try:
+            act(*what)
+        except OSError as e:
+            if not disk_full(e):
+                raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _leave(line: str, code: int, kind: str = "") -> None:

@@ -50,7 +50,9 @@ def drills(scale: float) -> dict[str, Callable[[Ground], Outcome]]:
     found["elastic restart"] = processes.elastic
     found["damaged checkpoint"] = functools.partial(damage.damaged_checkpoint, kind="dictionary", times=times(15))
     for policy in ("stop", "continue"):
-        found[f"full disk: {policy}"] = functools.partial(damage.full_disk, kind="dictionary", policy=policy)
+        for log_too in (False, True):
+            name = f"full disk: {policy}" + ", its log as well" * log_too
+            found[name] = functools.partial(damage.full_disk, kind="dictionary", policy=policy, log_too=log_too)
     found["directories of others"] = functools.partial(damage.not_ours, kind="dictionary")
     return {**found, "costs": figures.costs}
 

@@ -176,7 +176,8 @@ class Lookout:
         line = f"process {number} is gone ({why}): the last checkpoint is on disk, the same command resumes"
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
-        os.write(2, f"error: [process {self._number}] {line}\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(2, f"error: [process {self._number}] {line}\n".encode())
         os._exit(EXIT_LOST)
 
 

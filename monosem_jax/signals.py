@@ -38,7 +38,8 @@ def stop_flag() -> Iterator[StopFlag]:
         if flag.requested and number == signal.SIGINT:
             os._exit(128 + signal.SIGINT)
         flag.requested = signal.Signals(number).name
-        os.write(sys.stderr.fileno(), f"\n{flag.requested}: stopping at the next commit\n".encode())
+        with contextlib.suppress(OSError):  # where nobody can be told, the stop is no worse
+            os.write(sys.stderr.fileno(), f"\n{flag.requested}: stopping at the next commit\n".encode())
 
     old = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

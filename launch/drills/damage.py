@@ -59,28 +59,33 @@ def _damage(ground: Ground, file: pathlib.Path, how: str) -> None:
     file.write_bytes(data)
 
 
-def full_disk(ground: Ground, kind: str, policy: str) -> Outcome:
-    """The disk fills up while a run writes checkpoints, and has room again later."""
+def full_disk(ground: Ground, kind: str, policy: str, log_too: bool = False) -> Outcome:
+    """The disk fills up while a run writes checkpoints, and has room again later. `log_too`: what the program says goes
+    to the same disk, and is lost while it is full."""
     undisturbed, _ = ground.reference(kind)
     outcome, disk = Outcome(), ground.fresh("disk")
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True).returncode:
         outcome.notes = {"skipped": "no small disk can be mounted here"}
         return outcome
-    path, balloon, flag = disk / "run", disk / "balloon", f"--config.train.when_disk_full={policy}"
+    path, balloon = (disk / "run" if log_too else disk), disk / ".balloon"
     try:
-        process = ground.start(kind, path, flag)
+        process = ground.start(kind, path, f"--config.train.when_disk_full={policy}")
         while len(steps(path)) < 2 and wait_for_checkpoint(process, path):
             pass
         _fill(balloon)
         if policy == "continue":
+            begin = time.monotonic()
             while "training goes on without" not in ground.log(path) and process.poll() is None:
                 time.sleep(0.05)
+                if log_too and time.monotonic() - begin > 1:
+                    break
             balloon.unlink()
             outcome.expect(process.wait() == 0, f"it did not go on: {ground.log(path)[-1500:]}")
         else:
             code, whole = process.wait(), steps(path)
-            outcome.expect(code == 1 and "error: the disk is full" in ground.log(path), ground.log(path)[-1500:])
+            outcome.expect(code == 1, f"exit code {code}: {ground.log(path)[-1500:]}")
+            outcome.expect(log_too or "error: the disk is full" in ground.log(path), ground.log(path)[-1500:])
             outcome.expect(len(whole) >= 1, "no checkpoint is left")
             balloon.unlink()
             outcome.expect(ground.run(kind, path) == 0, f"it does not resume: {ground.log(path)[-1500:]}")
