@@ -20,7 +20,8 @@ class MetricsLog:
         self._sums: dict[str, float] = {}
         self._since = self._last = step
         self._unfinished = run.path / ".unfinished.json"
-        if self._unfinished.exists() and (saved := read_json(self._unfinished))["step"] == step:
+        saved = read_json(self._unfinished, dict, ("step", "sums", "since")) if self._unfinished.exists() else {}
+        if saved.get("step") == step:
             self._sums, self._since = saved["sums"], saved["since"]
         run.rewind(step)
         for logged, numbers in run.logged():  # as it was for who saved this step
@@ -44,7 +45,7 @@ class MetricsLog:
     def flush(self) -> None:
         """Writes everything taken so far."""
         if not self._sums:
-            return
+            return self._run.flush()
         count, skipped = self._sums.pop("count"), self._sums.pop("skipped")
         means = {name: value / count if count else math.nan for name, value in self._sums.items()}
         self._log(self._last, {**means, "skipped": skipped})
@@ -60,5 +61,6 @@ class MetricsLog:
 
     def suspend(self) -> None:
         """Keeps the unfinished sum for the process that resumes, whose lines are then those of an undisturbed run."""
+        self._run.flush()
         if first_process():
             write_json(self._unfinished, {"step": self._last, "since": self._since, "sums": self._sums})

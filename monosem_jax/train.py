@@ -105,7 +105,7 @@ class TrainConfig:
 
     def retention(self) -> Retention:
         """Which checkpoints stay."""
-        return Retention(self.keep_checkpoints, self.keep_every, self.keep_best)
+        return Retention(self.keep_checkpoints, self.keep_every, self.keep_best, self.checkpoint_every)
 
     def decay_begins(self) -> int:
         """The step at which the schedule "linear" begins to fall."""

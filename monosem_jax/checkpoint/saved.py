@@ -7,6 +7,7 @@ format and a checksum of every array: neither Orbax nor a file system notices a 
 from __future__ import annotations
 
 import json
+import logging
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 
 from monosem_jax.checkpoint.checksum import checksums
-from monosem_jax.errors import BadInput, NewerFormat
+from monosem_jax.errors import BadInput, NewerFormat, disk_full
 from monosem_jax.run import FORMAT
 from monosem_jax.sharding import this_process
 
@@ -73,16 +74,20 @@ def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params")
 
 
 def load_slice(path: pathlib.Path, step: int, name: str, index: Any) -> np.ndarray:
-    """Part of one parameter, as NumPy would index it. Only chunks that it lies in are read, of about 1 MB each, and no
-    checksum is compared, as that is of the whole. Raises BadInput like `load_params`."""
+    """Part of one parameter ("W_dec", "block/kernel"), indexed with integers, slices of positive steps and ... as in
+    NumPy. Only chunks that it lies in are read, of about 1 MB each, and no checksum is compared, as that is of the
+    whole. Raises BadInput like `load_params`."""
     import tensorstore as ts
 
     _check_known(path, step, checkpoint_steps(path))
     where = (path / str(step)).absolute()
-    store = {"driver": "ocdbt", "base": f"file://{where / 'params'}/", "path": f"{name}/"}
-    about(where)
+    store = {"driver": "ocdbt", "base": f"file://{where / 'params'}/", "path": f"{name.replace('/', '.')}/"}
     try:
-        return ts.open({"driver": "zarr3", "kvstore": store}, read=True, open=True).result()[index].read().result()
+        about(where)
+        whole = ts.open({"driver": "zarr3", "kvstore": store}, read=True, open=True).result()
+        return whole[_absolute(index, whole.shape)].read().result()
+    except NewerFormat:
+        raise
     except (ValueError, OSError, RuntimeError, IndexError) as e:
         raise BadInput(f"checkpoint {where}: {name} cannot be read: {brief(e)}") from None
 
@@ -94,6 +99,24 @@ def check_step(path: pathlib.Path, step: int) -> str:
     except BadInput as e:
         return str(e)
     return ""
+
+
+def _absolute(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """`index` without what tensorstore understands in another way: negative numbers, and slices beyond an end."""
+    parts = index if isinstance(index, tuple) else (index,)
+    at = next((i for i, p in enumerate(parts) if p is ...), len(parts))
+    rest = parts[at + 1 :]
+    parts = (*parts[:at], *[slice(None)] * (len(shape) - at - len(rest)), *rest)
+    if len(parts) > len(shape):
+        raise IndexError(f"{len(parts)} indices for {len(shape)} axes")
+
+    def one(part, n):
+        if isinstance(part, slice):
+            start, stop, step = part.indices(n)
+            return slice(start, max(start, stop), step)
+        return part + n * (part < 0)
+
+    return tuple(one(part, n) for part, n in zip(parts, shape, strict=True))
 
 
 def read_like(where: pathlib.Path, like: Any) -> Any:
@@ -126,15 +149,26 @@ def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
     """Starts writing a step; the `result()` of what is returned waits for it."""
     from orbax.checkpoint import v1 as ocp  # imported where used: half a second
 
+    logging.getLogger("absl").addFilter(_not_of_full_disk)  # the same one is taken once
     with _context(ocp, everyone=True):
         return ocp.save_checkpointables_async(where, tree, custom_metadata=dict(notes))
+
+
+def _not_of_full_disk(record: logging.LogRecord) -> bool:
+    """Orbax's threads tell tracebacks of what it raises too; that the disk is full is told in one line."""
+    return not (record.exc_info and record.exc_info[1] and disk_full(record.exc_info[1]))
 
 
 def about(where: pathlib.Path) -> dict[str, Any]:
     """What we noted about a step: {} in format 1. Raises NewerFormat, and ValueError when the note is damaged."""
     text = (where / METADATA).read_text(encoding="utf-8")
-    noted = json.loads(text).get("custom_metadata") or {}
-    if (number := noted.get("format", 1)) > FORMAT:
+    try:
+        noted = json.loads(text).get("custom_metadata") or {}
+        number, _ = noted.get("format", 1), {**noted.get("metrics", {}), **noted.get("checksums", {})}
+        newer = number > FORMAT
+    except (AttributeError, TypeError, RecursionError) as e:
+        raise ValueError(f"its {METADATA} is not one of ours: {e}") from None
+    if newer:
         raise NewerFormat(where, number, FORMAT)
     return noted
 
@@ -165,6 +199,8 @@ def _read(where: pathlib.Path, abstract: Any) -> dict[str, Any]:
         found = dict(ocp.load_checkpointables(where, abstract))
 
     def check(a, b):  # without its metadata a key comes back as uint32
+        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key) and b.dtype == np.uint32:
+            a = jax.eval_shape(jax.random.key_data, a)  # the shape that Orbax tells of a key
         if a.dtype != b.dtype or a.shape != b.shape:
             raise ValueError(f"{a.dtype}{list(a.shape)} instead of {b.dtype}{list(b.shape)}")
 

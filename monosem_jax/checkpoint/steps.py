@@ -56,8 +56,10 @@ class Checkpoints:
         self.wait()
         if step in self._metrics:
             return
-        if first_process() and (self.path / str(step)).exists():
-            self._remove(step)  # it is not whole
+        if first_process():
+            self._clean(UNFINISHED)  # threads of one that found no room may have gone on for a moment
+            if (self.path / str(step)).exists():
+                self._remove(step)  # it is not whole
         tree, known = {"params": params, "rest": rest}, dict(metrics or {})
         about = {"format": FORMAT, "checksums": checksums(tree), "metrics": known}
         with self._disk_may_be_full(step, self._patient and not needed):
