@@ -68,7 +68,7 @@ def test_killed_at_random_times_it_ends_with_the_same_bits(finished, corpus, tmp
     workdir, rng = tmp_path / "run", random.Random(0)
     flags = (f"--workdir={workdir}", f"--corpus={corpus}", *quickstart_flags())
     kills = 0
-    while kills < 6:
+    while kills < 4:
         process = start("quickstart", *flags)
         deadline = time.monotonic() + rng.uniform(2, 4.5)
         while time.monotonic() < deadline and process.poll() is None:
