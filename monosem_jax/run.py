@@ -10,10 +10,11 @@ import json
 import os
 import pathlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from monosem_jax.config import difference
@@ -23,6 +24,8 @@ from monosem_jax.logs import Logs, read_metrics
 FORMAT = 2  # of run directories and checkpoints; 1 had no number, and no checksums
 # Keys of a configuration that change no result but for rounding: which devices, what is kept, what is told.
 FREE = ("mesh", "keep_checkpoints", "keep_every", "keep_best", "when_disk_full", "wandb")
+RECORD = {"experiment": str, "config": dict, "parents": dict, "format": int, "versions": dict, "git": str | None}
+PARENT = dict.fromkeys(("path", "relative", "sha256", "file"), str)
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "grain", "numpy", "tokenizers")
 
 
@@ -36,14 +39,27 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def read_json(path: pathlib.Path) -> Any:
-    """Reads a JSON file; raises BadInput with the path when it is missing or damaged."""
+def read_json(path: pathlib.Path, kind: type = object, keys: Sequence[str] = ()) -> Any:
+    """Reads a JSON file; raises BadInput where it is missing, damaged, or not of this kind and with these keys."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
+    except OSError as e:
+        raise BadInput(f"{path} cannot be read: {e.strerror}") from None
+    except (ValueError, RecursionError) as e:  # numbers of thousands of digits and deep nesting included
         raise BadInput(f"{path} is not valid JSON: {e}") from None
+    if not isinstance(found, kind) or not all(key in found for key in keys):
+        raise BadInput(f"{path} is not one of ours: expected a {kind.__name__} {' '.join(keys)}".rstrip())
+    return found
+
+
+def read_array(path: pathlib.Path) -> np.ndarray:
+    """A `.npy` file, memory-mapped; raises BadInput when it is missing or anything else, such as an archive."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as e:  # a damaged header raises many kinds
+        raise BadInput(f"{path} is not a readable .npy array: {' '.join(str(e).split())[:200]}") from None
 
 
 def file_hash(path: pathlib.Path) -> str:
@@ -191,7 +207,7 @@ def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> pathlib.Pa
     """
     if is_url(record["path"]):
         raise BadInput(f"{run_path} was made from {record['path']}, which is no local directory")
-    for candidate in (run_path / record["relative"], pathlib.Path(record["path"])):
+    for candidate in (run_path / record.get("relative", record["path"]), pathlib.Path(record["path"])):
         manifest = candidate / record.get("file", "")
         if manifest.exists() and (not record.get("file") or file_hash(manifest) == record["sha256"]):
             return candidate
@@ -221,11 +237,19 @@ def read_record(path: pathlib.Path) -> dict[str, Any]:
     if not (path / "config.json").exists():
         raise BadInput(f"{path} is not a run directory: it holds no config.json")
     record = read_json(path / "config.json")
-    if not (isinstance(record, dict) and {"experiment", "config", "parents"} <= record.keys()):
+    ours = _fits(record, RECORD, {"experiment", "config", "parents"})
+    if not (ours and all(_fits(p, PARENT, {"path"}) for p in record["parents"].values())):
         raise BadInput(f"{path} is not a run directory: its config.json is not one of ours")
     if (number := record.get("format", 1)) > FORMAT:
         raise NewerFormat(path, number, FORMAT)
     return record
+
+
+def _fits(found: Any, kinds: dict[str, Any], needed: set[str]) -> bool:
+    """Whether it is an object that has the keys that are `needed`, and values of these kinds."""
+    if not (isinstance(found, dict) and needed <= found.keys()):
+        return False
+    return all(isinstance(found[key], kind) for key, kind in kinds.items() if key in found)
 
 
 def _identity_difference(old: dict[str, Any], new: dict[str, Any], defaults: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ run.feature(17)["W_dec"]   # one feature, without reading the others
 from __future__ import annotations
 
 import functools
+import math
 import pathlib
 from typing import Any
 
@@ -23,7 +24,7 @@ from monosem_jax.checkpoint import checkpoint_steps, load_params, load_placed, l
 from monosem_jax.config import from_dict
 from monosem_jax.errors import BadInput
 from monosem_jax.logs import read_metrics
-from monosem_jax.run import read_json, read_record, resolve_parent
+from monosem_jax.run import read_array, read_json, read_record, resolve_parent
 from monosem_jax.sharding import Rules, tree_shardings
 from monosem_jax.store.arrays import Store
 from monosem_jax.text.pack import Text
@@ -46,7 +47,7 @@ class LoadedRun:
     @property
     def summary(self) -> dict[str, Any] | None:
         file = self.path / "summary.json"
-        return read_json(file) if file.exists() else None
+        return read_json(file, dict) if file.exists() else None
 
     @property
     def steps(self) -> list[int]:
@@ -148,11 +149,27 @@ class SaeRun(TrainedRun):
 
     @functools.cached_property
     def _scale(self) -> float:
-        return read_json(self.path / "input.json")["input_scale"]
+        scale = self._input["input_scale"]
+        if type(scale) not in (int, float) or not 0 < scale < math.inf:
+            raise BadInput(f"{self.path / 'input.json'} has input_scale {scale!r}: expected a positive number")
+        return scale
+
+    @property
+    def _input(self) -> dict[str, Any]:
+        return read_json(self.path / "input.json", dict, ("input_scale", "site"))
 
     @property
     def rules(self) -> Rules:
-        return sae_lib.find(self.config["sae"]["architecture"])[0].RULES
+        return self._found[0].RULES
+
+    @functools.cached_property
+    def _found(self) -> tuple[Any, Any]:
+        """(module, configuration) of its architecture."""
+        values = self.config.get("sae")
+        if not isinstance(values, dict) or not isinstance(values.get("architecture"), str):
+            raise BadInput(f"{self.path} is not the run of a dictionary: its configuration has no sae.architecture")
+        module, config_class, _ = sae_lib.find(values["architecture"])
+        return module, from_dict(config_class, values)
 
     def feature(self, i: int) -> dict[str, np.ndarray]:
         """The parameters of feature `i` alone, W_enc [M], b_enc [], W_dec [M], reading about 1 MB of each.
@@ -160,7 +177,7 @@ class SaeRun(TrainedRun):
         They are not compared with the checkpoint's checksums, which are of the whole. Raises BadInput when there is no
         such feature.
         """
-        n, axes = self.config["sae"]["n_features"], sae_lib.find(self.config["sae"]["architecture"])[0].FEATURE_AXIS
+        n, axes = self._found[1].n_features, self._found[0].FEATURE_AXIS
         if not 0 <= i < n:
             raise BadInput(f"feature {i} of {self.path}: expected 0 to {n - 1}")
         step, folder = self._newest(), self.path / "checkpoints"
@@ -171,13 +188,12 @@ class SaeRun(TrainedRun):
     @property
     def site(self) -> str | None:
         """The site whose activations it explains, when it was trained on a store that says so."""
-        return read_json(self.path / "input.json")["site"]
+        return self._input["site"]
 
     @functools.cached_property
     def sae(self) -> Any:
         """The linen module that takes `params`."""
-        _, config_class, _ = sae_lib.find(self.config["sae"]["architecture"])
-        return sae_lib.build(from_dict(config_class, self.config["sae"]), self.params["W_enc"].shape[0], jnp.float32)
+        return sae_lib.build(self._found[1], self.params["W_enc"].shape[0], jnp.float32)
 
     def encode(self, x: Any) -> np.ndarray:
         """Raw activations [..., M] → feature activations [..., F]."""
@@ -201,7 +217,7 @@ class SweepRun(LoadedRun):
 
     @property
     def table(self) -> list[dict[str, Any]] | None:
-        return self.summary and self.summary["members"]
+        return read_json(self.path / "summary.json", dict, ("members",))["members"] if self.summary else None
 
 
 class EvaluateRun(LoadedRun):
@@ -210,7 +226,7 @@ class EvaluateRun(LoadedRun):
     @functools.cached_property
     def density(self) -> np.ndarray:
         """The share of tokens on which each feature was active [F]."""
-        return np.load(self.path / "density.npy", allow_pickle=False)
+        return np.array(read_array(self.path / "density.npy"))
 
     @functools.cached_property
     def dictionary(self) -> SaeRun:
@@ -226,11 +242,11 @@ class AnalyzeRun(EvaluateRun):
 
     @functools.cached_property
     def features(self) -> list[dict[str, Any]]:
-        return read_json(self.path / "features.json")
+        return read_json(self.path / "features.json", list)
 
     @functools.cached_property
     def categories(self) -> list[dict[str, Any]]:
-        return read_json(self.path / "categories.json")
+        return read_json(self.path / "categories.json", list)
 
 
 class ReportRun(LoadedRun):

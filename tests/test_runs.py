@@ -11,12 +11,26 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import BadInput, NewerFormat
+from monosem_jax.evaluate import EvaluateConfig
 from monosem_jax.harvest import HarvestConfig
 from monosem_jax.resample import ResampleConfig
+from monosem_jax.run import FORMAT
+from monosem_jax.runs import (
+    KINDS,
+    AnalyzeRun,
+    EvaluateRun,
+    HarvestRun,
+    LoadedRun,
+    QuickstartRun,
+    ReportRun,
+    SaeRun,
+    SweepRun,
+    TransformerRun,
+)
 from monosem_jax.sae.median import geometric_median
-from monosem_jax.sae.relu import ReluConfig
-from monosem_jax.stages import harvest, train_sae, train_transformer
+from monosem_jax.sae.relu import RULES, ReluConfig
+from monosem_jax.stages import evaluate, harvest, train_sae, train_transformer
 from monosem_jax.text.pack import TextConfig
 from monosem_jax.train import TrainConfig
 from monosem_jax.transformer.model import TransformerConfig
@@ -254,3 +268,232 @@ def test_a_finished_run_is_left_as_it_is(root, name, capsys):
     assert programs[name](root / name) == load_run(root / name).summary
     assert "is finished: nothing to do" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in (root / name).rglob("*") if p in before} == before
+
+
+# On meshes, in parts
+
+
+@pytest.mark.parametrize("mesh", [(1, 1), (8, 1), (1, 8), (2, 4)], ids=lambda m: f"{m[0]}x{m[1]}")
+@pytest.mark.parametrize("name", ["sae", "array"])
+def test_the_parameters_of_a_dictionary_are_placed_on_a_mesh_by_the_rules(root, name, mesh):
+    run, mesh = load_run(root / name), mesh_of(*mesh)
+    found = run.params_on(mesh)
+    assert found.keys() == run.params.keys() == {"W_enc", "b_enc", "W_dec", "b_dec"}
+    for p, x in found.items():
+        assert x.sharding.is_equivalent_to(jax.NamedSharding(mesh, RULES[p]), x.ndim), p
+        assert x.dtype == np.float32
+        np.testing.assert_allclose(x, run.params[p], rtol=3e-7, atol=0, err_msg=p)
+    np.testing.assert_array_equal(found["W_dec"], run.params["W_dec"])
+
+
+def test_the_parameters_of_a_transformer_are_the_same_on_every_device(root, mesh8):
+    run = load_run(root / "transformer")
+    found = run.params_on(mesh8)
+    assert all(x.sharding.is_fully_replicated and x.sharding.mesh == mesh8 for x in jax.tree.leaves(found))
+    jax.tree.map(np.testing.assert_array_equal, found, run.params)
+
+
+def test_the_step_that_was_asked_for_is_placed(root):
+    first, last = (load_run(root / "sae", step=s) for s in (0, None))
+    assert np.array_equal(first.params_on(mesh_of(8, 1))["W_enc"], first.params["W_enc"])
+    assert not np.array_equal(first.params["W_enc"], last.params["W_enc"])
+
+
+@pytest.mark.parametrize("step", [None, 0])
+@pytest.mark.parametrize("i", [0, 17, F - 1])
+def test_a_feature_alone_is_its_part_of_the_parameters(root, i, step):
+    run = load_run(root / "sae", step)
+    found, p = run.feature(i), run.params
+    expected = {"W_enc": p["W_enc"][:, i], "b_enc": p["b_enc"][i], "W_dec": p["W_dec"][i]}
+    assert found.keys() == expected.keys() and found["b_enc"].shape == ()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("i", [-1, F, 10**9])
+def test_a_feature_that_is_not_there_is_refused_in_one_line(root, i):
+    with pytest.raises(BadInput) as e:
+        load_run(root / "sae").feature(i)
+    assert str(e.value) == f"feature {i} of {root}/sae: expected 0 to {F - 1}"
+
+
+def test_a_feature_is_read_without_the_other_parameters(root, monkeypatch):
+    run = load_run(root / "sae")
+    monkeypatch.setattr(SaeRun, "params", property(lambda self: pytest.fail("all parameters are read")))
+    assert run.feature(3)["W_dec"].shape == (M,)
+
+
+def test_the_state_is_all_that_was_trained(root):
+    run = load_run(root / "sae")
+    found, scale = run.state(), json.loads((root / "sae" / "input.json").read_text())["input_scale"]
+    assert found.keys() == {"params", "rest"} and int(found["rest"]["step"]) == 8 and scale != 1
+    assert found["rest"].keys() >= {"opt_state", "stats", "key", "hyper", "guard"}
+    np.testing.assert_array_equal(found["params"]["W_enc"], run.params["W_enc"])
+    np.testing.assert_allclose(found["params"]["b_dec"], run.params["b_dec"] * scale, rtol=1e-6)
+    assert int(load_run(root / "sae", step=4).state()["rest"]["step"]) == 4
+
+
+def test_metrics_are_the_lines_of_the_log(root):
+    lines = [json.loads(line) for line in (root / "sae" / "metrics.jsonl").read_text().splitlines()]
+    assert load_run(root / "sae").metrics == [{k: v for k, v in line.items() if k != "time"} for line in lines]
+    assert {line["step"] for line in lines} == {4, 8} and any("loss" in line for line in lines)
+    assert load_run(root / "store").metrics == []
+
+
+# Every experiment
+
+
+def made(path: pathlib.Path, experiment: str, parents: dict | None = None, **files) -> pathlib.Path:
+    """A run directory that holds just these JSON files."""
+    path.mkdir(parents=True)
+    record = {"format": FORMAT, "experiment": experiment, "config": {}, "parents": parents or {}}
+    for name, value in {"config": record, **files}.items():
+        (path / f"{name}.json").write_text(json.dumps(value))
+    return path
+
+
+def test_every_experiment_opens_to_its_kind(tmp_path):
+    kinds = {
+        "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
+        "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "report": ReportRun,
+        "quickstart": QuickstartRun,
+    }  # fmt: skip
+    assert kinds == KINDS
+    for experiment, kind in {**kinds, "of tomorrow": LoadedRun}.items():
+        run = load_run(made(tmp_path / experiment, experiment))
+        assert type(run) is kind and run.experiment == experiment and run.summary is None
+        assert (run.steps, run.metrics, run.config) == ([], [], {})
+        assert repr(run) == f"<{experiment} run '{tmp_path}/{experiment}', steps []>"
+
+
+def test_an_evaluation_has_its_figures_and_its_dictionary(root, tmp_path):
+    config = evaluate.EvaluateRunConfig(str(root / "sae"), evaluate=EvaluateConfig(contexts=8))
+    summary = evaluate.run(tmp_path / "evaluation", config)
+    run = load_run(tmp_path / "evaluation")
+    assert run.summary == summary and run.summary["l0"] > 0
+    assert run.density.shape == (F,) and run.density.sum() > 0 and run.density.max() <= 1
+    assert run.dictionary.path.resolve() == root / "sae" and type(run.dictionary) is SaeRun
+    assert run.transformer.path.resolve() == root / "transformer"
+    assert run.tokenizer.get_vocab_size() == run.transformer.text.manifest["vocab_size"]
+
+
+def test_an_analysis_has_features_categories_and_the_density(root, tmp_path):
+    features, categories = [{"feature": 3, "density": 0.1}], [{"label": "a"}]
+    record = {"run": {"path": str(root / "sae"), "relative": "../sae"}}
+    run = load_run(made(tmp_path / "analysis", "analyze", record, features=features, categories=categories))
+    np.save(tmp_path / "analysis" / "density.npy", np.full(F, 0.25))
+    assert (run.features, run.categories) == (features, categories)
+    assert np.array_equal(run.density, np.full(F, 0.25)) and run.dictionary.path == root / "sae"
+
+
+def test_a_report_has_its_page(tmp_path):
+    assert load_run(made(tmp_path / "report", "report")).page == tmp_path / "report" / "index.html"
+
+
+def test_an_import_is_a_dictionary(root, tmp_path):
+    path = shutil.copytree(root / "array", tmp_path / "import")
+    record = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**record, "experiment": "import"}))
+    found, expected = load_run(path), load_run(root / "array")
+    assert found.experiment == "import" and np.array_equal(found.encode(np.ones(M)), expected.encode(np.ones(M)))
+
+
+def test_a_quickstart_has_the_stages_that_were_begun(tmp_path):
+    made(tmp_path / "quick", "quickstart")
+    assert load_run(tmp_path / "quick").stages == {}
+    made(tmp_path / "quick" / "transformer", "train_transformer")
+    made(tmp_path / "quick" / "sae", "train_sae")
+    (tmp_path / "quick" / "report").mkdir()
+    found = load_run(tmp_path / "quick").stages
+    assert {name: type(run) for name, run in found.items()} == {"sae": SaeRun, "transformer": TransformerRun}
+
+
+def test_a_sweep_has_the_members_that_have_checkpoints_and_its_table_at_the_end(root, tmp_path):
+    path = made(tmp_path / "sweep", "sweep")
+    for name in ("a", "b"):
+        shutil.copytree(root / "array", path / "members" / name)
+    made(path / "members" / "c", "train_sae")
+    run = load_run(path, step=4)
+    assert sorted(run.members) == ["a", "b"] and run.table is None
+    expected = load_run(root / "array", step=4).params["W_enc"]
+    assert all(np.array_equal(member.params["W_enc"], expected) for member in run.members.values())
+    (path / "summary.json").write_text(json.dumps({"members": [{"name": "a"}]}))
+    assert run.table == [{"name": "a"}]
+
+
+# What is not read, or cannot be
+
+
+@pytest.fixture
+def broken(root, tmp_path) -> pathlib.Path:
+    """A dictionary of whose checkpoints nothing is left but their names."""
+    path = shutil.copytree(root / "sae", tmp_path / "sae")
+    for p in (path / "checkpoints").rglob("*"):
+        if p.is_file():
+            p.write_bytes(b"nothing")
+    return path
+
+
+def test_checkpoints_are_read_only_when_they_are_asked_for(broken):
+    run = load_run(broken)
+    assert run.steps == [0, 4, 8] and run.config["sae"]["n_features"] == F and run.summary["n_features"] == F
+    assert len(run.metrics) > 1 and run.site == "mlp_hidden.0" and "steps [0, 4, 8]" in repr(run)
+    assert load_run(broken, step=4).steps == [0, 4, 8]
+
+
+ASKED = {
+    "params": lambda run: run.params,
+    "params on a mesh": lambda run: run.params_on(mesh_of(2, 4)),
+    "feature": lambda run: run.feature(3),
+    "state": lambda run: run.state(),
+    "encode": lambda run: run.encode(np.zeros(M)),
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_checkpoints_that_cannot_be_read_are_named_in_one_line(broken, what):
+    with pytest.raises(BadInput, match=r"checkpoint .*/checkpoints/[08]\b.* cannot be read") as e:
+        ASKED[what](load_run(broken))
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_a_run_without_a_checkpoint_says_so(root, tmp_path, what):
+    path = shutil.copytree(root / "sae", tmp_path / "sae", ignore=lambda folder, names: {"checkpoints"} & {*names})
+    with pytest.raises(BadInput, match=rf"{path}.* (holds no checkpoint|does not hold a step: it holds none)"):
+        ASKED[what](load_run(path))
+
+
+def test_a_directory_of_a_newer_version_is_refused_in_one_line(root, tmp_path):
+    path = shutil.copytree(root / "store", tmp_path / "store")
+    record = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**record, "format": FORMAT + 1}))
+    with pytest.raises(NewerFormat) as e:
+        load_run(path)
+    told = f"has format {FORMAT + 1}, this version reads up to {FORMAT}: upgrade monosem_jax"
+    assert str(e.value) == f"{path} {told}"
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_a_checkpoint_of_a_newer_version_is_refused_in_one_line(root, tmp_path, what):
+    path = shutil.copytree(root / "sae", tmp_path / "sae")
+    for file in (path / "checkpoints").glob("*/_CHECKPOINT_METADATA"):
+        noted = json.loads(file.read_text())
+        noted["custom_metadata"]["format"] = FORMAT + 1
+        file.write_text(json.dumps(noted))
+    with pytest.raises(NewerFormat, match=rf"checkpoints/8 has format {FORMAT + 1}, .* upgrade monosem_jax$"):
+        ASKED[what](load_run(path))
+
+
+def test_a_path_where_nothing_is_is_refused(tmp_path):
+    with pytest.raises(BadInput, match=r"nowhere is not a run directory: it holds no config\.json"):
+        load_run(tmp_path / "nowhere")
+
+
+def test_a_transformer_that_is_gone_is_named(root, tmp_path):
+    shutil.copytree(root / "sae", tmp_path / "sae")
+    record = json.loads((tmp_path / "sae" / "config.json").read_text())
+    record["parents"]["transformer"] |= {"path": "/nowhere", "relative": "../nowhere"}
+    (tmp_path / "sae" / "config.json").write_text(json.dumps(record))
+    with pytest.raises(BadInput, match="was made from /nowhere, which does not exist any more or has changed"):
+        _ = load_run(tmp_path / "sae").transformer

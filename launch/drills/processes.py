@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from launch.drills.ground import Ground, Outcome, same, wait_for_checkpoint
+from launch.drills.ground import Ground, Outcome, same, steps, wait_for_checkpoint
 
 HEARTBEAT = 5  # seconds of silence, for the drill with a process that hangs
 
@@ -69,16 +69,16 @@ def stop_one(ground: Ground, processes: int, victim: int) -> Outcome:
 
 def elastic(ground: Ground, sizes: tuple[int, ...] = (4, 2, 4)) -> Outcome:
     """The job is killed and started again with another number of processes, each time; compared with one process."""
-    from monosem_jax import load_run
+    from monosem_jax.runs import load_run
 
     alone, _ = ground.reference("elastic")
     outcome, path = Outcome(), ground.fresh("elastic")
     for processes in sizes[:-1]:
-        job = ground.start("elastic", path, launcher=_launcher(processes))
-        outcome.expect(
-            wait_for_checkpoint(job, path), f"with {processes} processes it ended: {ground.log(path)[-1500:]}"
-        )
-        time.sleep(ground.random.uniform(0, 0.5))
+        job, begun = ground.start("elastic", path, launcher=_launcher(processes)), max(steps(path), default=0)
+        while max(steps(path), default=0) == begun and wait_for_checkpoint(job, path):
+            pass
+        time.sleep(ground.random.uniform(0, 0.5 * ground.length))
+        outcome.expect(job.poll() is None, f"with {processes} processes it ended: {ground.log(path)[-1500:]}")
         for pid in _children(job).values():
             os.kill(pid, signal.SIGKILL)
         job.wait()
@@ -89,7 +89,8 @@ def elastic(ground: Ground, sizes: tuple[int, ...] = (4, 2, 4)) -> Outcome:
         worst = max(float(np.abs(a[name] - b[name]).max()) for name in a)
         outcome.expect(worst < 1e-4, f"parameters differ by {worst:.2g} from those of one process")
         outcome.notes = {"processes": "->".join(map(str, sizes)), "largest difference to one process": f"{worst:.1e}"}
-        outcome.notes["resumed from step"] = load_run(path).summary["resumed_from_step"]
+        outcome.notes["resumed from step"] = resumed = load_run(path).summary["resumed_from_step"]
+        outcome.expect(resumed > 0, "it began anew")
     return outcome
 
 

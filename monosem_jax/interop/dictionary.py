@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from monosem_jax.errors import BadInput
+from monosem_jax.run import read_array
 from monosem_jax.runs import LoadedRun, SaeRun, SweepRun, load_run
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ def of_run(path: pathlib.Path, step: int = -1) -> Dictionary:
         run.config["sae"]["architecture"], run.params, run.site, chosen,
         model_name=pathlib.PurePath(model["path"]).name if model else None,
         context_length=_context_length(run) if model else None,
-        density=np.load(file, allow_pickle=False) if final else None,
+        density=np.array(read_array(file)) if final else None,
     )  # fmt: skip
 
 

@@ -6,15 +6,13 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from monosem_jax.config import from_dict
 from monosem_jax.errors import BadInput
 from monosem_jax.logs import read_metrics
 from monosem_jax.report.page import Records, write_page
 from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.resample import ResampleConfig
-from monosem_jax.run import Run, parent, read_json
+from monosem_jax.run import Run, parent
 from monosem_jax.runs import load_run
 from monosem_jax.train import TrainConfig
 
@@ -41,7 +39,7 @@ def run(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
         write_page(run.path / "index.html", _records(config.title, analysis))
-        return run.finish({"features": len(read_json(analysis.path / "features.json"))})
+        return run.finish({"features": len(analysis.features)})
 
 
 def _records(title: str, analysis: Any) -> Records:
@@ -57,10 +55,10 @@ def _records(title: str, analysis: Any) -> Records:
         transformer_metrics=_metrics(dictionary.transformer.path),
         dictionary_metrics=_metrics(dictionary.path),
         resample_steps=list(steps),
-        density=np.load(analysis.path / "density.npy", allow_pickle=False),
+        density=analysis.density,
         density_tokens=analysis.summary["scanned_tokens"],
-        categories=read_json(analysis.path / "categories.json"),
-        features=read_json(analysis.path / "features.json"),
+        categories=analysis.categories,
+        features=analysis.features,
     )
 
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from monosem_jax.errors import BadInput
 from monosem_jax.online import OnlineStream
-from monosem_jax.run import parent, progress, read_json, resolve_parent
+from monosem_jax.run import parent, progress, read_record, resolve_parent
 from monosem_jax.runs import TransformerRun
 from monosem_jax.stages.harvest import open_transformer
 from monosem_jax.store.arrays import Store, open_rows, source_identity
@@ -83,7 +83,7 @@ def find_transformer(config: Any, rows: Rows) -> TransformerRun | None:
     if config.transformer:
         found = open_transformer(config.transformer)
     elif isinstance(rows, Store) and rows.run is not None:
-        record = read_json(rows.run / "config.json")["parents"].get("transformer")
+        record = read_record(rows.run)["parents"].get("transformer")
         found = open_transformer(str(resolve_parent(rows.run, record))) if record else None
     else:
         found = None

@@ -91,7 +91,7 @@ class Location:
             raise BadInput(f"{self.name.rstrip('/')}/{file} does not exist")
         try:
             return json.loads(content)
-        except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        except (ValueError, RecursionError) as e:  # numbers of thousands of digits and deep nesting included
             raise BadInput(f"{self.name.rstrip('/')}/{file} is not valid JSON: {e}") from None
 
     def write_json(self, file: str, value: Any) -> None:

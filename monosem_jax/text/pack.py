@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from monosem_jax.errors import BadInput
-from monosem_jax.run import file_hash, read_json, write_json
+from monosem_jax.run import file_hash, read_array, read_json, write_json
 from monosem_jax.text import corpus as corpus_lib
 from monosem_jax.text import tokenizer as tokenizer_lib
 
@@ -45,7 +45,7 @@ class Text:
 
     def __init__(self, path: str | pathlib.Path):
         self.path = pathlib.Path(path)
-        self.manifest: dict[str, Any] = read_json(self.path / "text.json")
+        self.manifest: dict[str, Any] = read_json(self.path / "text.json", dict, ("bos", "vocab_size"))
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -57,16 +57,19 @@ class Text:
 
     def tokens(self, split: str) -> np.ndarray:
         """[C,T] token ids of a split, memory-mapped."""
-        return np.load(self.path / f"{split}_tokens.npy", mmap_mode="r")
+        return read_array(self.path / f"{split}_tokens.npy")
 
     def documents(self, split: str) -> np.ndarray:
         """[C,T] index of the document that each token lies in, memory-mapped."""
-        return np.load(self.path / f"{split}_documents.npy", mmap_mode="r")
+        return read_array(self.path / f"{split}_documents.npy")
 
     @functools.cached_property
     def labels(self) -> list[str]:
         """The label of every document."""
-        return [d["label"] for d in read_json(self.path / "documents.json")]
+        documents = read_json(self.path / "documents.json", list)
+        if not all(isinstance(d, dict) and isinstance(d.get("label"), str) for d in documents):
+            raise BadInput(f"{self.path / 'documents.json'} is not one of ours: expected a label for every document")
+        return [d["label"] for d in documents]
 
 
 def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, seed: int) -> Text:

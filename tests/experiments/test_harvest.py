@@ -16,6 +16,7 @@ import tensorstore as ts
 from monosem_jax.contexts import Contexts
 from monosem_jax.errors import BadInput
 from monosem_jax.harvest import HarvestConfig
+from monosem_jax.run import lock
 from monosem_jax.runs import load_run
 from monosem_jax.stages import harvest
 from monosem_jax.stages.harvest import HarvestRunConfig
@@ -264,3 +265,38 @@ def test_a_mistake_found_before_any_work_leaves_the_directory_to_be_used_again(a
 def test_more_rows_than_a_transformers_text_gives_are_refused(harvested, tmp_path):
     done = run("harvest", f"--workdir={tmp_path}/run", *harvested[0], "--config.harvest.n_rows=1000000")
     assert re.search(r"harvest\.n_rows is 1000000: expected 8 to \d+, that is rows_per_context 8", error_line(done))
+
+
+def test_two_harvests_into_one_store_do_not_run_at_the_same_time(arrays, tmp_path):
+    config = HarvestRunConfig(source=str(arrays / "good.npy"), store=str(tmp_path / "store"), harvest=CONFIG)
+    (tmp_path / "store").mkdir()
+    with lock(tmp_path / "store", "store"), pytest.raises(BadInput) as e:
+        harvest.run(tmp_path / "second", config)
+    assert str(e.value) == f"store {tmp_path}/store is in use by another run"
+    assert contents(tmp_path / "store") == {".lock": b""} and not (tmp_path / "second" / "config.json").exists()
+    harvest.run(tmp_path / "second", config)
+    assert_holds(Store(tmp_path / "store"), values(), np.arange(5000))
+
+
+def test_a_harvest_holds_the_lock_of_its_store_while_it_writes_and_only_then(arrays, tmp_path, monkeypatch):
+    config = HarvestRunConfig(source=str(arrays / "good.npy"), store=str(tmp_path / "store"), harvest=CONFIG)
+    fill, told = harvest.fill, []
+
+    def meanwhile(*args, **options):
+        with pytest.raises(BadInput) as e:
+            harvest.run(tmp_path / "second", config)
+        told.append(str(e.value))
+        return fill(*args, **options)
+
+    monkeypatch.setattr(harvest, "fill", meanwhile)
+    harvest.run(tmp_path / "first", config)
+    assert told == [f"store {tmp_path}/store is in use by another run"]
+    lock(tmp_path / "store", "store").close()
+
+
+def test_a_store_in_its_own_run_directory_and_one_at_a_url_need_no_lock_of_their_own(arrays, tmp_path):
+    for store in ("", str(tmp_path / "run"), "memory://locked/store"):
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        config = HarvestRunConfig(source=str(arrays / "good.npy"), store=store, harvest=CONFIG)
+        harvest.run(tmp_path / "run", config)
+        assert_holds(Store(tmp_path / "run"), values(), np.arange(5000))

@@ -257,7 +257,7 @@ def test_exports_that_cannot_be_are_refused(root, tmp_path):
     assert "holds no checkpoint of step 5" in message(root / "sae", out, step=5)
     assert "holds no checkpoint of step 5" in message(root / "sweep", out, step=5)
     assert "is a run of train_transformer" in message(root / "transformer", out)
-    assert "does not exist" in message(tmp_path, out)
+    assert "it holds no config.json" in message(tmp_path, out)
     assert "--site is given without --import" in message(root / "sae", out, site=SITE)
     (tmp_path / "file").write_text("")
     assert "cannot be written" in message(root / "sae", tmp_path / "file" / "out")

@@ -114,7 +114,8 @@ def test_the_exit_code_is_that_of_the_process_that_failed_first():
 def test_a_process_that_ended_because_another_did_does_not_give_the_exit_code():
     code, _, err = plain(3, "0:exit:69", "1:sleep:0.5", "1:exit:3", "2:exit:69")
     assert code == 3 and "process 1 ended with exit code 3" in err
-    assert plain(2, "0:exit:69", "1:exit:69")[0] == 69
+    code, _, err = plain(2, "0:exit:69", "1:exit:69")
+    assert code == 69 and "exit code 69" not in err
 
 
 def test_when_one_is_lost_all_are_started_again_as_often_as_allowed():
@@ -128,6 +129,14 @@ def test_when_one_is_lost_all_are_started_again_as_often_as_allowed():
 def test_a_good_end_and_a_mistake_are_not_repeated(actions):
     code, _, err = end(start(2, "tests.launch.plain", "0:write:x", *actions, options=("--restarts=2",)))
     assert code == (2 if actions else 0) and "started again" not in err
+
+
+def test_what_a_signal_has_ended_is_not_started_again():
+    launcher = start(2, "tests.launch.plain", "all:signals:", options=("--restarts=2",))
+    assert all("ready" in launcher.stdout.readline() for _ in range(2))
+    launcher.send_signal(signal.SIGTERM)
+    code, out, err = end(launcher)
+    assert code == 75 and "ready" not in out and "started again" not in err
 
 
 def test_a_process_that_a_signal_ended_counts_as_128_and_the_signal():
@@ -180,6 +189,7 @@ def test_no_process_outlives_a_launcher_that_was_killed():
         (["--processes=2", "--", "--workdir=x"], "a module is expected"),
         (["--processes=0", "--", "m"], "--processes is at least 1"),
         (["--processes=2", "--devices_per_process=-1", "--", "m"], "--devices_per_process and --restarts at least 0"),
+        (["--processes=2", "--restarts=-1", "--", "m"], "--devices_per_process and --restarts at least 0"),
         (["--processes=two", "--", "m"], "invalid int value: 'two'"),
         (["--", "m"], "--processes"),
         (["--processes=2", "m"], "unrecognized arguments: m"),

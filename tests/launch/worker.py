@@ -32,8 +32,9 @@ def run(workdir: str, config: Config) -> None:
     from jax.experimental import multihost_utils
 
     from monosem_jax.errors import BadInput
-    from monosem_jax.sharding import barrier, first_process, make_mesh, this_process
+    from monosem_jax.sharding import agreed, barrier, first_process, make_mesh, meet, this_process
     from monosem_jax.signals import stop_flag
+    from monosem_jax.stop import common_stop
 
     number, mine = this_process()[0], this_process()[0] == config.who
     if config.what == "mistake":  # before any device is in use
@@ -70,6 +71,25 @@ def run(workdir: str, config: Config) -> None:
             time.sleep(25)
             print("came at last", flush=True)
         barrier("far")
+    elif config.what == "agreed":
+        print("agreed", *map(agreed, (True, mine, not mine, False, True)), flush=True)
+    elif config.what == "meeting":
+        for name in ("first", "second"):  # not in the same order: process 1 comes late to the first
+            time.sleep(1 if mine == (name == "first") else 0)
+            print(f"before {name} {time.time()}", flush=True)
+            meet("here")
+            print(f"after {name} {time.time()}", flush=True)
+    elif config.what == "common stop":
+        largest, last = jax.jit(jnp.max, out_shardings=jax.NamedSharding(mesh, jax.P())), 0
+        with common_stop(mesh) as stop:
+            for step in range(1000):
+                if stop.requested:
+                    print(f"{stop.requested} at {step}", flush=True)
+                    break
+                before, last = last, largest(stop.signals())
+                stop.heard(int(before))
+                if mine and step == 7:
+                    os.kill(os.getpid(), signal.SIGTERM)
     elif config.what == "signal":
         with stop_flag() as stop:
             print(config.what, flush=True) if mine else None
