@@ -195,6 +195,14 @@ def test_the_step_in_which_a_bit_is_wrong_is_named(capsys, dictionary, step, par
     assert line.startswith(f"damaged: checkpoint {dictionary}/checkpoints/{step} cannot be read")
 
 
+def test_nothing_but_text_is_shown(capsys, dictionary):
+    record = json.loads((dictionary / "config.json").read_text())
+    record["config"]["seed"] = "\x1b[2J\nbell\a \u202e"
+    (dictionary / "config.json").write_text(json.dumps(record))
+    out = shown(capsys, dictionary)
+    assert "\\x1b[2J\\nbell\\x07 \\u202e" in out and all(c.isprintable() or c == "\n" for c in out)
+
+
 def test_without_verify_nothing_is_read_of_the_arrays(capsys, dictionary):
     flip(dictionary, 12)
     assert "step 12" in shown(capsys, dictionary)
@@ -231,9 +239,9 @@ def test_the_program_names_the_damaged_step_and_ends_with_exit_code_2(dictionary
     flip(dictionary, 12)
     assert run("inspect", f"--workdir={dictionary}").returncode == 0
     damaged = run("inspect", f"--workdir={dictionary}", "--verify")
-    (named,) = [line for line in damaged.stderr.splitlines() if line.startswith("damaged: ")]
+    named, counted = damaged.stderr.splitlines()
     assert damaged.returncode == 2 and named.startswith(f"damaged: checkpoint {dictionary}/checkpoints/12 ")
-    assert f"error: {dictionary}: 1 of 2 checkpoints are damaged, listed above" in damaged.stderr.splitlines()
+    assert counted == f"error: {dictionary}: 1 of 2 checkpoints are damaged, listed above"
     shutil.rmtree(dictionary)
     gone = run("inspect", f"--workdir={dictionary}")
     assert gone.returncode == 2

@@ -7,7 +7,6 @@ format and a checksum of every array: neither Orbax nor a file system notices a 
 from __future__ import annotations
 
 import json
-import logging
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,8 @@ import jax
 import numpy as np
 
 from monosem_jax.checkpoint.checksum import checksums
-from monosem_jax.errors import BadInput, NewerFormat, disk_full
+from monosem_jax.checkpoint.quiet import while_reading, while_writing
+from monosem_jax.errors import BadInput, NewerFormat
 from monosem_jax.run import FORMAT
 from monosem_jax.sharding import this_process
 
@@ -149,14 +149,9 @@ def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
     """Starts writing a step; the `result()` of what is returned waits for it."""
     from orbax.checkpoint import v1 as ocp  # imported where used: half a second
 
-    logging.getLogger("absl").addFilter(_not_of_full_disk)  # the same one is taken once
+    while_writing()
     with _context(ocp, everyone=True):
         return ocp.save_checkpointables_async(where, tree, custom_metadata=dict(notes))
-
-
-def _not_of_full_disk(record: logging.LogRecord) -> bool:
-    """Orbax's threads tell tracebacks of what it raises too; that the disk is full is told in one line."""
-    return not (record.exc_info and record.exc_info[1] and disk_full(record.exc_info[1]))
 
 
 def about(where: pathlib.Path) -> dict[str, Any]:
@@ -182,7 +177,9 @@ def metric(where: pathlib.Path, name: str) -> float | None:
 
 
 def brief(e: BaseException) -> str:
-    """The first line of an exception, not too long."""
+    """The first line of an exception, or of that which caused it, not too long."""
+    while e.__cause__ is not None:
+        e = e.__cause__
     return f"{type(e).__name__}: {str(e).splitlines()[0][:120] if str(e) else ''}"
 
 
@@ -195,7 +192,7 @@ def _check_known(path: pathlib.Path, step: int | None, known: list[int]) -> None
 def _read(where: pathlib.Path, abstract: Any) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
-    with _context(ocp):
+    with while_reading(), _context(ocp):
         found = dict(ocp.load_checkpointables(where, abstract))
 
     def check(a, b):  # without its metadata a key comes back as uint32
@@ -212,7 +209,7 @@ def _metadata(where: pathlib.Path) -> Mapping[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
     about(where)
-    with _context(ocp):
+    with while_reading(), _context(ocp):
         return ocp.checkpointables_metadata(where).metadata
 
 

@@ -97,7 +97,9 @@ def _table(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """As text for a terminal, to which it is to say nothing else."""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def size(path: pathlib.Path) -> str:
