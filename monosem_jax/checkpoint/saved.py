@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from monosem_jax.checkpoint.checksum import checksums
-from monosem_jax.checkpoint.quiet import while_reading, while_writing
+from monosem_jax.checkpoint.quiet import hush, while_reading
 from monosem_jax.errors import BadInput, NewerFormat
 from monosem_jax.run import FORMAT
 from monosem_jax.sharding import this_process
@@ -149,7 +149,7 @@ def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
     """Starts writing a step; the `result()` of what is returned waits for it."""
     from orbax.checkpoint import v1 as ocp  # imported where used: half a second
 
-    while_writing()
+    hush()
     with _context(ocp, everyone=True):
         return ocp.save_checkpointables_async(where, tree, custom_metadata=dict(notes))
 
