@@ -229,7 +229,7 @@ def elsewhere(arrays, tmp_path_factory):
 def test_a_store_kept_elsewhere_is_found_from_its_run_directory(elsewhere):
     run_directory, store = elsewhere
     assert sorted(p.name for p in run_directory.iterdir()) == [".lock", "config.json", "summary.json"]
-    assert sorted(p.name for p in store.iterdir()) == ["activations", "origin", "store.json"]
+    assert sorted(p.name for p in store.iterdir()) == [".lock", "activations", "origin", "store.json"]
     assert_holds(Store(run_directory), values(), np.arange(5000))
     assert_holds(load_run(run_directory).store, values(), np.arange(5000))
 

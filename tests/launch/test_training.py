@@ -20,7 +20,7 @@ SWEEP = {
     "train.learning_rate": LR, "train.evaluate_every": 4, "resample.steps": "(12,)", "resample.window": 2,
     "resample.n_inputs": 384, "sae.input_scale": "unit_rms",
 }  # fmt: skip
-PROCESSES = {"both": (2, 4, "data=2,model=4"), "data": (2, 4, "data=8")}  # four of them: launch.drill
+PROCESSES = {"2x4": (2, 4, "data=2,model=4")}  # four of them: launch.drill
 
 
 @pytest.fixture(scope="module")
