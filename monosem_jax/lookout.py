@@ -26,6 +26,7 @@ from monosem_jax.errors import BadInput
 
 EXIT_LOST = 69  # EX_UNAVAILABLE: run the same command again
 BEAT = 1.0  # seconds
+HEARD = 0.2  # seconds in which others read what is said last: the end of a process may reset its connections
 LONGEST = 200  # bytes of a message
 STRANGERS = 128  # connections of others that may wait to be turned away, before they hold up ours
 KEY = "monosem/lookout"
@@ -82,6 +83,7 @@ class Lookout:
         self._quiet = True
         for connection in list(self._peers):
             self._say(connection, f"lost {self._number} it ended with exit code {code}")
+        threading.Event().wait(HEARD)
 
     def be_quiet(self) -> None:
         """Nobody's end is of interest here from now on; the others are not told anything yet."""
@@ -173,6 +175,8 @@ class Lookout:
         for connection, peer in self._peers.items():
             if peer.number not in (None, number):
                 self._say(connection, f"lost {number} {why}")
+        if self._peers:
+            threading.Event().wait(HEARD)
         line = f"process {number} is gone ({why}): the last checkpoint is on disk, the same command resumes"
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
