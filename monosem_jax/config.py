@@ -24,6 +24,7 @@ def from_dict(cls: type, values: dict[str, Any], *, prefix: str = "config") -> A
 
     Raises BadInput on an unknown key (naming the nearest known one) or a value of the wrong type.
     """
+    cls = cls.variant(values) if "variant" in vars(cls) else cls  # which class it is may be among the values
     types = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}
     for key in values:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.errors import BadInput
 from monosem_jax.sharding import fetch, put
-from monosem_jax.transformer.model import Transformer, token_losses
+from monosem_jax.transformer.model import SITES_BETWEEN, Transformer, site_width, token_losses
 
 ULTRALOW_DENSITY = 1e-6
 # Below this many tokens a density under 1e-6 cannot be told from one a few times higher.
@@ -71,37 +71,39 @@ def mean_activation(
 
 @functools.lru_cache(maxsize=8)  # the members of a sweep share what is compiled
 def make_batch_sums(model: Transformer, sae: Any, site: str, bos: int):
-    """The compiled function (model params, sae params, mean [M], tokens [C,T], weight [C]) -> sums over the batch.
+    """The compiled function (model params, sae params, mean [W], tokens [C,T], weight [C]) -> sums over the batch.
 
-    Activations are replaced at every position but BOS, which no dictionary is trained on.
+    Activations are replaced at every position but BOS, which no dictionary is trained on; those of several sites, one
+    site at a time, and the cross-entropies are means over these.
     """
+    replaced = replacements(model, sae, site)
 
     @jax.jit
     def sums(params, sae_params, mean, tokens, weight):
-        carry, x = model.apply({"params": params}, tokens, site, method=model.to_acts)
-        f = sae.apply({"params": sae_params}, x, method=sae.encode)
-        x_hat = sae.apply({"params": sae_params}, f, method=sae.decode)
-        real = (tokens != bos)[..., None]
-
-        def cross_entropy(replacement):
-            acts = jnp.where(real, replacement, x)
-            logits = model.apply({"params": params}, carry, acts, site, method=model.from_acts)
-            return jnp.sum(token_losses(logits, tokens) * weight[:, None])
-
+        carry, rows = model.apply({"params": params}, tokens, site, method=model.to_acts)
         mask = (tokens != bos) * weight[:, None]
-        active = (f > 0) * mask[..., None]
-        return {
-            "ce_intact": cross_entropy(x),
-            "ce_zero_ablation": cross_entropy(jnp.zeros_like(x)),
-            "ce_mean_ablation": cross_entropy(jnp.broadcast_to(mean, x.shape)),
-            "ce_reconstructed": cross_entropy(x_hat),
-            "predictions": jnp.sum(weight) * (tokens.shape[1] - 1),
-            "rows": jnp.sum(mask),
-            "squared_error": jnp.sum(jnp.square(x - x_hat) * mask[..., None]),
-            "squared_deviation": jnp.sum(jnp.square(x - mean) * mask[..., None]),
-            "l1": jnp.sum(f * mask[..., None]),
-            "fired": jnp.sum(active, axis=(0, 1)),
-        }
+        found, x_hat = row_sums(sae, sae_params, rows, mean, mask)
+        real, wanted_mean = (tokens != bos)[..., None], sae.wanted(mean)
+
+        def cross_entropies(at, columns):
+            # The rows of several sites are not what the model goes on from.
+            here, x = (carry, rows) if at == site else model.apply({"params": params}, tokens, at, method=model.to_acts)
+
+            def cross_entropy(replacement):
+                acts = jnp.where(real, replacement, x)
+                logits = model.apply({"params": params}, here, acts, at, method=model.from_acts)
+                return jnp.sum(token_losses(logits, tokens) * weight[:, None])
+
+            return {
+                "ce_intact": cross_entropy(x),
+                "ce_zero_ablation": cross_entropy(jnp.zeros_like(x)),
+                "ce_mean_ablation": cross_entropy(jnp.broadcast_to(wanted_mean[columns], x.shape)),
+                "ce_reconstructed": cross_entropy(x_hat[..., columns]),
+            }
+
+        each = [cross_entropies(at, columns) for at, columns in replaced]
+        ce = jax.tree.map(lambda *sums: sum(sums) / len(sums), *each)
+        return {**ce, "predictions": jnp.sum(weight) * (tokens.shape[1] - 1), **found}
 
     return sums
 
@@ -139,26 +141,38 @@ def evaluate(
         for name, value in fetch(batch_sums(params, sae_params, mean, *spread(t, w))).items():
             total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
         advance(int(w.sum()))
-    return summarise(total, len(mean))
+    return summarise(total, sae.width_out)
 
 
 @functools.lru_cache(maxsize=8)
 def make_row_sums(sae: Any):
-    """The compiled function (sae params, rows [B,M], mean [M], weight [B]) -> sums over the batch."""
+    """The compiled function (sae params, rows [B,W], mean [W], weight [B]) -> sums over the batch."""
+    return jax.jit(lambda sae_params, rows, mean, weight: row_sums(sae, sae_params, rows, mean, weight)[0])
 
-    @jax.jit
-    def sums(sae_params, x, mean, weight):
-        f = sae.apply({"params": sae_params}, x, method=sae.encode)
-        x_hat = sae.apply({"params": sae_params}, f, method=sae.decode)
-        return {
-            "rows": jnp.sum(weight),
-            "squared_error": jnp.sum(jnp.square(x - x_hat) * weight[:, None]),
-            "squared_deviation": jnp.sum(jnp.square(x - mean) * weight[:, None]),
-            "l1": jnp.sum(f * weight[:, None]),
-            "fired": jnp.sum((f > 0) * weight[:, None], axis=0),
-        }
 
-    return sums
+def row_sums(sae: Any, sae_params: Any, rows: Any, mean: Any, weight: Any) -> tuple[dict[str, Any], Any]:
+    """(sums over rows [...,W] of this weight [...], reconstructions [...,M])."""
+    f, y_hat = sae.apply({"params": sae_params}, rows, method=sae.forward)
+    y, each = sae.wanted(rows), weight[..., None]
+    return {
+        "rows": jnp.sum(weight),
+        "squared_error": jnp.sum(jnp.square(y - y_hat) * each),
+        "squared_deviation": jnp.sum(jnp.square(y - sae.wanted(mean)) * each),
+        "l1": jnp.sum(f * each),
+        "fired": jnp.sum((f > 0) * each, axis=tuple(range(f.ndim - 1))),
+    }, y_hat
+
+
+def replacements(model: Transformer, sae: Any, site: str) -> list[tuple[str, slice]]:
+    """At which sites a dictionary's reconstructions stand for the activations, and which of its columns do."""
+    sites = site.split(SITES_BETWEEN)
+    if len(sites) == 1:
+        return [(site, slice(None))]
+    widths = [site_width(model.config, s) for s in sites]
+    ends = np.cumsum(widths)
+    if sae.width_out == sum(widths):
+        return [(s, slice(end - width, end)) for s, width, end in zip(sites, widths, ends, strict=True)]
+    return [(sites[-1], slice(None))]
 
 
 def evaluate_rows(
@@ -179,7 +193,7 @@ def evaluate_rows(
         x, weight = spread(x, weight)
         for name, value in fetch(sums(sae_params, x, mean, weight)).items():
             total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
-    return summarise(total, len(mean))
+    return summarise(total, sae.width_out)
 
 
 def summarise(total: dict[str, Any], width: int) -> tuple[dict[str, Any], np.ndarray]:

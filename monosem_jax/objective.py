@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from monosem_jax.sae import find
+from monosem_jax.sae.base import RULES, Here
 from monosem_jax.sharding import Axes
 from monosem_jax.train import Objective, State
 from monosem_jax.transformer.model import Transformer, token_losses
@@ -28,63 +29,52 @@ def language_objective(model: Transformer) -> Objective:
     return objective
 
 
-def initial_stats(n_features: int) -> dict[str, jax.Array]:
-    """`last_fired` [F]: the number of steps done when the feature last fired; 0 before it ever did."""
-    return {"last_fired": jnp.zeros((n_features,), jnp.int32)}
-
-
 def dictionary_objective(
-    sae: Any,
-    mesh: Mesh,
-    *,
-    architecture: str = "relu",
-    l1_warmup: int = 0,
-    micro_batches: int = 1,
-    sparse: str = "auto",
+    sae: Any, mesh: Mesh, *, l1_warmup: int = 0, micro_batches: int = 1, sparse: str = "auto"
 ) -> Objective:
-    """The loss of a dictionary on raw rows [B,M]; `state.hyper` holds `l1_coefficient` and `input_scale`.
+    """The loss of a dictionary on raw rows [B,M]; `state.hyper` holds its coefficients, `input_scale` and `variance`.
 
     The program of one device is written out, so what crosses between devices is just what it says: sums over `model`
-    of the partial reconstructions, a vector [M] and two scalars; sums over `data` of the gradients and of how often
-    features fired. `l1_warmup`: steps over which the coefficient rises. `micro_batches`: into how many parts a device's
-    rows are cut, so that less of [B,F] is in memory at a time.
+    of the partial reconstructions, a vector [M] and a few scalars; sums over `data` of the gradients and of how often
+    features fired. `l1_warmup`: steps over which the coefficient of sparsity rises. `micro_batches`: into how many
+    parts a device's rows are cut, so that less of [B,F] is in memory at a time.
     """
-    module, axes = find(architecture)[0], Axes.of(mesh)
+    axes, everywhere = Axes.of(mesh), PartitionSpec()
     use_bits = mesh.devices.flat[0].platform == "cpu"
     use_sparse = use_bits and sparse == "auto" and sae.dtype == jnp.float32
-    options = {"dtype": sae.dtype, "axes": axes, "use_bits": use_bits, "use_sparse": use_sparse}
+    own = sae.clone(n_features=sae.n_features // axes.model)
 
-    def local(params, x, scale, l1_coefficient):
+    def local(params, x, hyper, stats, step):
+        here = Here(axes, hyper, stats, step, len(x) * axes.data, sae.n_features, use_sparse, use_bits)
+
         def part(rows):
-            return module.gradients(params, rows.astype(jnp.float32) * scale, l1_coefficient, **options)
+            return own.gradients(params, rows.astype(jnp.float32) * per_column(sae, hyper["input_scale"]), here)
 
         parts = x.reshape(micro_batches, -1, x.shape[-1])
-        grads, terms = part(parts[0])
+        *sums, notes = part(parts[0])
         if micro_batches > 1:
-            add = lambda total, rows: (jax.tree.map(jnp.add, total, part(rows)), None)  # noqa: E731
-            (grads, terms), _ = jax.lax.scan(add, (grads, terms), parts[1:])
-        grads, terms = axes.sum((grads, terms), "data")
-        l0 = jnp.sum(terms["fired"])
-        terms["l1"], terms["l0"] = axes.sum((terms["l1"], l0), "model")
-        return grads, terms
-
-    rules, everywhere = module.RULES, PartitionSpec()
-    param_specs = {name: rules[name] for name in module.FEATURE_AXIS} | {"b_dec": rules["b_dec"]}
-    term_specs = {"mse": everywhere, "l1": everywhere, "l0": everywhere, "fired": rules["last_fired"]}
-    sums = jax.shard_map(
-        local, mesh=mesh, in_specs=(param_specs, PartitionSpec("data"), everywhere, everywhere),
-        out_specs=(param_specs, term_specs), check_vma=False,  # nothing is differentiated in it
-    )  # fmt: skip
+            add = lambda total, rows: (jax.tree.map(jnp.add, total, part(rows)[:2]), None)  # noqa: E731
+            sums, _ = jax.lax.scan(add, tuple(sums), parts[1:])
+        grads, terms = axes.sum(tuple(sums), "data")
+        found = {name: terms[name] for name in sae.LOCAL_TERMS} | {"l0": jnp.sum(terms["fired"])}
+        terms |= axes.sum(found, "model")
+        terms["loss"] = sae.total(terms, hyper)
+        stats = own.new_stats(here, terms.pop("fired") > 0, notes)
+        return grads, stats, terms
 
     def objective(state: State, rows):
-        l1_coefficient = state.hyper["l1_coefficient"]
+        param_specs = {name: RULES[name] for name in state.params}
+        stat_specs = {name: RULES["last_fired"] if v.ndim else everywhere for name, v in state.stats.items()}
+        step = jax.shard_map(
+            local, mesh=mesh, in_specs=(param_specs, PartitionSpec("data"), everywhere, stat_specs, everywhere),
+            out_specs=(param_specs, stat_specs, everywhere), check_vma=False,  # nothing is differentiated through it
+        )  # fmt: skip
+        hyper = dict(state.hyper)
         if l1_warmup:
-            l1_coefficient = l1_coefficient * jnp.minimum((state.step + 1) / l1_warmup, 1)
-        grads, terms = sums(state.params, rows, state.hyper["input_scale"], l1_coefficient)
-        fired = terms.pop("fired") > 0
-        stats = {"last_fired": jnp.where(fired, state.step + 1, state.stats["last_fired"])}
-        loss = terms["mse"] + l1_coefficient * terms["l1"]
-        metrics = {"loss": loss, **terms, "count": jnp.float32(rows.shape[0])}
+            name = sae.config.COEFFICIENT if sae.config else "l1_coefficient"
+            hyper[name] = hyper[name] * jnp.minimum((state.step + 1) / l1_warmup, 1)
+        grads, stats, terms = step(state.params, rows, hyper, state.stats, state.step)
+        metrics = {**terms, "count": jnp.float32(rows.shape[0])}
         return jax.tree.map(lambda g: g / rows.shape[0], grads), stats, metrics
 
     return objective
@@ -92,12 +82,19 @@ def dictionary_objective(
 
 def row_losses(sae: Any, state: State, rows: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss [B] of every raw row under the state as it is, and its terms."""
+    hyper = {name: value for name, value in state.hyper.items() if name.endswith("coefficient")}
     return sae.apply(
-        {"params": state.params}, scaled(state, rows), l1_coefficient=state.hyper["l1_coefficient"],
-        method=sae.row_losses,
-    )  # fmt: skip
+        {"params": sae.publish(state.params, state.stats)}, scaled(sae, state, rows), **hyper, method=sae.row_losses
+    )
 
 
-def scaled(state: State, rows: jax.Array) -> jax.Array:
+def scaled(sae: Any, state: State, rows: jax.Array) -> jax.Array:
     """Rows as the dictionary sees them: fp32, times the input scale."""
-    return rows.astype(jnp.float32) * state.hyper["input_scale"]
+    return rows.astype(jnp.float32) * per_column(sae, state.hyper["input_scale"])
+
+
+def per_column(sae: Any, scale: jax.Array) -> jax.Array:
+    """The input scale, or those of the parts that rows consist of, as what rows are multiplied by."""
+    if not scale.ndim:
+        return scale
+    return jnp.repeat(scale, np.asarray(sae.parts), total_repeat_length=sum(sae.parts))

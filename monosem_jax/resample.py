@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from monosem_jax.errors import BadInput
 from monosem_jax.fit import Transform
 from monosem_jax.objective import row_losses, scaled
-from monosem_jax.sae.relu import FEATURE_AXIS, linear_init, unit_rows
+from monosem_jax.sae.base import FEATURE_AXIS, linear_init, unit_rows
 from monosem_jax.sharding import Rules, tree_shardings
 from monosem_jax.train import State, TrainConfig, over_members
 
@@ -89,11 +89,11 @@ class Resampler:
             return rows_of_draws(shared[0], drawn - shared[1], mesh, rules)
 
         def replace(state, _, parts):
-            x = scaled(state, jnp.sum(parts, axis=0))  # of the devices along `data` one held the row
-            return replace_features(state, dead(state), *rows_from_inputs(state, dead(state), x))
+            x = scaled(sae, state, jnp.sum(parts, axis=0))  # of the devices along `data` one held the row
+            return replace_features(sae, state, dead(state), *rows_from_inputs(state, dead(state), x))
 
         def kaiming(state, _):
-            return replace_features(state, dead(state), *_kaiming(state, jax.random.fold_in(state.key, state.step)))
+            return replace_features(sae, state, dead(state), *_kaiming(state, jax.random.fold_in(state.key, state.step)))
 
         self.weigh = jax.jit(lift(weigh), out_shardings=everywhere)
         self.draw = jax.jit(lift(draw), out_shardings=everywhere)
@@ -209,9 +209,10 @@ def _kaiming(state: State, key: Array) -> tuple[Array, Array]:
     return linear_init(0)(for_enc, shape), unit_rows(linear_init(0)(for_dec, shape[::-1]))
 
 
-def replace_features(state: State, dead: Array, W_enc: Array, W_dec: Array) -> State:
-    """Gives dead features the new vectors and bias 0, and clears their Adam moments; all else is left as it is."""
-    new = {"W_enc": W_enc, "W_dec": W_dec, "b_enc": jnp.zeros_like(state.params["b_enc"])}
+def replace_features(sae: Any, state: State, dead: Array, W_enc: Array, W_dec: Array) -> State:
+    """Gives dead features the new vectors, all else of theirs as at the beginning (a bias of 0), and clears their Adam
+    moments; the others are left as they are."""
+    new = {"W_enc": W_enc, "W_dec": W_dec}
 
     def put(name: str, old: Array, fresh: Any) -> Array:
         if name not in FEATURE_AXIS:
@@ -220,7 +221,7 @@ def replace_features(state: State, dead: Array, W_enc: Array, W_dec: Array) -> S
         shape[FEATURE_AXIS[name]] = -1
         return jnp.where(dead.reshape(shape), fresh, old)
 
-    params = {name: put(name, p, new.get(name)) for name, p in state.params.items()}
+    params = {name: put(name, p, new.get(name, sae.fresh(name))) for name, p in state.params.items()}
     stats = {**state.stats, "last_fired": jnp.where(dead, state.step, state.stats["last_fired"])}
     return state.replace(params=params, opt_state=_clear_moments(state.opt_state, put), stats=stats)
 

@@ -142,34 +142,43 @@ class HarvestRun(LoadedRun):
 
 
 class SaeRun(TrainedRun):
-    """A dictionary for raw activations: `params` as NumPy in fp32 with any input scale folded in."""
+    """A dictionary for raw activations: `params` as NumPy in fp32, published: with any input scale folded in, rows of
+    W_dec of norm 1, and a threshold where the architecture has one."""
 
     def _finished(self, params: dict[str, Any]) -> dict[str, Any]:
-        return sae_lib.fold_scale(params, self._scale)
+        if self.experiment != "import":  # those are published ones already
+            params = self.sae.publish(params, self._stats)
+        return self.sae.fold(params, self._scale)
 
     @functools.cached_property
-    def _scale(self) -> float:
-        scale = self._input["input_scale"]
-        if type(scale) not in (int, float) or not 0 < scale < math.inf:
-            raise BadInput(f"{self.path / 'input.json'} has input_scale {scale!r}: expected a positive number")
+    def _stats(self) -> dict[str, np.ndarray]:
+        """The statistics that are numbers."""
+        step, names = self._newest(), [n for n in self.sae.initial_stats() if n != "last_fired"]
+        return {n: load_slice(self.path / "checkpoints", step, f"stats/{n}", ..., part="rest") for n in names}
+
+    @functools.cached_property
+    def _scale(self) -> Any:
+        scale, n = self._input["input_scale"], len(self.sae.parts)
+        scales = scale if n > 1 and isinstance(scale, list) else [scale]
+        if len(scales) != n or any(type(s) not in (int, float) or not 0 < s < math.inf for s in scales):
+            what = "a positive number" if n == 1 else f"a list of {n} positive numbers"
+            raise BadInput(f"{self.path / 'input.json'} has input_scale {scale!r}: expected {what}")
         return scale
 
     @property
     def _input(self) -> dict[str, Any]:
-        return read_json(self.path / "input.json", dict, ("input_scale", "site"))
+        return read_json(self.path / "input.json", dict, ("input_scale", "site", "width"))
 
     @property
     def rules(self) -> Rules:
-        return self._found[0].RULES
+        return sae_lib.RULES
 
     @functools.cached_property
-    def _found(self) -> tuple[Any, Any]:
-        """(module, configuration) of its architecture."""
+    def _sae_config(self) -> sae_lib.SaeConfig:
         values = self.config.get("sae")
         if not isinstance(values, dict) or not isinstance(values.get("architecture"), str):
             raise BadInput(f"{self.path} is not the run of a dictionary: its configuration has no sae.architecture")
-        module, config_class, _ = sae_lib.find(values["architecture"])
-        return module, from_dict(config_class, values)
+        return from_dict(sae_lib.SaeConfig, values, prefix="config.sae")
 
     def feature(self, i: int) -> dict[str, np.ndarray]:
         """The parameters of feature `i` alone, W_enc [M], b_enc [], W_dec [M], reading about 1 MB of each.
@@ -177,7 +186,8 @@ class SaeRun(TrainedRun):
         They are not compared with the checkpoint's checksums, which are of the whole. Raises BadInput when there is no
         such feature.
         """
-        n, axes = self._found[1].n_features, self._found[0].FEATURE_AXIS
+        shapes = jax.eval_shape(lambda: self.sae.init(jax.random.key(0), method=lambda m: m.b_dec)["params"])
+        n, axes = self.sae.n_features, {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in shapes}
         if not 0 <= i < n:
             raise BadInput(f"feature {i} of {self.path}: expected 0 to {n - 1}")
         step, folder = self._newest(), self.path / "checkpoints"
@@ -193,15 +203,28 @@ class SaeRun(TrainedRun):
     @functools.cached_property
     def sae(self) -> Any:
         """The linen module that takes `params`."""
-        return sae_lib.build(self._found[1], self.params["W_enc"].shape[0], jnp.float32)
+        width, parts = self._input["width"], self._input.get("widths", ())
+        sizes = [width, *parts] if isinstance(parts, (list, tuple)) else [parts]
+        if not all(type(n) is int and n > 0 for n in sizes):
+            raise BadInput(f"{self.path / 'input.json'} has width {width!r} and widths {parts!r}: expected whole numbers")
+        return sae_lib.build(self._sae_config, width, jnp.float32, tuple(parts))
 
     def encode(self, x: Any) -> np.ndarray:
         """Raw activations [..., M] → feature activations [..., F]."""
-        return np.asarray(self.sae.apply({"params": self.params}, jnp.asarray(x, jnp.float32), method=self.sae.encode))
+        return np.asarray(self._call(self.sae.encode, x))
 
-    def decode(self, f: Any) -> np.ndarray:
-        """Feature activations [..., F] → reconstructions [..., M]."""
-        return np.asarray(self.sae.apply({"params": self.params}, jnp.asarray(f, jnp.float32), method=self.sae.decode))
+    def decode(self, f: Any, x: Any = None) -> np.ndarray:
+        """Feature activations [..., F] → reconstructions [..., M]; `x` are the activations that they are of, which a
+        skip transcoder needs."""
+        return np.asarray(self._call(self.sae.decode, f, *(() if x is None else (x,))))
+
+    @property
+    def threshold(self) -> np.ndarray:
+        """[F]: what W_enc, b_dec and b_enc make of x must exceed it for a feature to be active."""
+        return np.asarray(self._call(self.sae.threshold))
+
+    def _call(self, method: Any, *arrays: Any) -> jax.Array:
+        return self.sae.apply({"params": self.params}, *(jnp.asarray(a, jnp.float32) for a in arrays), method=method)
 
 
 class SweepRun(LoadedRun):

@@ -11,10 +11,11 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.fit import Group
-from monosem_jax.objective import dictionary_objective, initial_stats
+from monosem_jax.objective import dictionary_objective
 from monosem_jax.resample import Resampler, make_resampling
 from monosem_jax.sae.relu import RULES, Relu
 from monosem_jax.sharding import put, tree_shardings
+from monosem_jax.stages import dictionaries
 from monosem_jax.stages.dictionaries import dictionary_optimizer
 from monosem_jax.train import State, TrainConfig
 from tests import reference
@@ -37,7 +38,7 @@ def state_at(
     params = jax.tree.map(jnp.asarray, params)
     hyper = {"l1_coefficient": jnp.float32(l1), "input_scale": jnp.float32(scale)}
     tx = dictionary_optimizer(config)
-    state = State.create(params, tx, stats=initial_stats(len(dead)), hyper=hyper, key=jax.random.key(seed))
+    state = State.create(params, tx, stats=Relu(M, len(dead)).initial_stats(), hyper=hyper, key=jax.random.key(seed))
     fill = lambda x: jnp.asarray(rng.uniform(0.1, 1, x.shape), x.dtype) if x.ndim else x  # noqa: E731
     last_fired = jnp.asarray(np.where(dead, step - WINDOW, step - WINDOW + 1), jnp.int32)
     guard = jax.tree.map(jnp.copy, state.guard)  # arrays of its own, as `create` would make, may be donated
@@ -124,3 +125,9 @@ def assert_close(found: State, expected: State, rtol: float = 1e-5) -> None:
         for (path, a), b in zip(leaves, jax.tree.leaves(getattr(expected, part)), strict=True):
             close(a, b, rtol, part + jax.tree_util.keystr(path))
     assert int(found.step) == int(expected.step)
+
+
+def initial_state(sae, tx, median, scale, seed, l1_coefficient):
+    """A dictionary's state as it begins."""
+    material = dictionaries.Material(None, None, None, scale, median)
+    return dictionaries.initial_state(sae, tx, material, seed, {"l1_coefficient": l1_coefficient})

@@ -13,10 +13,11 @@ import pytest
 from monosem_jax.fit import Group
 from monosem_jax.objective import row_losses
 from monosem_jax.sae.relu import RULES, Relu
-from monosem_jax.stages.dictionaries import dictionary_optimizer, initial_state, make_objective
+from monosem_jax.stages.dictionaries import dictionary_optimizer, make_objective
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.train import TrainConfig, create
 from tests.conftest import mesh_of
+from tests.engine import initial_state
 
 M, F, B, STEPS, L1 = 32, 64, 128, 600, 0.05
 CONFIG = SaeRunConfig(source="x", train=TrainConfig(steps=STEPS, batch_size=B, learning_rate=3e-3))

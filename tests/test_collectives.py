@@ -18,9 +18,10 @@ from monosem_jax.sae.median import geometric_median
 from monosem_jax.sae.relu import RULES, Relu, ReluConfig
 from monosem_jax.sharding import tree_shardings
 from monosem_jax.stages import train_sae
-from monosem_jax.stages.dictionaries import dictionary_optimizer, initial_state
+from monosem_jax.stages.dictionaries import dictionary_optimizer
 from monosem_jax.train import TrainConfig, create
 from tests.conftest import TINY, mesh_of
+from tests.engine import initial_state
 
 B, M, F, K = 32, 16, 512, 3
 WHOLE = min(B, M) * F  # elements of the activations of a batch, or of a matrix

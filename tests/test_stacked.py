@@ -21,7 +21,7 @@ from monosem_jax.stages import dictionaries
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.train import State, TrainConfig
 from tests.conftest import mesh_of
-from tests.engine import B, Batches, M, rows
+from tests.engine import B, Batches, M, initial_state, rows
 from tests.toy import assert_same, lines, logged
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -123,7 +123,7 @@ def test_members_have_their_own_seed_and_coefficient(together):
 def beginning(name: str) -> State:
     """The state before the first step, of a member that is made alone."""
     sae = dictionaries.sae_lib.build(CONFIG.sae, M, jnp.float32)
-    return dictionaries.initial_state(
+    return initial_state(
         sae, dictionaries.dictionary_optimizer(CONFIG.train), MEDIAN, SCALE, *MEMBERS[name]
     )
 

@@ -22,7 +22,7 @@ from monosem_jax.bench.material import make_rows, sparse_params
 from monosem_jax.bench.store import one_device
 from monosem_jax.bench.timing import ratio
 from monosem_jax.fit import Group
-from monosem_jax.objective import dictionary_objective, initial_stats
+from monosem_jax.objective import dictionary_objective
 from monosem_jax.optimizer import optimizer
 from monosem_jax.sae import build, find
 from monosem_jax.sae import sparse as visiting
@@ -62,21 +62,21 @@ def our_group(
     and computed `together` at a time. They learn so slowly that they stay as sparse as they are."""
     mesh, config = one_device(), TrainConfig(learning_rate=learning_rate)
     relu = ReluConfig(n_features=n_features, sparse=sparse)
-    sae, rules = build(relu, width, dtype), find(relu.architecture)[0].RULES
+    sae, rules = build(relu, width, dtype), RULES
     tx = optimizer(config, before=[project_out_parallel()], after=[renormalise()])
 
     def initial(seed):
         key = jax.random.key(seed)
         start = sae.init(key, jnp.zeros((1, width)), method=lambda m, x: m.decode(m.encode(x)))["params"]
         hyper = {"l1_coefficient": jnp.float32(L1), "input_scale": jnp.float32(1.0)}
-        return State.create(start, tx, stats=initial_stats(n_features), hyper=hyper, key=key)
+        return State.create(start, tx, stats=sae.initial_stats(), hyper=hyper, key=key)
 
     seeds = (jnp.arange(members),) if members > 1 else ()
     state = create(initial if seeds else lambda: initial(0), rules, mesh, *seeds)
     if params is not None:
         copy = lambda p, old: jax.device_put(jnp.array(jnp.broadcast_to(p, old.shape)), old.sharding)  # noqa: E731
         state = state.replace(params=jax.tree.map(copy, params, state.params))
-    objective = dictionary_objective(sae, mesh, architecture=relu.architecture, sparse=sparse)
+    objective = dictionary_objective(sae, mesh, sparse=sparse)
     return Group(state, objective, tx, [], rules, mesh, together if members > 1 else 0)
 
 

@@ -73,19 +73,22 @@ def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params")
         raise BadInput(f"checkpoint {where} cannot be read: {brief(e)}") from None
 
 
-def load_slice(path: pathlib.Path, step: int, name: str, index: Any) -> np.ndarray:
-    """Part of one parameter ("W_dec", "block/kernel"), indexed with integers, slices of positive steps and ... as in
-    NumPy. Only chunks that it lies in are read, of about 1 MB each, and no checksum is compared, as that is of the
-    whole. Raises BadInput like `load_params`."""
+def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str = "params") -> np.ndarray:
+    """Part of one array ("W_dec", "block/kernel"), indexed with integers, slices of positive steps and ... as in
+    NumPy. Only chunks that it lies in are read, of about 1 MB each, and a checksum is compared only where that is all
+    of it (...), as it is of the whole. Raises BadInput like `load_params`."""
     import tensorstore as ts
 
     _check_known(path, step, checkpoint_steps(path))
     where = (path / str(step)).absolute()
-    store = {"driver": "ocdbt", "base": f"file://{where / 'params'}/", "path": f"{name.replace('/', '.')}/"}
+    store = {"driver": "ocdbt", "base": f"file://{where / part}/", "path": f"{name.replace('/', '.')}/"}
     try:
-        about(where)
+        known = about(where).get("checksums", {}).get(f"{part}/{name}")
         whole = ts.open({"driver": "zarr3", "kvstore": store}, read=True, open=True).result()
-        return whole[_absolute(index, whole.shape)].read().result()
+        found = whole[_absolute(index, whole.shape)].read().result()
+        if index is ... and known is not None and checksums(found) != {"": known}:
+            raise ValueError("it is not what was saved")
+        return found
     except NewerFormat:
         raise
     except (ValueError, OSError, RuntimeError, IndexError) as e:

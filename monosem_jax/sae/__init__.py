@@ -1,38 +1,55 @@
-"""Dictionaries: one file per architecture. A new one is a file and a line in `ARCHITECTURES`.
+"""Dictionaries: one file per architecture. A new one is a file, a line in `ARCHITECTURES`, and a configuration.
 
-Each has a frozen config and a linen module with `encode`, `decode` and `row_losses` over parameters W_enc [M,F], b_enc
-[F], W_dec [F,M], b_dec [M], plus `RULES`, its sharding by parameter name, and `FEATURE_AXIS`.
+Each has a frozen config, a `monosem_jax.sae.base.SaeConfig`, and a linen module, a
+`monosem_jax.sae.dictionary.Dictionary`: its activation and its loss.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from monosem_jax.errors import BadInput
-from monosem_jax.sae import relu
+from monosem_jax.sae.april_2024 import April, AprilConfig
+from monosem_jax.sae.base import FEATURE_AXIS, RULES, SaeConfig  # noqa: F401
+from monosem_jax.sae.batchtopk import BatchTopK, BatchTopKConfig
+from monosem_jax.sae.crosscoder import Crosscoder, CrosscoderConfig
+from monosem_jax.sae.gated import Gated, GatedConfig
+from monosem_jax.sae.jumprelu import JumpRelu, JumpReluConfig
+from monosem_jax.sae.matryoshka import Matryoshka, MatryoshkaConfig
+from monosem_jax.sae.relu import Relu, ReluConfig
+from monosem_jax.sae.topk import TopK, TopKConfig
+from monosem_jax.sae.transcoder import Transcoder, TranscoderConfig
 
-ARCHITECTURES: dict[str, tuple[ModuleType, type, type]] = {"relu": (relu, relu.ReluConfig, relu.Relu)}
+ARCHITECTURES: dict[str, tuple[type, type]] = {
+    "relu": (ReluConfig, Relu),
+    "april_2024": (AprilConfig, April),
+    "topk": (TopKConfig, TopK),
+    "batchtopk": (BatchTopKConfig, BatchTopK),
+    "jumprelu": (JumpReluConfig, JumpRelu),
+    "gated": (GatedConfig, Gated),
+    "matryoshka": (MatryoshkaConfig, Matryoshka),
+    "transcoder": (TranscoderConfig, Transcoder),
+    "crosscoder": (CrosscoderConfig, Crosscoder),
+}
 
 
-def find(architecture: str) -> tuple[ModuleType, type, type]:
-    """The (module, config class, linen class) of an architecture; raises BadInput on an unknown name."""
+def find(architecture: str) -> tuple[type, type]:
+    """The (config class, linen class) of an architecture; raises BadInput on an unknown name."""
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise BadInput(f"sae.architecture is {architecture!r}: expected one of {known}")
     return ARCHITECTURES[architecture]
 
 
-def build(config: Any, width: int, dtype: Any) -> Any:
-    """The linen module of a config for activations of `width`."""
-    _, _, module = find(config.architecture)
-    return module(width=width, n_features=config.n_features, dtype=dtype)
+def build(config: SaeConfig, width: int, dtype: Any, parts: tuple[int, ...] = ()) -> Any:
+    """The linen module of a config for rows of `width`, which consist of `parts` where they are of several sites.
 
-
-def fold_scale(params: dict[str, Any], scale: float) -> dict[str, Any]:
-    """Parameters for raw activations x from parameters trained on scale · x.
-
-    ReLU is homogeneous, so only biases change: relu((s x - b_dec) W + b_enc) = s · relu((x - b_dec/s) W + b_enc/s).
-    Feature activations come out in the units of x.
+    Raises BadInput when the rows do not consist of what the architecture needs.
     """
-    return {name: p / scale if name.startswith("b_") else p for name, p in params.items()}
+    module = find(config.architecture)[1]
+    parts = tuple(getattr(config, "widths", ()) or parts or (width,))
+    if sum(parts) != width:
+        raise BadInput(f"sae.widths {parts} make {sum(parts)}: the rows have a width of {width}")
+    if hasattr(config, "check_parts"):
+        config.check_parts(parts)
+    return module(width=width, n_features=config.n_features, dtype=dtype, config=config, parts=parts)

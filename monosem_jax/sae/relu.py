@@ -16,70 +16,38 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from monosem_jax.errors import BadInput
 from monosem_jax.sae import sparse
+from monosem_jax.sae.base import (  # noqa: F401 (RULES: for those who know this file)
+    FEATURE_AXIS, RULES, Here, SaeConfig, linear_init, matmul, unit_rows,
+)  # fmt: skip
+from monosem_jax.sae.dictionary import Dictionary
 from monosem_jax.sharding import Axes
-
-# x[B_data, M] · W_enc[M, F_model] → f[B_data, F_model];  f[B_data, F_model] · W_dec[F_model, M] → x̂[B_data, M]
-RULES = {
-    "W_enc": PartitionSpec(None, "model"),
-    "b_enc": PartitionSpec("model"),
-    "W_dec": PartitionSpec("model", None),
-    "b_dec": PartitionSpec(),
-    "last_fired": PartitionSpec("model"),
-}
-# The axis of each parameter along which features lie.
-FEATURE_AXIS = {"W_enc": 1, "b_enc": 0, "W_dec": 0}
 
 
 @dataclasses.dataclass(frozen=True)
-class ReluConfig:
-    """The paper's dictionary. `input_scale` "unit_rms" divides activations by their root mean square over the store, so
-    that one `l1_coefficient` serves every site; it is folded into the biases on loading. "none" is the paper's.
-
-    `l1_warmup`: the steps over which the coefficient rises from 0, below 1 a fraction of `train.steps`. `sparse`
-    "auto" visits positive features alone where that is faster, on CPUs in fp32; "never" always multiplies whole arrays.
+class ReluConfig(SaeConfig):
+    """The paper's dictionary. With `input_scale` "unit_rms" one `l1_coefficient` serves every site; "none" is the
+    paper's. `l1_warmup`: the steps over which the coefficient rises from 0, below 1 a fraction of `train.steps`.
     """
 
     architecture: str = "relu"
-    n_features: int = 4096
     l1_coefficient: float = 0.004
     l1_warmup: float = 0.0
-    input_scale: str = "none"
-    sparse: str = "auto"
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        if self.n_features < 1:
-            raise BadInput(f"sae.n_features is {self.n_features}: at least 1 is needed")
-        if not (math.isfinite(self.l1_coefficient) and self.l1_coefficient >= 0):
-            raise BadInput(f"sae.l1_coefficient is {self.l1_coefficient}: expected 0 or more")
-        if self.input_scale not in ("none", "unit_rms"):
-            raise BadInput(f"sae.input_scale is {self.input_scale!r}: expected none or unit_rms")
-        if not (math.isfinite(self.l1_warmup) and self.l1_warmup >= 0):
-            raise BadInput(f"sae.l1_warmup is {self.l1_warmup}: expected a number of steps, or a fraction below 1")
-        if self.sparse not in ("auto", "never"):
-            raise BadInput(f"sae.sparse is {self.sparse!r}: expected auto or never")
+        super().check()
+        check_l1(self)
 
 
-def linear_init(fan_in_axis: int):
-    """PyTorch's default for linear layers: Kaiming-uniform with a = √5, that is U(±1/√fan_in)."""
-    return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=fan_in_axis, out_axis=1 - fan_in_axis)
-
-
-def unit_rows(w: Float[Array, "F M"]) -> Float[Array, "F M"]:
-    """Rows divided by their norm; a zero row stays zero."""
-    norm = jnp.linalg.norm(w, axis=-1, keepdims=True)
-    return w / jnp.where(norm > 0, norm, 1.0)
-
-
-def matmul(a: Array, b: Array) -> Array:
-    """a · b with sums in fp32, and products of fp32 in full: some accelerators would round them."""
-    exact = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    return jnp.matmul(a, b, precision=exact, preferred_element_type=jnp.float32)
+def check_l1(config: SaeConfig) -> None:
+    """Raises BadInput on an impossible l1_coefficient or l1_warmup."""
+    config.check_numbers("l1_coefficient")
+    if not (math.isfinite(config.l1_warmup) and config.l1_warmup >= 0):
+        raise BadInput(f"sae.l1_warmup is {config.l1_warmup}: expected a number of steps, or a fraction below 1")
 
 
 def gradients(
@@ -136,12 +104,10 @@ def gradients(
     return {"W_enc": enc, "b_enc": bias_grad, "W_dec": dec, "b_dec": b_dec}, terms
 
 
-class Relu(nn.Module):
-    """Parameters W_enc [M,F], b_enc [F], W_dec [F,M], b_dec [M] in fp32; matmul operands in `dtype`, sums in fp32."""
+class Relu(Dictionary):
+    """The paper's dictionary. Its weights start untied, b_dec at the geometric median."""
 
-    width: int
-    n_features: int
-    dtype: Any = jnp.float32
+    LOCAL_TERMS = ("l1",)
 
     def setup(self):
         m, f = self.width, self.n_features
@@ -150,22 +116,25 @@ class Relu(nn.Module):
         self.W_dec = self.param("W_dec", lambda *a: unit_rows(linear_init(0)(*a)), (f, m))
         self.b_dec = self.param("b_dec", nn.initializers.zeros, (m,))
 
-    def _matmul(self, a, b):
-        return matmul(a.astype(self.dtype), b.astype(self.dtype))
-
     def encode(self, x: Float[Array, "*B M"]) -> Float[Array, "*B F"]:
         """Feature activations of single vectors."""
         # b_dec goes through the encoder once per batch rather than once per row: a sixth of all FLOPs saved.
         bias = self.b_enc - self.b_dec @ self.W_enc
-        return nn.relu(self._matmul(x, self.W_enc) + bias)
+        return nn.relu(self.product(x, self.W_enc) + bias)
 
-    def decode(self, f: Float[Array, "*B F"]) -> Float[Array, "*B M"]:
-        """Reconstructions from feature activations."""
-        return self._matmul(f, self.W_dec) + self.b_dec
-
-    def row_losses(self, x: Float[Array, "B M"], *, l1_coefficient: Any) -> tuple[Float[Array, " B"], dict[str, Any]]:
+    def row_losses(self, rows: Float[Array, "B M"], *, l1_coefficient: Any) -> tuple[Float[Array, " B"], dict[str, Any]]:
         """The loss of every row, and the terms it is made of: mse [B], l1 [B], f [B,F]."""
-        f = self.encode(x)
-        mse = jnp.mean(jnp.square(self.decode(f) - x), axis=-1)
+        f = self.encode(rows)
+        mse = jnp.mean(jnp.square(self.decode(f) - rows), axis=-1)
         l1 = jnp.sum(f, axis=-1)
         return mse + l1_coefficient * l1, {"mse": mse, "l1": l1, "f": f}
+
+    @nn.nowrap
+    def gradients(self, params: dict[str, Array], rows: Array, here: Here) -> tuple[dict, dict, dict]:
+        """As of any dictionary, but by hand."""
+        given = {"dtype": self.dtype, "axes": here.axes, "use_sparse": here.use_sparse, "use_bits": here.use_bits}
+        return *gradients(params, rows, here.hyper["l1_coefficient"], **given), {}
+
+    @nn.nowrap
+    def total(self, terms: dict[str, Array], hyper: dict[str, Array]) -> Array:
+        return terms["mse"] + hyper["l1_coefficient"] * terms["l1"]

@@ -168,3 +168,30 @@ def backward(
     empty = jnp.zeros_like(w_dec)
     enc, bias, dec = jax.lax.fori_loop(0, c.count, add, (empty, jnp.zeros(len(w_dec), w_dec.dtype), empty))
     return enc.T, bias, dec
+
+
+def decode_backward(
+    c: Codes, d_out: Float[Array, "B M"], w_dec: Float[Array, "F M"], n_rows: int
+) -> tuple[Float[Array, "B F"], Float[Array, "F M"]]:
+    """(d_out · W_decᵀ where f was visited and 0 elsewhere, fᵀ · d_out)."""
+
+    def add(p, totals):
+        d_f, dec = totals
+        i, d = c.feature[p], d_out[c.row[p]]
+        return d_f.at[p].set(w_dec[i] @ d), dec.at[i].add(c.value[p][:, None] * d)
+
+    start = (jnp.zeros(c.value.shape, w_dec.dtype), jnp.zeros_like(w_dec))
+    d_f, dec = jax.lax.fori_loop(0, c.count, add, start)
+    rows = jnp.broadcast_to(c.row[:, None], c.feature.shape)
+    # What fills up a piece must not be added to feature 0: it goes to a row that is not there.
+    empty = jnp.zeros((n_rows, len(w_dec)), w_dec.dtype)
+    return empty.at[jnp.where(c.real, rows, n_rows), c.feature].set(d_f, mode="drop"), dec
+
+
+def outer(c: Codes, x: Float[Array, "B M"], n_features: int) -> Float[Array, "M F"]:
+    """xᵀ · f for the values that were visited."""
+
+    def add(p, total):
+        return total.at[c.feature[p]].add(c.value[p][:, None] * x[c.row[p]])
+
+    return jax.lax.fori_loop(0, c.count, add, jnp.zeros((n_features, x.shape[1]), x.dtype)).T

@@ -16,11 +16,12 @@ from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import evaluate, evaluate_rows
 from monosem_jax.fit import FitResult, Group, Report, fit
 from monosem_jax.layout import choose
-from monosem_jax.objective import dictionary_objective, initial_stats
+from monosem_jax.objective import dictionary_objective
 from monosem_jax.optimizer import optimizer
 from monosem_jax.resample import Resampler, make_resampling
 from monosem_jax.run import Run, progress, write_json
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
+from monosem_jax.sae.relu import Relu
 from monosem_jax.sae.median import geometric_median
 from monosem_jax.sharding import fetch, first_process, put, tree_shardings
 from monosem_jax.stages.sources import Source, check_finite, input_scale
@@ -33,14 +34,16 @@ FEATURES_TOGETHER = 16_384  # on a device
 
 @dataclasses.dataclass
 class Material:
-    """Rows to train on, and what was found out about them before: the scale that they are multiplied by, and the
-    geometric median [M] of what results."""
+    """Rows to train on, and what was found out about them before: the scale that they are multiplied by (each of the
+    `parts` that they consist of by its own), and the geometric median [M] and the variance [M] of what results."""
 
     source: Source
     mesh: Mesh
     stream: Any
-    scale: float
+    scale: Any
     median: jax.Array
+    variance: Any = None
+    parts: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -71,39 +74,44 @@ def prepare(config: Any, source: Source, mesh: Mesh, *, checked: bool) -> Materi
     if bad:
         how = f" in online.dtype {config.online.dtype}" if source.rows is None else ""
         raise BadInput(f"{config.source}: {bad} of the first {len(sample)} rows are not finite{how}")
-    scale = input_scale(config.sae.input_scale, source.mean_square, sample)
+    parts = sae_lib.build(config.sae, source.width, jnp.float32, source.widths).parts
+    scale = input_scale(config.sae.input_scale, source, sample, parts)
+    sample *= np.repeat(np.float32(scale), parts) if len(parts) > 1 else scale
     divided = PartitionSpec("data") if len(sample) % mesh.shape["data"] == 0 else PartitionSpec()
     median = jax.jit(geometric_median, out_shardings=NamedSharding(mesh, PartitionSpec()))
-    return Material(source, mesh, stream, scale, median(put(sample * scale, mesh, divided)))
+    variance = np.var(sample, axis=0, dtype=np.float64)
+    return Material(source, mesh, stream, scale, median(put(sample, mesh, divided)), variance, parts)
 
 
 def note_input(run: Run, material: Material) -> None:
     """Writes what `load_run` must know of the rows."""
     if first_process():
         record = {"input_scale": material.scale, "site": material.source.site, "width": material.width}
+        if len(material.parts) > 1:
+            record["widths"] = list(material.parts)
         write_json(run.path / "input.json", record)
 
 
 def make_group(configs: Sequence[Any], runs: Sequence[Run], material: Material) -> tuple[Group, Resampler]:
-    """Members that differ in seed and L1 coefficient only, at their beginning, and what resamples them."""
-    first, mesh = configs[0], material.mesh
-    module = sae_lib.find(first.sae.architecture)[0]
-    sae = sae_lib.build(first.sae, material.width, first.train.dtype())
-    tx = dictionary_optimizer(first.train)
+    """Members that differ in seed and in what `sae.hyper()` says only, at their beginning, and what resamples them."""
+    first, mesh, rules = configs[0], material.mesh, sae_lib.RULES
+    sae = sae_lib.build(first.sae, material.width, first.train.dtype(), material.parts)
+    tx = dictionary_optimizer(first.train, sae)
     seeds = jnp.asarray([c.seed for c in configs], jnp.uint32)
-    l1 = jnp.asarray([c.sae.l1_coefficient for c in configs], jnp.float32)
+    hyper = {name: jnp.asarray([getattr(c.sae, name) for c in configs], jnp.float32) for name in first.sae.hyper()}
+    own = (seeds, hyper)
 
-    def initial(seed, l1_coefficient):
-        return initial_state(sae, tx, material.median, material.scale, seed, l1_coefficient)
+    def initial(seed, hyper):
+        return initial_state(sae, tx, material, seed, hyper)
 
     together = members_together(first.sae.n_features // mesh.shape["model"]) if len(configs) > 1 else 0
     if together:
-        state = create(initial, module.RULES, mesh, seeds, l1)
+        state = create(initial, rules, mesh, *own)
     else:
-        state = create(lambda: initial(seeds[0], l1[0]), module.RULES, mesh)
-    group = Group(state, make_objective(first, sae, mesh), tx, runs, module.RULES, mesh, together)
+        state = create(lambda: initial(*jax.tree.map(lambda x: x[0], own)), rules, mesh)
+    group = Group(state, make_objective(first, sae, mesh), tx, runs, rules, mesh, together)
     _, window = first.resample.resolve(first.train)
-    return group, Resampler(sae, mesh, module.RULES, window=window, method=first.resample.method, together=together)
+    return group, Resampler(sae, mesh, rules, window=window, method=first.resample.method, together=together)
 
 
 def members_together(features_per_device: int) -> int:
@@ -112,28 +120,31 @@ def members_together(features_per_device: int) -> int:
     return 1 if jax.default_backend() == "cpu" else max(FEATURES_TOGETHER // features_per_device, 1)
 
 
-def dictionary_optimizer(train: TrainConfig) -> Any:
-    """Adam with the constraint of unit dictionary vectors."""
-    return optimizer(train, before=[project_out_parallel()], after=[renormalise()])
+def dictionary_optimizer(train: TrainConfig, sae: Any = Relu) -> Any:
+    """Adam, with the constraint of unit dictionary vectors where the architecture has it."""
+    return optimizer(train, before=[project_out_parallel()], after=[renormalise()]) if sae.UNIT_NORM else optimizer(train)
 
 
 def make_objective(config: Any, sae: Any, mesh: Mesh) -> Any:
     """The objective of a `train_sae.SaeRunConfig`."""
-    warmup = config.sae.l1_warmup
     return dictionary_objective(
-        sae, mesh, architecture=config.sae.architecture, sparse=config.sae.sparse,
-        l1_warmup=round(warmup * config.train.steps) if warmup < 1 else int(warmup),
+        sae, mesh, sparse=config.sae.sparse, l1_warmup=config.sae.warmup_steps(config.train.steps),
         micro_batches=config.train.micro_batches,
     )  # fmt: skip
 
 
-def initial_state(sae: Any, tx: Any, median: Any, scale: float, seed: Any, l1_coefficient: Any) -> State:
-    """Kaiming-uniform untied weights, decoder bias at the geometric median of (scaled) activations."""
+def initial_state(sae: Any, tx: Any, material: Material, seed: Any, hyper: dict[str, Any]) -> State:
+    """Parameters as the architecture begins, the decoder bias at the geometric median of (scaled) activations where it
+    says so."""
     init_key, key = jax.random.split(jax.random.key(seed))
-    params = sae.init(init_key, jnp.zeros((1, sae.width)), method=lambda m, x: m.decode(m.encode(x)))["params"]
-    params = {**params, "b_dec": jnp.asarray(median, jnp.float32)}
-    hyper = {"l1_coefficient": jnp.float32(l1_coefficient), "input_scale": jnp.float32(scale)}
-    return State.create(params, tx, stats=initial_stats(sae.n_features), hyper=hyper, key=key)
+    params = sae.init(init_key, method=lambda m: m.b_dec)["params"]
+    if sae.AT_MEDIAN:
+        params = {**params, "b_dec": sae.wanted(jnp.asarray(material.median, jnp.float32))}
+    hyper = {name: jnp.float32(value) for name, value in hyper.items()}
+    hyper["input_scale"] = jnp.asarray(material.scale, jnp.float32)
+    if sae.ERROR == "variance":
+        hyper["variance"] = jnp.mean(sae.wanted(jnp.asarray(material.variance, jnp.float32)))
+    return State.create(params, tx, stats=sae.initial_stats(), hyper=hyper, key=key)
 
 
 def train(groups: Sequence[tuple[Group, Resampler]], config: Any, material: Material, description: str) -> FitResult:
@@ -160,10 +171,14 @@ def figures(config: Any, state: State, material: Material) -> tuple[dict[str, An
     """Metrics and densities of a trained member, on held-out text or on the rows kept back; its dictionary stays on
     the devices as it was trained."""
     source, mesh = material.source, material.mesh
-    module = sae_lib.find(config.sae.architecture)[0]
-    sae = sae_lib.build(config.sae, material.width, jnp.float32)
-    fold = jax.jit(sae_lib.fold_scale, out_shardings=tree_shardings(state.params, module.RULES, mesh))
-    params, transformer = fold(state.params, state.hyper["input_scale"]), source.transformer
+    sae = sae_lib.build(config.sae, material.width, jnp.float32, material.parts)
+
+    def published(params, stats):
+        return sae.fold(sae.publish(params, stats), material.scale)
+
+    shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, mesh)
+    params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
+    transformer = source.transformer
     if transformer is None:
         return evaluate_rows(sae, params, source.heldout, mesh=mesh)
     tokens = np.asarray(transformer.text.tokens("heldout"))
@@ -185,7 +200,7 @@ def finish(
     size = config.train.batch_size
     summary = {
         **metrics,
-        "l1_coefficient": config.sae.l1_coefficient,
+        config.sae.sparsity_key: config.sae.sparsity,
         "rows_trained": config.train.steps * size,
         "rows_per_second": result.steps * size / max(result.seconds, 1e-9),
         "steps_skipped": int(state.guard["skipped"]),

@@ -26,7 +26,8 @@ MAX_HELDOUT_ROWS = 65_536
 @dataclasses.dataclass(frozen=True)
 class Source:
     """`rows` None: made online. `heldout` are rows kept from training, where there is no transformer to evaluate with.
-    `site` and `mean_square` are None where they are not known."""
+    `site`, `mean_square` and `mean_norm` are None where they are not known; `widths` are those of what rows consist of,
+    where they are of several sites or sources."""
 
     rows: Rows | None
     transformer: TransformerRun | None
@@ -34,6 +35,8 @@ class Source:
     mean_square: float | None
     parents: dict[str, Any]
     heldout: Rows | None = None
+    mean_norm: float | None = None
+    widths: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -128,11 +131,26 @@ def check_finite(rows: Rows, name: str) -> None:
         )
 
 
-def input_scale(kind: str, mean_square: float | None, sample: np.ndarray) -> float:
-    """What activations are multiplied by: 1, or 1 / their root mean square (over the store, else over the sample)."""
+def input_scale(kind: str, source: Source, sample: np.ndarray, parts: tuple[int, ...]) -> Any:
+    """What activations x [M] are multiplied by (a list, of every one of several `parts` of a row): 1, or so that the
+    mean square of their elements is 1, or E‖x‖ = √M, or E‖x‖² = 1. Means are over the store where they are known, else
+    over the sample."""
     if kind == "none":
-        return 1.0
-    mean_square = float(np.mean(np.square(sample, dtype=np.float64))) if mean_square is None else mean_square
+        return 1.0 if len(parts) == 1 else [1.0] * len(parts)
+    if len(parts) == 1:
+        return _scale(kind, sample, source.mean_square, source.mean_norm)
+    ends = np.cumsum(parts)
+    return [_scale(kind, sample[:, end - width : end]) for width, end in zip(parts, ends, strict=True)]
+
+
+def _scale(kind: str, x: np.ndarray, mean_square: float | None = None, mean_norm: float | None = None) -> float:
+    width = x.shape[1]
+    if mean_square is None:
+        mean_square = float(np.mean(np.square(x, dtype=np.float64)))
     if mean_square <= 0:
         raise BadInput(f"the activations are all zero (mean square {mean_square}): nothing to train on")
-    return float(mean_square**-0.5)
+    if kind == "sqrt_width":
+        if mean_norm is None:
+            mean_norm = float(np.mean(np.sqrt(np.sum(np.square(x, dtype=np.float64), axis=1))))
+        return float(width**0.5 / mean_norm)
+    return float(mean_square**-0.5 if kind == "unit_rms" else (width * mean_square) ** -0.5)

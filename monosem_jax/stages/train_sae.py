@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax import layout
@@ -20,6 +21,7 @@ from monosem_jax.fit import Group
 from monosem_jax.online import OnlineConfig
 from monosem_jax.resample import ResampleConfig
 from monosem_jax.run import Run
+from monosem_jax.sae.base import SaeConfig
 from monosem_jax.sae.relu import ReluConfig
 from monosem_jax.sharding import first_process, tree_shardings
 from monosem_jax.stages import dictionaries
@@ -38,7 +40,7 @@ class SaeRunConfig:
     data_seed: int = -1
     source: str = ""
     transformer: str = ""
-    sae: ReluConfig = ReluConfig()
+    sae: SaeConfig = ReluConfig()
     train: TrainConfig = TrainConfig()
     resample: ResampleConfig = ResampleConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -51,12 +53,21 @@ class SaeRunConfig:
         check_seed(self.order_seed, "config.data_seed")
         self.sae.check()
         self.train.check()
-        self.resample.resolve(self.train)
+        steps, _ = self.resample.resolve(self.train)
+        self._check_architecture(bool(steps))
         self.evaluate.check()
         self.stream.check()
         self.online.check()
         if not self.source:
             raise BadInput("config.source is empty: expected a store, an array, or online")
+
+    def _check_architecture(self, resamples: bool) -> None:
+        name, module = self.sae.architecture, sae_lib.find(self.sae.architecture)[1]
+        if resamples and not module.RESAMPLES:
+            raise BadInput(f"resample.steps is {self.resample.steps}: {name} is trained without, expected ()")
+        parts = self.train.micro_batches
+        if parts > 1 and module(width=1, n_features=1, config=self.sae).whole_batch:
+            raise BadInput(f"train.micro_batches is {parts}: {name} looks at a batch as a whole, expected 1")
 
     @property
     def order_seed(self) -> int:
@@ -70,7 +81,7 @@ def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
     begin = time.perf_counter()
     source = open_source(config)
     mesh = dictionaries.open_mesh(config, source, config.sae.n_features)
-    with Run(workdir, "train_sae", identity(config), source.parents, identity(SaeRunConfig())) as run:
+    with Run(workdir, "train_sae", identity(config), source.parents, defaults(config)) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
@@ -100,19 +111,27 @@ def identity(config: SaeRunConfig) -> dict[str, Any]:
     return to_dict(dataclasses.replace(config, source=source, transformer="", stream=stream))
 
 
+def defaults(config: SaeRunConfig) -> dict[str, Any]:
+    """The identity of a configuration of which nothing but the architecture was said."""
+    return identity(SaeRunConfig(sae=type(config.sae)()))
+
+
 def lower_dispatch(config: SaeRunConfig, mesh: Mesh, width: int, n_steps: int) -> jax.stages.Lowered:
     """The training program of `n_steps` steps on rows of `width`, for devices that need not exist: nothing is computed.
 
     Rows are bfloat16, as stores have them.
     """
     config.train.check_mesh(mesh)
-    module = sae_lib.find(config.sae.architecture)[0]
-    sae = sae_lib.build(config.sae, width, config.train.dtype())
-    tx = dictionaries.dictionary_optimizer(config.train)
-    shapes = jax.eval_shape(lambda: dictionaries.initial_state(sae, tx, jnp.zeros(width), 1.0, 0, 0.0))
+    rules, sae = sae_lib.RULES, sae_lib.build(config.sae, width, config.train.dtype())
+    tx = dictionaries.dictionary_optimizer(config.train, sae)
+    parts = sae.parts
+    material = dictionaries.Material(
+        None, mesh, None, 1.0 if len(parts) == 1 else np.ones(len(parts)), np.zeros(width), np.ones(width), parts
+    )
+    shapes = jax.eval_shape(lambda: dictionaries.initial_state(sae, tx, material, 0, config.sae.hyper()))
     place = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)  # noqa: E731
-    state = jax.tree.map(place, shapes, tree_shardings(shapes, module.RULES, mesh))
-    group = Group(state, dictionaries.make_objective(config, sae, mesh), tx, [], module.RULES, mesh)
+    state = jax.tree.map(place, shapes, tree_shardings(shapes, rules, mesh))
+    group = Group(state, dictionaries.make_objective(config, sae, mesh), tx, [], rules, mesh)
     rows = jax.ShapeDtypeStruct(
         (n_steps, config.train.batch_size, width), jnp.bfloat16,
         sharding=NamedSharding(mesh, PartitionSpec(None, "data")),

@@ -19,6 +19,7 @@ from monosem_jax.errors import BadInput
 
 # The stations of one block, in the order of the computation.
 SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_hidden", "mlp_out")
+SITES_BETWEEN = "+"  # of several sites that are read together, such as mlp_in.0+mlp_out.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +56,14 @@ def parse_site(site: str, n_layers: int) -> tuple[int, str]:
 
 
 def site_width(config: TransformerConfig, site: str) -> int:
-    """M at a site: d_mlp for the hidden layer of an MLP, d_model elsewhere."""
-    _, kind = parse_site(site, config.n_layers)
-    return config.d_mlp if kind == "mlp_hidden" else config.d_model
+    """M at a site: d_mlp for the hidden layer of an MLP, d_model elsewhere; of several, the sum."""
+    return sum(site_widths(config, site))
+
+
+def site_widths(config: TransformerConfig, site: str) -> tuple[int, ...]:
+    """M at each of one or more sites."""
+    kinds = [parse_site(s, config.n_layers)[1] for s in site.split(SITES_BETWEEN)]
+    return tuple(config.d_mlp if kind == "mlp_hidden" else config.d_model for kind in kinds)
 
 
 class Block(nn.Module):
@@ -142,8 +148,18 @@ class Transformer(nn.Module):
         return layer * len(SITES) + SITES.index(kind)
 
     def to_acts(self, tokens: Int[Array, "C T"], site: str):
-        """Runs the model up to a site: tokens → (carry, acts [C,T,M]). Nothing after the site is computed."""
-        return self._run(None, self.embed(tokens), 0, self._station(site))
+        """Runs the model up to a site: tokens → (carry, acts [C,T,M]). Nothing after the site is computed.
+
+        Several sites ("mlp_in.0+mlp_out.0") give their activations beside each other, and no carry.
+        """
+        if SITES_BETWEEN not in site:
+            return self._run(None, self.embed(tokens), 0, self._station(site))
+        stations = [self._station(s) for s in site.split(SITES_BETWEEN)]
+        at, (carry, acts), found = 0, (None, self.embed(tokens)), {}
+        for station in sorted(set(stations)):
+            carry, acts = self._run(carry, acts, at, station)
+            at, found[station] = station, acts
+        return None, jnp.concatenate([found[station] for station in stations], axis=-1)
 
     def from_acts(self, carry, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
         """Runs the model on from a site, with the activations there replaced by `acts`: → logits."""

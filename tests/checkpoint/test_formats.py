@@ -67,7 +67,7 @@ def test_an_old_run_is_read(old):
 def test_an_old_run_is_placed_and_sliced(old):
     path, mesh = old[0] / "checkpoints", mesh_of(2, 4)
     params = load_params(path)["params"]
-    rules = train_sae.sae_lib.find("relu")[0].RULES
+    rules = train_sae.sae_lib.RULES
     assert_params(load_placed(path, STOPPED, lambda tree: tree_shardings(tree, rules, mesh)), params)
     np.testing.assert_array_equal(load_slice(path, STOPPED, "W_dec", np.s_[3:5]), params["W_dec"][3:5])
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax.objective import dictionary_objective, initial_stats
+from monosem_jax.objective import dictionary_objective
 from monosem_jax.optimizer import optimizer
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.relu import Relu
@@ -31,7 +31,7 @@ def begin(constrained: bool = True):
     tx = optimizer(CONFIG, **links)
     params = jax.tree.map(jnp.asarray, reference.random_dictionary(1, WIDTH, N_FEATURES))
     hyper = {"l1_coefficient": jnp.float32(L1), "input_scale": jnp.float32(1)}
-    state = State.create(params, tx, stats=initial_stats(N_FEATURES), hyper=hyper, key=jax.random.key(0))
+    state = State.create(params, tx, stats=Relu(WIDTH, N_FEATURES).initial_stats(), hyper=hyper, key=jax.random.key(0))
     objective = dictionary_objective(Relu(WIDTH, N_FEATURES), mesh_of(1, 1))
     return state, jax.jit(make_step(objective, tx, CONFIG))
 

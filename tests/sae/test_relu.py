@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from monosem_jax.errors import BadInput
-from monosem_jax.sae import fold_scale
 from monosem_jax.sae.relu import Relu, ReluConfig, unit_rows
 from tests import reference
 from tests.engine import close
@@ -141,13 +140,13 @@ def test_unit_rows_leaves_a_zero_row_zero():
 @pytest.mark.parametrize("scale", [0.01, 3.7])
 def test_folding_the_scale_in_gives_features_in_raw_units(scale):
     p, x = reference.random_dictionary(15, 8, 32), rows(16, 20, 8)
-    close(scale * encode(fold_scale(p, scale), x), encode(p, scale * x))
+    close(scale * encode(Relu(1, 1).fold(p, scale), x), encode(p, scale * x))
 
 
 @pytest.mark.parametrize("scale", [0.01, 3.7])
 def test_folding_the_scale_in_gives_the_same_reconstruction_in_raw_units(scale):
     p, x = reference.random_dictionary(15, 8, 32), rows(16, 20, 8)
-    folded = fold_scale(p, scale)
+    folded = Relu(1, 1).fold(p, scale)
     close(scale * decode(folded, encode(folded, x)), decode(p, encode(p, scale * x)))
 
 

@@ -1,0 +1,65 @@
+"""AuxK (Gao et al., 2024): dead latents are trained to reconstruct what the living ones leave over.
+
+    e = x - x̂ (taken as given)        AuxK = Σ ‖e - ê‖² / Σ ‖e - mean e‖²        ê = z_aux W_dec
+
+with z_aux the k_aux largest activations among dead latents. Its gradient reaches encoder and decoder of dead latents
+alone. A latent is dead if it was not active in as many rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from monosem_jax.errors import BadInput
+from monosem_jax.sae import select
+from monosem_jax.sae.base import Here
+from monosem_jax.sae.learning import product
+
+
+def check(config: Any) -> None:
+    """Raises BadInput naming the first impossible value among aux_coefficient, k_aux and dead_rows."""
+    config.check_numbers("aux_coefficient")
+    if config.aux_coefficient and config.k_aux < 1:
+        raise BadInput(f"sae.k_aux is {config.k_aux}: at least 1 is needed (or aux_coefficient 0)")
+    if config.dead_rows < 1:
+        raise BadInput(f"sae.dead_rows is {config.dead_rows}: at least 1 is needed")
+
+
+def reconstruct(
+    z: Float[Array, "b F"], w_dec: Float[Array, "F M"], config: Any, here: Here, dtype: Any
+) -> dict[str, Array]:
+    """{"aux": the part of ê [b,M] that a device's features make, "n_dead": how many of them are dead}."""
+    if not config.aux_coefficient:
+        return {}
+    dead = (here.step - here.stats["last_fired"]) * here.n_rows >= config.dead_rows
+    n_dead = jnp.sum(dead, dtype=jnp.float32)
+
+    def some(z, w_dec):
+        k = min(config.k_aux, here.n_features)
+        f = jnp.where(select.row_mask(jnp.where(dead, z, 0), k, here.axes), z, 0)
+        return product(dtype, f, w_dec)
+
+    def none(z, w_dec):
+        return jnp.zeros((len(z), w_dec.shape[1]))
+
+    # On every device of `model`, or on none: candidates travel between them.
+    aux = jax.lax.cond(here.axes.sum(n_dead, "model") > 0, some, none, z, w_dec)
+    return {"aux": aux, "n_dead": jax.lax.stop_gradient(n_dead)}
+
+
+def loss(sums: dict[str, Array], error: Float[Array, "b M"], config: Any, here: Here) -> tuple[Any, dict[str, Array]]:
+    """(the term of the loss with its coefficient, {"aux": it without}), both times the number of rows, as sums over
+    rows are; `error` is x̂ - x."""
+    if not config.aux_coefficient:
+        return 0.0, {}
+    e = -jax.lax.stop_gradient(error)
+    total = lambda v: here.axes.sum(v, "data")  # noqa: E731
+    mean = total(jnp.sum(e, axis=0)) / here.n_rows
+    spread = total(jnp.sum(jnp.square(e - mean)))
+    found = jnp.sum(jnp.square(e - sums["aux"])) * jnp.where(spread > 0, here.n_rows / jnp.where(spread > 0, spread, 1), 0)
+    found = jnp.where(sums["n_dead"] > 0, found, 0)
+    return config.aux_coefficient * found, {"aux": jax.lax.stop_gradient(found)}
