@@ -29,7 +29,7 @@ class Member(NamedTuple):
     """One dictionary of a sweep."""
 
     n_features: int
-    l1_coefficient: float
+    sparsity: float
     seed: int
 
 
@@ -200,7 +200,7 @@ def table(costs: Costs) -> str:
         figures = [f"{g.parameters:,}", quantity(g.state_bytes, "B"), quantity(g.step_bytes, "B")]
         figures += [quantity(g.flops, "FLOP"), clock(g.seconds)]
         for i, m in enumerate(g.members):
-            own = [f"{m.n_features:,}", f"{m.l1_coefficient:.4g}", f"{m.seed}", *figures]
+            own = [f"{m.n_features:,}", f"{m.sparsity:.4g}", f"{m.seed}", *figures]
             lines.append((*own[:-1], '"') if i else tuple(own))
     sums = [f"{costs.parameters:,}", quantity(costs.state_bytes, "B"), "", quantity(costs.flops, "FLOP")]
     lines.append(("all", "", "", *sums, clock(costs.seconds)))

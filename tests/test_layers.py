@@ -18,6 +18,7 @@ LAYERS = [
     ["errors", "config", "lookout", "sharding", "logs", "run", "signals", "hlo", "program", "layout"],
     ["transformer", "sae", "text", "store", "checkpoint"],
     [
+        "synthetic",
         "train",
         "metrics",
         "objective",

@@ -56,7 +56,7 @@ def scan(
     def step(params, sae_params, top, tokens, labels, weight, first):
         _, x = model.apply({"params": params}, tokens, site, method=model.to_acts)
         mask = ((tokens != bos) * weight[:, None])[..., None]
-        f = sae.apply({"params": sae_params}, x, method=sae.encode) * mask
+        f = sae.apply({"params": sae_params}, sae.given(x), method=sae.encode) * mask
         one_hot = (jax.nn.one_hot(labels, n_labels) * mask).reshape(-1, n_labels)
         flat = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
         sums = {

@@ -34,6 +34,8 @@ COLUMNS = {  # with their headings in the table; what has none is told at the en
     "ultralow": "ultralow",
     "diverged_at_step": "",
 }
+# What decides how many features are active, in different architectures, and its heading in the table.
+SPARSITY = {"l1_coefficient": "L1", "k": "k", "l0_coefficient": "L0 weight", "target_l0": "target L0"}
 LOSSES = ("loss_recovered_zero", "loss_recovered_mean")
 SHARES = ("variance_explained", *LOSSES)
 PANELS = {"dead": "dead: never active", "ultralow": "ultralow: on < 1 token in 10⁶"}
@@ -91,8 +93,9 @@ def table(rows: Sequence[Row]) -> str:
     rows, metric = _ordered(rows), _loss(rows)
     found = settings(rows, metric) or settings(rows, metric := "mse")
     best = _best(found, metric)
-    names = [c for c in COLUMNS if COLUMNS[c] and any(row.get(c) is not None for row in rows)]
-    lines = [[*(COLUMNS[c] for c in names), ""]]
+    headings = {c: h for column, h in COLUMNS.items() for c, h in (SPARSITY if column in SPARSITY else {column: h}).items()}
+    names = [c for c, heading in headings.items() if heading and any(row.get(c) is not None for row in rows)]
+    lines = [[*(headings[c] for c in names), ""]]
     for row in rows:
         note = "*" if _is_drawn(row, metric) and _setting(row) in best else ""
         if diverged(row):
@@ -127,8 +130,12 @@ def _is_drawn(row: Row, metric: str) -> bool:
 
 def _setting(row: Row) -> tuple[int, Hashable]:
     """The size and the L1 coefficient; a member without one is a setting of its own."""
-    l1 = row.get("l1_coefficient")
-    return row["n_features"], l1 if is_number(l1) else row.get("name")
+    value = _sparsity(row)
+    return row["n_features"], value if is_number(value) else row.get("name")
+
+
+def _sparsity(row: Row) -> Any:
+    return next((row[key] for key in SPARSITY if is_number(row.get(key))), None)
 
 
 def _best(found: dict[Hashable, list[Point]], metric: str) -> list[Hashable]:
@@ -149,9 +156,9 @@ def _by_coefficient(rows: Sequence[Row], column: str) -> list[Series]:
     column; else the same coefficients for every column, so that they look the same in all panels."""
     found: dict[Any, dict[int, list[Point]]] = {}
     for row in rows:
-        l1, n = row.get("l1_coefficient"), row.get("n_features")
+        value, n = _sparsity(row), row.get("n_features")
         if not diverged(row) and is_number(n):
-            sizes = found.setdefault(l1 if is_number(l1) else math.inf, {})
+            sizes = found.setdefault(value if is_number(value) else math.inf, {})
             if is_number(row.get(column)):
                 sizes.setdefault(n, []).append((n, row[column] / n))
     series = [
@@ -170,7 +177,7 @@ def _ordered(rows: Sequence[Row]) -> list[Row]:
     """By size, L1 coefficient, seed and name; what is missing comes last."""
 
     def key(row: Row) -> list[tuple[bool, Any]]:
-        numbers = [row.get(c) for c in ("n_features", "l1_coefficient", "seed")]
+        numbers = [row.get("n_features"), _sparsity(row), row.get("seed")]
         return [*((not is_number(n), n if is_number(n) else 0) for n in numbers), (False, str(row.get("name")))]
 
     return sorted(rows, key=key)
@@ -183,4 +190,4 @@ def _written(column: str, value: Any) -> str:
         return visible(str(value))
     if column in SHARES:
         return f"{100 * value:.2f} %"
-    return f"{value:.4g}" if column in ("l1_coefficient", "l0", "mse") else f"{value:,}"
+    return f"{value:.4g}" if column in (*SPARSITY, "l0", "mse") else f"{value:,}"

@@ -101,7 +101,10 @@ def _records(found: SaeRun, config: AnalyzeRunConfig, heldout: Scan, categories:
         model, found.transformer.params, found.sae, found.params, tokens, heldout, features,
         site=found.site, bos=text.bos, batch=config.batch_contexts, n_examples=config.n_examples,
     )  # fmt: skip
-    effects = logit_weights(found.transformer.params, model.config, found.site, found.params["W_dec"][features])
+    site, columns = replacements(model, found.sae, found.site)[-1]
+    effects = logit_weights(
+        found.transformer.params, model.config, site, found.params["W_dec"][features][:, columns]
+    )  # fmt: skip
     strings = token_strings(text.tokenizer)
     sources = read_json(text.path / "documents.json")
     seen = np.bincount(np.asarray(text.tokens("train")).ravel(), minlength=len(strings))

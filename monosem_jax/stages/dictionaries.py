@@ -25,7 +25,7 @@ from monosem_jax.sae.relu import Relu
 from monosem_jax.sae.median import geometric_median
 from monosem_jax.sharding import fetch, first_process, put, tree_shardings
 from monosem_jax.stages.sources import Source, check_finite, input_scale
-from monosem_jax.store.arrays import Store
+from monosem_jax.synthetic import recovery
 from monosem_jax.train import State, TrainConfig, create
 
 MEDIAN_ROWS = 32_768
@@ -66,7 +66,7 @@ def open_mesh(config: Any, source: Source, n_features: int) -> Mesh:
 def prepare(config: Any, source: Source, mesh: Mesh, *, checked: bool) -> Material:
     """Opens the stream of a `train_sae.SaeRunConfig` and looks at its first rows. `checked`: an array was already read
     through once for numbers that are not finite. Raises BadInput when rows are not."""
-    if source.rows is not None and not isinstance(source.rows, Store) and not checked:
+    if source.unchecked and not checked:
         check_finite(source.rows, config.source)
     stream = source.stream(config, mesh)
     sample = stream.sample(MEDIAN_ROWS).astype(np.float32)
@@ -195,6 +195,8 @@ def finish(
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluates a member and writes the last files of its run directory; returns its summary."""
     metrics, density = figures(config, state, material)
+    if material.source.truth is not None:
+        metrics |= recovery(material.source.truth, fetch(state.params["W_dec"]))
     if first_process():
         np.save(run.path / "density.npy", density)
     size = config.train.batch_size

@@ -24,6 +24,7 @@ from monosem_jax.store.arrays import find_store, open_rows, source_identity
 from monosem_jax.store.location import Location
 from monosem_jax.store.rows import RowRange
 from monosem_jax.store.verify import verify_store
+from monosem_jax.transformer.model import site_widths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +101,8 @@ def open_job(config: HarvestRunConfig) -> Job:
         "tokenizer_sha256": run.text.manifest["tokenizer_sha256"],
         "corpus_sha256": run.text.manifest["corpus_sha256"],
     }
+    if len(widths := site_widths(run.model.config, h.site)) > 1:
+        manifest["widths"] = list(widths)
     return Job(made, manifest, {"transformer": parent(config.transformer, "summary.json")}, n)
 
 

@@ -1,8 +1,11 @@
-"""What a dictionary is trained on: a store, an array, or a transformer that makes the rows as they are needed."""
+"""What a dictionary is trained on: a store, an array, a transformer that makes the rows as they are needed, or rows of
+which the features are known."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +18,12 @@ from monosem_jax.runs import TransformerRun
 from monosem_jax.stages.harvest import open_transformer
 from monosem_jax.store.arrays import Store, open_rows, source_identity
 from monosem_jax.store.foreign import scan_rows
-from monosem_jax.store.rows import DTYPES, RowRange, Rows
+from monosem_jax.store.rows import DTYPES, Beside, RowRange, Rows
 from monosem_jax.store.stream import open_stream
-from monosem_jax.transformer.model import site_width
+from monosem_jax.synthetic import SyntheticRows
+from monosem_jax.transformer.model import SITES_BETWEEN, site_width, site_widths
 
-ONLINE = "online"
+ONLINE, SYNTHETIC = "online", "synthetic"
 MAX_HELDOUT_ROWS = 65_536
 
 
@@ -27,7 +31,8 @@ MAX_HELDOUT_ROWS = 65_536
 class Source:
     """`rows` None: made online. `heldout` are rows kept from training, where there is no transformer to evaluate with.
     `site`, `mean_square` and `mean_norm` are None where they are not known; `widths` are those of what rows consist of,
-    where they are of several sites or sources."""
+    where they are of several sites or sources; `truth` [F,M] are the features of which it is known that they are in them.
+    """
 
     rows: Rows | None
     transformer: TransformerRun | None
@@ -37,6 +42,14 @@ class Source:
     heldout: Rows | None = None
     mean_norm: float | None = None
     widths: tuple[int, ...] = ()
+    truth: np.ndarray | None = None
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether some rows did not come through a harvest, which refuses those that are not finite."""
+        if self.rows is None or self.truth is not None:
+            return False
+        return not all(isinstance(r, Store) for r in getattr(self.rows, "sources", [self.rows]))
 
     @property
     def width(self) -> int:
@@ -67,22 +80,67 @@ def open_source(config: Any) -> Source:
     if config.source == ONLINE:
         transformer = open_transformer(config.transformer)
         parents = {"transformer": parent(transformer.path, "summary.json")}
-        return Source(None, transformer, config.online.site, None, parents)
-    rows = open_rows(config.source)
-    transformer = find_transformer(config, rows)
-    parents = {"source": source_identity(config.source)}
+        widths = site_widths(transformer.model.config, config.online.site)
+        return Source(None, transformer, config.online.site, None, parents, widths=widths if len(widths) > 1 else ())
+    if config.source == SYNTHETIC:
+        rows = SyntheticRows(config.synthetic)
+        return Source(rows, None, None, None, {}, keep_rows(rows, config.train.batch_size), truth=rows.directions)
+    paths = split(config.source)
+    each = [open_rows(path) for path in paths]
+    for path, rows in zip(paths[1:], each[1:], strict=True):
+        check_aligned(paths[0], each[0], path, rows)
+    rows = each[0] if len(each) == 1 else Beside(each)
+    transformer = find_transformer(config, each)
+    names = ["source", *(f"source_{i}" for i in range(2, len(paths) + 1))]
+    parents = {name: source_identity(path) for name, path in zip(names, paths, strict=True)}
     if transformer is not None:
         parents["transformer"] = parent(transformer.path, "summary.json")
-    manifest = rows.manifest if isinstance(rows, Store) else {}
+    manifests = [r.manifest if isinstance(r, Store) else {} for r in each]
+    sites = [m.get("site") for m in manifests]
     heldout = None if transformer is not None else keep_rows(rows, config.train.batch_size)
-    return Source(rows, transformer, manifest.get("site") or None, manifest.get("mean_square"), parents, heldout)
+    mean = lambda name: manifests[0].get(name) if len(each) == 1 else None  # noqa: E731
+    widths = rows.widths if len(each) > 1 else tuple(manifests[0].get("widths", ()))
+    return Source(
+        rows, transformer, SITES_BETWEEN.join(sites) if all(sites) else None, mean("mean_square"), parents, heldout,
+        mean("mean_norm"), widths,
+    )  # fmt: skip
 
 
-def find_transformer(config: Any, rows: Rows) -> TransformerRun | None:
-    """The transformer for the loss figures: as configured, else the store's own; None where there is none.
+def split(source: str) -> list[str]:
+    """The paths of a source: several are separated by commas, unless something of the whole name is there."""
+    return [source] if "," not in source or os.path.exists(source) else source.split(",")
 
-    Raises BadInput when the store was harvested from another one, or with another tokenizer.
+
+def check_aligned(first: str, a: Rows, other: str, b: Rows) -> None:
+    """Raises BadInput unless row i of one source is of the same token as row i of the other, as far as they say."""
+    if a.n_rows != b.n_rows:
+        raise BadInput(f"{first} has {a.n_rows} rows and {other} {b.n_rows}: rows beside each other must be of the same")
+    if not (isinstance(a, Store) and isinstance(b, Store)):
+        return
+    for key in ("seed", "corpus_sha256", "tokenizer_sha256", "context_length", "rows_per_context", "bucket_rows"):
+        if a.manifest.get(key) != b.manifest.get(key):
+            raise BadInput(
+                f"{first} and {other} were harvested with another {key} ({str(a.manifest.get(key))[:12]} and "
+                f"{str(b.manifest.get(key))[:12]}): row i of one is not of the same token as row i of the other"
+            )
+
+
+def find_transformer(config: Any, each: Sequence[Rows]) -> TransformerRun | None:
+    """The transformer for the loss figures: as configured, else the store's own; None where there is none, or where
+    stores are of several.
+
+    Raises BadInput when a store was harvested from another one, or with another tokenizer.
     """
+    models = {r.manifest.get("model") for r in each if isinstance(r, Store)}
+    if len(each) > 1 and (len(models) > 1 or not all(isinstance(r, Store) for r in each)):
+        if config.transformer:
+            raise BadInput(f"config.transformer is {config.transformer}, but {config.source} are not all of one")
+        return None
+    found = [_transformer_of(config, rows) for rows in each]
+    return found[0]
+
+
+def _transformer_of(config: Any, rows: Rows) -> TransformerRun | None:
     if config.transformer:
         found = open_transformer(config.transformer)
     elif isinstance(rows, Store) and rows.run is not None:

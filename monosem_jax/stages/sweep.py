@@ -23,6 +23,7 @@ from monosem_jax.run import Run
 from monosem_jax.sharding import first_process
 from monosem_jax.stages import dictionaries
 from monosem_jax.stages.sources import Source, open_source
+from monosem_jax.stages import train_sae
 from monosem_jax.stages.train_sae import SaeRunConfig, identity
 
 MEMBERS = "members"
@@ -35,17 +36,20 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """The grid. The defaults are the paper's A/0 … A/5."""
+    """The grid. The defaults are the paper's A/0 … A/5. `sparsities` are values of the key that decides how many
+    features of the architecture are active, and stand for `l1_coefficients` where that is another one: k, l0_coefficient
+    or target_l0; () is the one that it has."""
 
     sizes: tuple[int, ...] = (512, 4096, 16_384, 32_768, 65_536, 131_072)
     l1_coefficients: tuple[float, ...] = (0.004,)
     seeds: tuple[int, ...] = (0,)
+    sparsities: tuple[float, ...] = ()
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        for name in ("sizes", "l1_coefficients", "seeds"):
+        for name in ("sizes", "l1_coefficients", "seeds", "sparsities"):
             values = getattr(self, name)
-            if not values:
+            if not values and name != "sparsities":
                 raise BadInput(f"sweep.{name} is empty: at least one value is needed")
             twice = [v for v in values if values.count(v) > 1]
             if twice:
@@ -82,20 +86,29 @@ class SweepRunConfig(SaeRunConfig):
     def members(self) -> dict[str, SaeRunConfig]:
         """name -> the configuration with which `train_sae` would train the same dictionary, small ones first."""
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(SaeRunConfig)}
-        found = {}
+        found, key = {}, self.sae.sparsity_key
+        letter = "l" if key == "l1_coefficient" else key
         for size in sorted(self.sweep.sizes):
-            for l1 in self.sweep.l1_coefficients:
+            for value in self.values():
                 for seed in self.sweep.seeds:
-                    sae = dataclasses.replace(self.sae, n_features=size, l1_coefficient=l1)
+                    sae = dataclasses.replace(self.sae, n_features=size, **{key: value})
                     own = {"sae": sae, "seed": seed, "data_seed": self.order_seed}
-                    found[f"f{size}_l{l1:g}_s{seed}"] = SaeRunConfig(**{**shared, **own})
+                    found[f"f{size}_{letter}{value:g}_s{seed}"] = SaeRunConfig(**{**shared, **own})
         return found
 
-    def by_size(self) -> dict[int, dict[str, SaeRunConfig]]:
-        """The members of each size: they are one group."""
-        found: dict[int, dict[str, SaeRunConfig]] = {}
+    def values(self) -> tuple[float, ...]:
+        """Those of the key that decides how many features are active."""
+        key, given = self.sae.sparsity_key, self.sweep.sparsities
+        if key == "k":
+            return tuple(int(k) if k == int(k) else k for k in given) or (self.sae.k,)
+        return given or (self.sweep.l1_coefficients if key == "l1_coefficient" else (self.sae.sparsity,))
+
+    def groups(self) -> dict[tuple, dict[str, SaeRunConfig]]:
+        """Members that one program computes: they are of one size, and differ in numbers that it is given."""
+        found: dict[tuple, dict[str, SaeRunConfig]] = {}
         for name, member in self.members().items():
-            found.setdefault(member.sae.n_features, {})[name] = member
+            traced = self.sae.sparsity_key in member.sae.TRACED
+            found.setdefault((member.sae.n_features, None if traced else member.sae.sparsity), {})[name] = member
         return found
 
 
@@ -108,11 +121,11 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     mesh = open_mesh(config, source)
     with contextlib.ExitStack() as stack:
         own = dataclasses.replace(config, plan=PlanConfig())
-        whole = stack.enter_context(Run(workdir, "sweep", identity(own), source.parents, identity(SweepRunConfig())))
+        whole = stack.enter_context(Run(workdir, "sweep", identity(own), source.parents, identity(own_defaults(config))))
         if whole.finished:
             print(f"{whole.path} is finished: nothing to do")
             return whole.summary
-        defaults, runs = identity(SaeRunConfig()), {}
+        defaults, runs = train_sae.defaults(config), {}
         for name, member in config.members().items():
             path = whole.path / MEMBERS / name
             runs[name] = stack.enter_context(Run(path, "train_sae", identity(member), source.parents, defaults))
@@ -122,12 +135,12 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
             dictionaries.note_input(member, material)
         groups = [
             dictionaries.make_group(list(members.values()), [runs[name] for name in members], material)
-            for members in config.by_size().values()
+            for members in config.groups().values()
         ]
         result = dictionaries.train(groups, config, material, f"{len(runs)} dictionaries")
         trained_seconds = time.perf_counter() - begin
         rows = []
-        trained = zip(config.by_size().values(), groups, result.states, result.frozen, strict=True)
+        trained = zip(config.groups().values(), groups, result.states, result.frozen, strict=True)
         for members, (group, _), state, frozen in trained:
             for i, (name, member) in enumerate(members.items()):
                 summary = runs[name].summary if runs[name].finished else dictionaries.finish(
@@ -137,9 +150,14 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
         return _finish(whole, rows, result, config, begin)
 
 
+def own_defaults(config: SweepRunConfig) -> SweepRunConfig:
+    """A configuration of which nothing but the architecture was said."""
+    return SweepRunConfig(sae=type(config.sae)())
+
+
 def row(name: str, member: SaeRunConfig, summary: dict[str, Any]) -> dict[str, Any]:
     """A member's line of the table."""
-    own = {"name": name, "n_features": member.sae.n_features, "l1_coefficient": member.sae.l1_coefficient}
+    own = {"name": name, "n_features": member.sae.n_features, member.sae.sparsity_key: member.sae.sparsity}
     return {**own, "seed": member.seed, **{key: summary.get(key) for key in COLUMNS}}
 
 
@@ -181,7 +199,7 @@ def plan(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
         mesh.shape["data"], mesh.shape["model"], min(config.sweep.sizes), source.width, config.train.batch_size,
         jnp.dtype(config.train.dtype()).itemsize, config.train.micro_batches,
     )  # fmt: skip
-    members = [costs.Member(m.sae.n_features, m.sae.l1_coefficient, m.seed) for m in config.members().values()]
+    members = [costs.Member(m.sae.n_features, m.sae.sparsity, m.seed) for m in config.members().values()]
     given = {"mfu": config.plan.mfu, "peak_tflops": config.plan.peak_tflops}
     time_of = given if config.plan.mfu else {"seconds_per_step": measure(config, source, mesh)}
     found = costs.estimate(
@@ -196,7 +214,7 @@ def plan(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
 def measure(config: SweepRunConfig, source: Source, mesh: Any) -> dict[int, float]:
     """Seconds of one step of all members of each size, from one on few random rows, as long as a second allows."""
     found = {}
-    for size, members in config.by_size().items():
+    for (size, _), members in config.groups().items():
         shards = mesh.shape["data"] * config.train.micro_batches
         afford = int(MEASURED_FLOPS / (10 * size * source.width * len(members)))
         rows = min(config.train.batch_size, max(afford // shards, 1) * shards)
@@ -210,5 +228,5 @@ def measure(config: SweepRunConfig, source: Source, mesh: Any) -> dict[int, floa
         state, _ = jax.block_until_ready(dispatch(group.state, block))
         begin = time.perf_counter()
         jax.block_until_ready(dispatch(state, block))
-        found[size] = (time.perf_counter() - begin) * config.train.batch_size / rows
+        found[size] = found.get(size, 0.0) + (time.perf_counter() - begin) * config.train.batch_size / rows
     return found

@@ -25,16 +25,18 @@ from monosem_jax.sae.base import SaeConfig
 from monosem_jax.sae.relu import ReluConfig
 from monosem_jax.sharding import first_process, tree_shardings
 from monosem_jax.stages import dictionaries
-from monosem_jax.stages.sources import ONLINE, Source, open_source
+from monosem_jax.stages.sources import ONLINE, SYNTHETIC, Source, open_source
 from monosem_jax.store.stream import StreamConfig
+from monosem_jax.synthetic import SyntheticConfig
 from monosem_jax.train import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class SaeRunConfig:
-    """Everything that decides a dictionary. `source` is a store, an array, or "online"; `transformer` a run directory,
-    by default the one that the store was harvested from: it makes the rows online, and the loss figures always.
-    `data_seed` decides the order of the rows; -1: `seed` does, as it does everything else."""
+    """Everything that decides a dictionary. `source` is a store, an array, several of these separated by commas, whose
+    rows are put beside each other, "online", or "synthetic"; `transformer` a run directory, by default the one that the
+    store was harvested from: it makes the rows online, and the loss figures always. `data_seed` decides the order of
+    the rows; -1: `seed` does, as it does everything else."""
 
     seed: int = 0
     data_seed: int = -1
@@ -46,6 +48,7 @@ class SaeRunConfig:
     evaluate: EvaluateConfig = EvaluateConfig()
     stream: StreamConfig = StreamConfig()
     online: OnlineConfig = OnlineConfig()
+    synthetic: SyntheticConfig = SyntheticConfig()
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -58,8 +61,9 @@ class SaeRunConfig:
         self.evaluate.check()
         self.stream.check()
         self.online.check()
+        self.synthetic.check()
         if not self.source:
-            raise BadInput("config.source is empty: expected a store, an array, or online")
+            raise BadInput("config.source is empty: expected a store, an array, online or synthetic")
 
     def _check_architecture(self, resamples: bool) -> None:
         name, module = self.sae.architecture, sae_lib.find(self.sae.architecture)[1]
@@ -107,7 +111,7 @@ def announce(config: SaeRunConfig, mesh: Mesh, source: Source) -> None:
 def identity(config: SaeRunConfig) -> dict[str, Any]:
     """The configuration without paths, and without what decides only where batches wait, not what is in them."""
     stream = StreamConfig(window_blocks=config.stream.window_blocks)
-    source = ONLINE if config.source == ONLINE else ""
+    source = config.source if config.source in (ONLINE, SYNTHETIC) else ""
     return to_dict(dataclasses.replace(config, source=source, transformer="", stream=stream))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import ml_dtypes
@@ -31,6 +32,20 @@ class RowRange:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         return self._source.read(self._start + start, self._start + min(stop, self.n_rows))
+
+
+class Beside:
+    """Rows of several sources with equal numbers of rows, beside each other; of one dtype, else fp32."""
+
+    def __init__(self, sources: Sequence[Rows]):
+        self.sources = sources
+        self.n_rows, self.widths = sources[0].n_rows, tuple(s.width for s in sources)
+        self.width = sum(self.widths)
+        self.dtype = sources[0].dtype if len({s.dtype for s in sources}) == 1 else np.dtype(np.float32)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        found = [s.read(start, stop).astype(self.dtype, copy=False) for s in self.sources]
+        return np.concatenate(found, axis=1)
 
 
 def as_integers(x: np.ndarray) -> np.ndarray:

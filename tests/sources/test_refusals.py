@@ -112,14 +112,33 @@ def test_an_array_of_a_few_rows_keeps_one_of_them(tmp_path):
 
 
 def test_activations_that_are_all_zero_have_no_scale():
-    with pytest.raises(BadInput, match="all zero"):
-        input_scale("unit_rms", None, np.zeros((4, 2)))
-    assert input_scale("none", None, np.zeros((4, 2))) == 1
+    for kind in ("unit_rms", "sqrt_width", "unit_norm"):
+        with pytest.raises(BadInput, match="all zero"):
+            input_scale(kind, known(), np.zeros((4, 2)), (2,))
+    assert input_scale("none", known(), np.zeros((4, 2)), (2,)) == 1
+
+
+def known(mean_square=None, mean_norm=None):
+    """A source that says so much of its rows."""
+    return types.SimpleNamespace(mean_square=mean_square, mean_norm=mean_norm)
 
 
 def test_the_input_scale_is_that_of_the_store_where_it_is_known():
-    assert input_scale("unit_rms", 4.0, np.ones((4, 2))) == 0.5
-    assert input_scale("unit_rms", None, np.full((4, 2), 10.0)) == pytest.approx(0.1)
+    assert input_scale("unit_rms", known(4.0), np.ones((4, 2)), (2,)) == 0.5
+    assert input_scale("unit_rms", known(), np.full((4, 2), 10.0), (2,)) == pytest.approx(0.1)
+    assert input_scale("sqrt_width", known(4.0, 3.0), np.ones((4, 2)), (2,)) == pytest.approx(2**0.5 / 3)
+    assert input_scale("unit_norm", known(4.0), np.ones((4, 2)), (2,)) == pytest.approx(8**-0.5)
+
+
+@pytest.mark.parametrize("kind", ["none", "unit_rms", "sqrt_width", "unit_norm"])
+def test_every_part_of_a_row_is_scaled_for_itself(kind):
+    sample = np.random.default_rng(0).normal(size=(50, 5)) * [3, 3, 20, 20, 20]
+    first, second = (x * s for x, s in zip((sample[:, :2], sample[:, 2:]), input_scale(kind, known(), sample, (2, 3))))
+    for x, raw in ((first, sample[:, :2]), (second, sample[:, 2:])):
+        squares = np.sum(x**2, axis=1)
+        found = {"unit_rms": squares.mean() / x.shape[1], "unit_norm": squares.mean()}
+        found |= {"sqrt_width": np.sqrt(squares).mean() / x.shape[1] ** 0.5, "none": np.abs(x / raw).mean()}
+        assert found[kind] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", ["array.npy", "converted"])
