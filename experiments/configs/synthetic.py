@@ -16,12 +16,12 @@ from monosem_jax.train import TrainConfig
 N_FEATURES = 1024
 AUXK = {"k_aux": 64, "dead_rows": 50_000}
 SAES = {
-    "relu": sae.ReluConfig(n_features=N_FEATURES, l1_coefficient=0.03, input_scale="unit_rms", l1_warmup=0.05),
+    "relu": sae.ReluConfig(n_features=N_FEATURES, l1_coefficient=0.003, input_scale="unit_rms", l1_warmup=0.05),
     "april_2024": sae.AprilConfig(n_features=N_FEATURES, l1_coefficient=2.0),
     "topk": sae.TopKConfig(n_features=N_FEATURES, k=8, **AUXK),
     "batchtopk": sae.BatchTopKConfig(n_features=N_FEATURES, k=6, **AUXK),
-    "jumprelu": sae.JumpReluConfig(n_features=N_FEATURES, l0_coefficient=0.01, l0_warmup=0.1, bandwidth=0.01),
-    "gated": sae.GatedConfig(n_features=N_FEATURES, l1_coefficient=0.1),
+    "jumprelu": sae.JumpReluConfig(n_features=N_FEATURES, l0_coefficient=0.01, l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05),
+    "gated": sae.GatedConfig(n_features=N_FEATURES, l1_coefficient=0.3),
     "matryoshka": sae.MatryoshkaConfig(n_features=N_FEATURES, k=6, **AUXK),
 }
 

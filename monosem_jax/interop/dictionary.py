@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from monosem_jax import sae as sae_lib
 from monosem_jax.errors import BadInput
 from monosem_jax.run import read_array
 from monosem_jax.runs import LoadedRun, SaeRun, SweepRun, load_run
@@ -18,8 +19,10 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dictionary:
-    """`params`, fp32 and for raw activations, are those of `architecture` (a name in `monosem_jax.sae`). The rest is
-    None where it is not known. `density` [F] is the share of held-out tokens on which each feature fired."""
+    """`params`, fp32, published and for raw activations, are those of `architecture` (a name in `monosem_jax.sae`).
+    What of the rest is not known, or has no meaning for it, is None or (). `density` [F] is the share of held-out
+    tokens on which each feature fired, `k` how many features a row has (of BatchTopK, on average), `widths` are those
+    of the activations that a row consists of, where it is of several, `prefixes` are the sizes of Matryoshka's."""
 
     architecture: str
     params: dict[str, np.ndarray]
@@ -28,10 +31,18 @@ class Dictionary:
     model_name: str | None = None
     context_length: int | None = None
     density: np.ndarray | None = None
+    k: int | None = None
+    widths: tuple[int, ...] = ()
+    prefixes: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
-        """M, the numbers in an activation."""
+        """M, the numbers in an activation that is read."""
+        return self.params["W_enc"].shape[0]
+
+    @property
+    def width_out(self) -> int:
+        """Those in one that is reconstructed."""
         return self.params["b_dec"].shape[0]
 
     @property
@@ -39,27 +50,62 @@ class Dictionary:
         """F."""
         return self.params["b_enc"].shape[0]
 
+    @property
+    def activation(self) -> str:
+        """What makes f of z = x W_enc + b_enc: "relu", "topk" (its k largest positive numbers), "jumprelu" (those above
+        `threshold`), or "gated"."""
+        if "b_gate" in self.params:
+            return "gated"
+        if "threshold" in self.params:
+            return "jumprelu"
+        return "relu" if self.k is None else "topk"
+
+    @property
+    def centred(self) -> bool:
+        """Whether b_dec is taken from x before."""
+        return sae_lib.find(self.architecture)[1].CENTRED
+
+    @property
+    def bias(self) -> np.ndarray:
+        """[F]: what takes the place of b_enc where b_dec is not taken from x."""
+        p = self.params
+        return (
+            p["b_enc"] - np.einsum("M,MF->F", p["b_dec"], p["W_enc"], dtype=np.float64) if self.centred else p["b_enc"]
+        )
+
 
 def of_run(path: pathlib.Path, step: int = -1) -> Dictionary:
     """The dictionary in a run directory, finished or not, at a checkpointed step (-1: the newest).
 
-    Raises BadInput when there is no such step, or when its weights are not finite.
+    Raises BadInput when there is no such step, its weights are not finite, or its configuration is impossible.
     """
     steps = load_run(path).steps
     if not steps:
         raise BadInput(f"{path} holds no checkpoint yet: there is nothing to export")
     chosen = steps[-1] if step < 0 else step
     run = load_run(path, chosen)
-    check_finite(run.params, str(path))
+    params = {name: np.asarray(p) for name, p in run.params.items()}
+    check_finite(params, str(path))
     file = run.path / "density.npy"
     final = run.summary is not None and chosen == steps[-1] and file.exists()  # it was measured on the last step alone
     model = run.record["parents"].get("transformer")
     return Dictionary(
-        run.config["sae"]["architecture"], run.params, run.site, chosen,
+        run.config["sae"]["architecture"], params, run.site, chosen,
         model_name=pathlib.PurePath(model["path"]).name if model else None,
         context_length=_context_length(run) if model else None,
-        density=np.array(read_array(file)) if final else None,
+        density=np.array(read_array(file)) if final else None, **_details(run.sae),
     )  # fmt: skip
+
+
+def _details(sae: Any) -> dict[str, Any]:
+    """What the parameters do not say themselves."""
+    found: dict[str, Any] = {"widths": sae.parts if len(sae.parts) > 1 else ()}
+    if sae.activation in ("topk", "batchtopk"):
+        sae.config.check_count("k")
+        found["k"] = sae.config.k
+    if hasattr(sae.config, "ends"):
+        found["prefixes"] = sae.config.ends()
+    return found
 
 
 def members_of(run: LoadedRun) -> dict[str, pathlib.Path]:

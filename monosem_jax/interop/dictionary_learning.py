@@ -6,12 +6,14 @@ Its `AutoEncoder` is our ReLU dictionary with both matrices transposed, as `torc
 
 But on loading one it divides rows of W_dec by their norm, and multiplies the features by it. A dictionary whose rows
 are not of unit norm is therefore written as its `AutoEncoderNew`, which it takes as it is: that one takes no bias from
-the input, so it is folded into the encoder's, and the decoder's is called decoder.bias.
+the input, so it is folded into the encoder's, and the decoder's is called decoder.bias. So does its
+`JumpReluAutoEncoder`. Its BatchTopK classes have one threshold for all features.
 """
 
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from monosem_jax.run import write_json
 
 # dictionary_learning calls a row one of unit norm up to 1e-5, by its own fp32 sum.
 UNIT = 5e-6
+State = tuple[str, dict[str, np.ndarray]]  # of which class, and its tensors
 
 
 def write(folder: pathlib.Path, dictionary: Dictionary) -> None:
@@ -33,26 +36,84 @@ def write(folder: pathlib.Path, dictionary: Dictionary) -> None:
         "dict_class": dict_class,
         "activation_dim": dictionary.width,
         "dict_size": dictionary.n_features,
-        "layer": int(layer) if layer else None,
+        "layer": int(layer) if layer.isdigit() else None,
         "lm_name": dictionary.model_name,
         "submodule_name": site or None,
         "steps": dictionary.step,
     }
+    if "k" in arrays:
+        trainer["k"] = dictionary.k
     buffer = {"d_submodule": dictionary.width, "ctx_len": dictionary.context_length}
     write_json(folder / "config.json", {"trainer": trainer, "buffer": buffer})
 
 
-def relu(dictionary: Dictionary) -> tuple[str, dict[str, np.ndarray]]:
-    """(class, state) of a ReLU dictionary."""
+def relu(dictionary: Dictionary) -> State:
+    """One of ReLU."""
     p = dictionary.params
-    encoder, decoder = p["W_enc"].T, p["W_dec"].T
+    weights = _transposed(dictionary)
     norms = np.sqrt(np.einsum("FM,FM->F", p["W_dec"], p["W_dec"], dtype=np.float64))
-    if np.all(np.abs(norms - 1) <= UNIT):
-        state = {"bias": p["b_dec"], "encoder.weight": encoder, "encoder.bias": p["b_enc"], "decoder.weight": decoder}
-        return "AutoEncoder", state
-    bias = p["b_enc"] - np.einsum("M,MF->F", p["b_dec"], p["W_enc"], dtype=np.float64)
-    state = {"encoder.weight": encoder, "encoder.bias": bias, "decoder.weight": decoder, "decoder.bias": p["b_dec"]}
-    return "AutoEncoderNew", state
+    if dictionary.centred and np.all(np.abs(norms - 1) <= UNIT):
+        return "AutoEncoder", {"bias": p["b_dec"], **weights, "encoder.bias": p["b_enc"]}
+    return "AutoEncoderNew", {**weights, "encoder.bias": dictionary.bias, "decoder.bias": p["b_dec"]}
 
 
-ARCHITECTURES = {"relu": relu}
+def topk(dictionary: Dictionary) -> State:
+    """One of TopK; it may also be used with a threshold, and -1 is what says that there is none."""
+    return "AutoEncoderTopK", _selecting(dictionary, -1)
+
+
+def batchtopk(dictionary: Dictionary) -> State:
+    """One of BatchTopK."""
+    threshold = dictionary.params["threshold"]
+    if np.any(threshold != threshold[0]):
+        return jumprelu(dictionary)
+    return "BatchTopKSAE", _selecting(dictionary, threshold[0])
+
+
+def jumprelu(dictionary: Dictionary) -> State:
+    """One with a threshold for each feature."""
+    p = dictionary.params
+    named = {name: p[name] for name in ("W_enc", "W_dec", "b_dec", "threshold")}
+    return "JumpReluAutoEncoder", {**named, "b_enc": dictionary.bias}
+
+
+def gated(dictionary: Dictionary) -> State:
+    """A gated one."""
+    names = {"decoder_bias": "b_dec", "r_mag": "r_mag", "gate_bias": "b_gate", "mag_bias": "b_enc"}
+    return "GatedAutoEncoder", {**{n: dictionary.params[o] for n, o in names.items()}, **_transposed(dictionary)}
+
+
+def matryoshka(dictionary: Dictionary) -> State:
+    """One of prefixes: with BatchTopK it has a class of its own, otherwise it is what its activation says."""
+    if dictionary.activation != "jumprelu":
+        return {"relu": relu, "topk": topk}[dictionary.activation](dictionary)
+    dict_class, state = batchtopk(dictionary)
+    if dict_class != "BatchTopKSAE":
+        return dict_class, state
+    sizes = np.diff(dictionary.prefixes, prepend=0)
+    named = {name: dictionary.params[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    groups = sizes[sizes > 0].astype(np.int64)
+    return "MatryoshkaBatchTopKSAE", {**named, "k": state["k"], "threshold": state["threshold"], "group_sizes": groups}
+
+
+ARCHITECTURES: dict[str, Callable[[Dictionary], State]] = {
+    "relu": relu,
+    "april_2024": relu,
+    "topk": topk,
+    "batchtopk": batchtopk,
+    "jumprelu": jumprelu,
+    "gated": gated,
+    "matryoshka": matryoshka,
+}
+
+
+def _transposed(dictionary: Dictionary) -> dict[str, np.ndarray]:
+    p = dictionary.params
+    return {"encoder.weight": p["W_enc"].T, "decoder.weight": p["W_dec"].T}
+
+
+def _selecting(dictionary: Dictionary, threshold: float) -> dict[str, np.ndarray]:
+    """The state of a class that knows k and one threshold."""
+    p = dictionary.params
+    numbers = {"k": np.array(dictionary.k, np.int32), "threshold": np.array(threshold, np.float32)}
+    return {**_transposed(dictionary), "encoder.bias": p["b_enc"], "b_dec": p["b_dec"], **numbers}

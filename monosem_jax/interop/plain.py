@@ -1,10 +1,20 @@
 """Formats for programs that know nothing of dictionaries: one `.safetensors` file, or a folder of `.npy` files.
 
-Both hold the parameters under our names and in our orientation: W_enc [M,F], b_enc [F], W_dec [F,M], b_dec [M], fp32.
+Both hold the parameters under our names and in our orientation: W_enc [M,F], b_enc [F], W_dec [F,M], b_dec [M], fp32,
+and what else the architecture has: threshold [F], b_gate [F], r_mag [F], W_skip [M_in,M_out]. How they are used:
+
+    h = (x - b_dec) W_enc, or x W_enc where `centred` is false        z = h + b_enc
+    x̂ = f W_dec + b_dec (+ x W_skip)
+
+    `activation`  relu      f = max(z, 0)
+                  topk      f = max(z, 0) where it is among the `k` largest of its row, otherwise 0
+                  jumprelu  f = max(z, 0) where it exceeds threshold, otherwise 0
+                  gated     f = max(exp(r_mag) h + b_enc, 0) where h + b_gate > 0, otherwise 0
 """
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
@@ -19,7 +29,8 @@ FORMAT = "monosem_jax dictionary 1"
 
 def write_safetensors(folder: pathlib.Path, dictionary: Dictionary) -> None:
     """`dictionary.safetensors`, with `description` as metadata; what is not known is left out."""
-    metadata = {name: str(value) for name, value in description(dictionary).items() if value is not None}
+    known = {name: value for name, value in description(dictionary).items() if value is not None}
+    metadata = {name: v if isinstance(v, str) else json.dumps(v) for name, v in known.items()}
     arrays = {name: np.ascontiguousarray(p, "<f4") for name, p in dictionary.params.items()}
     save_file(arrays, folder / "dictionary.safetensors", metadata)
 
@@ -32,10 +43,16 @@ def write_numpy(folder: pathlib.Path, dictionary: Dictionary) -> None:
 
 
 def description(dictionary: Dictionary) -> dict[str, Any]:
-    """What a dictionary is, as JSON; None where it is not known."""
+    """What a dictionary is, as JSON; None where it is not known or has no meaning. `widths` are of the activations that
+    a row consists of: of a transcoder, those of x and of what it reconstructs. `prefixes` are Matryoshka's."""
     return {
         "format": FORMAT,
         "architecture": dictionary.architecture,
+        "activation": dictionary.activation,
+        "centred": dictionary.centred,
+        "k": dictionary.k,
+        "widths": list(dictionary.widths) or None,
+        "prefixes": list(dictionary.prefixes) or None,
         "n_features": dictionary.n_features,
         "width": dictionary.width,
         "site": dictionary.site,

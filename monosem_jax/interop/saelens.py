@@ -1,26 +1,31 @@
 """SAELens' folders: `cfg.json`, `sae_weights.safetensors` and, if it is known how often features fire,
 `sparsity.safetensors`.
 
-Its "standard" dictionary is our ReLU one, with the same names and orientation. Written are folders of its version 6;
-read are also those of before, whose `cfg.json` had other names.
+Its dictionaries are our published ones, with the same orientation and mostly the same names:
+
+    standard    ReLU                          topk     the k largest
+    jumprelu    what exceeds `threshold`      gated    with b_gate and r_mag, and b_mag for our b_enc
+
+and transcoders of the first and third kind. Written are folders of its version 6; read are also those of before, whose
+`cfg.json` had other names.
 """
 
 from __future__ import annotations
 
-import json
 import pathlib
 import re
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
 from monosem_jax.errors import BadInput
+from monosem_jax.interop import saelens_cfg
 from monosem_jax.interop.dictionary import Dictionary, check_finite, for_architecture
 from monosem_jax.interop.tensors import read_tensors
 from monosem_jax.run import write_json
+from monosem_jax.transformer.model import SITES_BETWEEN
 
 CFG, WEIGHTS, SPARSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
 # Our sites under TransformerLens' names. `hook_mlp_in` is before the LayerNorm, mlp_in behind it.
@@ -29,14 +34,15 @@ HOOKS = {
     "mlp_in": "ln2.hook_normalized", "mlp_hidden": "mlp.hook_post", "mlp_out": "hook_mlp_out",
 }  # fmt: skip
 LOWEST_DENSITY = 1e-10
-MAX_CFG_BYTES = 1 << 24
-DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-RENAMED = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}  # since version 6
-# What must be so for a dictionary to be what its weights say, and what it is taken for when it is not there.
-REQUIRED = {
-    "normalize_activations": ("none", (None, False)), "reshape_activations": ("none", (None,)),
-    "activation_fn": ("relu", (None,)), "finetuning_scaling_factor": (False, (None,)),
-}  # fmt: skip
+UNCHANGED = {"normalize_activations": "none", "reshape_activations": "none"}
+# Their name of an architecture -> ours, and their names of what every feature has one number of -> ours.
+KINDS: dict[str, tuple[str, dict[str, str]]] = {
+    "standard": ("relu", {"b_enc": "b_enc"}),
+    "topk": ("topk", {"b_enc": "b_enc"}),
+    "jumprelu": ("jumprelu", {"b_enc": "b_enc", "threshold": "threshold"}),
+    "gated": ("gated", {"b_mag": "b_enc", "b_gate": "b_gate", "r_mag": "r_mag"}),
+}
+TRAINED = ("batchtopk", "matryoshka_batchtopk")  # which it has only while they are trained
 
 
 def write(folder: pathlib.Path, dictionary: Dictionary) -> None:
@@ -44,76 +50,137 @@ def write(folder: pathlib.Path, dictionary: Dictionary) -> None:
     cfg, tensors = for_architecture(WRITTEN, dictionary, "SAELens")(dictionary)
     metadata: dict[str, Any] = {"sae_lens_version": "6.0.0"}
     if dictionary.site is not None:
-        metadata["hook_name"] = hook_name(dictionary.site)
+        metadata |= hook_names(dictionary)
     if dictionary.model_name is not None:
         metadata |= {"model_name": dictionary.model_name, "prepend_bos": True}  # as every context of ours begins
     if dictionary.context_length is not None:
         metadata["context_size"] = dictionary.context_length
     shape = {"d_in": dictionary.width, "d_sae": dictionary.n_features, "dtype": "float32", "device": "cpu"}
-    write_json(folder / CFG, {**cfg, **shape, "metadata": metadata})
+    write_json(folder / CFG, {**cfg, **UNCHANGED, **shape, "metadata": metadata})
     save_file({name: np.ascontiguousarray(t, "<f4") for name, t in tensors.items()}, folder / WEIGHTS)
     if dictionary.density is not None:
         sparsity = np.log10(np.maximum(dictionary.density, LOWEST_DENSITY)).astype("<f4")
         save_file({"sparsity": sparsity}, folder / SPARSITY)
 
 
-def write_standard(dictionary: Dictionary) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(what cfg.json says beside the shape, tensors) of a ReLU dictionary."""
-    same = {"apply_b_dec_to_input": True, "normalize_activations": "none", "reshape_activations": "none"}
-    return {"architecture": "standard", **same}, dictionary.params
+def write_sae(dictionary: Dictionary) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(what cfg.json says beside the shape, tensors) of a dictionary that reconstructs what it reads."""
+    theirs = next(name for name, (ours, _) in KINDS.items() if ours == dictionary.activation)
+    cfg: dict[str, Any] = {"architecture": theirs, "apply_b_dec_to_input": dictionary.centred}
+    if theirs == "topk":
+        cfg |= {"k": dictionary.k, "rescale_acts_by_decoder_norm": False}
+    names = {"W_enc": "W_enc", "W_dec": "W_dec", "b_dec": "b_dec", **KINDS[theirs][1]}
+    return cfg, {name: dictionary.params[ours] for name, ours in names.items()}
+
+
+def write_transcoder(dictionary: Dictionary) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The same of a transcoder; raises BadInput on one of TopK."""
+    if dictionary.activation == "topk":
+        raise BadInput("SAELens has transcoders with sae.activation relu and batchtopk, and this one is with topk")
+    tensors, skip = dict(dictionary.params), "W_skip" in dictionary.params
+    if skip:
+        tensors["W_skip"] = tensors["W_skip"].T
+    kind = ("jumprelu_" if dictionary.activation == "jumprelu" else "") + ("skip_" if skip else "")
+    return {
+        "architecture": f"{kind}transcoder", "apply_b_dec_to_input": False, "d_out": dictionary.width_out
+    }, tensors  # fmt: skip
+
+
+# By our architectures. BatchTopK is a JumpReLU when it is trained, Matryoshka what its activation says.
+WRITTEN: dict[str, Callable[[Dictionary], tuple[dict[str, Any], dict[str, np.ndarray]]]] = {
+    "relu": write_sae,
+    "april_2024": write_sae,
+    "topk": write_sae,
+    "batchtopk": write_sae,
+    "jumprelu": write_sae,
+    "gated": write_sae,
+    "matryoshka": write_sae,
+    "transcoder": write_transcoder,
+}
 
 
 def read(folder: pathlib.Path) -> Dictionary:
     """The dictionary in a folder, if it is exactly one of ours; raises BadInput with what is in the way otherwise."""
     if not folder.is_dir():
         raise BadInput(f"--import {folder} is not a folder: expected one with {CFG} and {WEIGHTS}")
-    cfg = _read_cfg(folder / CFG)
-    architecture = cfg.get("architecture", None if "sae_lens_version" in cfg["metadata"] else "standard")
-    if not isinstance(architecture, str) or architecture not in READ:
-        raise BadInput(f"{folder / CFG}: architecture is {_short(architecture)}: expected one of {', '.join(READ)}")
+    where = folder / CFG
+    cfg = saelens_cfg.read(where)
+    architecture = cfg.get("architecture")
+    if not isinstance(architecture, str) or architecture not in KINDS:
+        hint = " (its save_inference_model makes a jumprelu of it)" if architecture in TRAINED else ""
+        found = f"{saelens_cfg.short(architecture)}{hint}"
+        raise BadInput(f"{where}: architecture is {found}: expected one of {', '.join(KINDS)}")
     if not (folder / WEIGHTS).is_file():
         pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"))
         found = f"; {pickles[0]} is not opened, because such files can run code" if pickles else ""
         raise BadInput(f"{folder} holds no {WEIGHTS}{found}")
+    saelens_cfg.check(cfg, where)
+    params = _read_params(cfg, folder)
+    k = saelens_cfg.features_per_row(cfg, where) if architecture == "topk" else None
     hook = cfg["metadata"].get("hook_name", cfg.get("hook_name"))
-    return Dictionary(*READ[architecture](cfg, folder), site=site_of(hook))
+    return Dictionary(KINDS[architecture][0], params, site=site_of(hook), k=k)
 
 
-def read_standard(cfg: dict[str, Any], folder: pathlib.Path) -> tuple[str, dict[str, np.ndarray]]:
-    """(our architecture, parameters) of a standard dictionary; raises BadInput when it is not exactly a ReLU one."""
-    where = folder / CFG
-    for name, (wanted, same) in REQUIRED.items():
-        value = cfg.get(name)
-        if not any(value is s for s in same) and not (type(value) is type(wanted) and value == wanted):
-            raise BadInput(f"{where}: {name} is {_short(value)}: only {wanted!r} can be imported exactly")
-    from_input = cfg.get("apply_b_dec_to_input", True)
-    if not isinstance(from_input, bool):
-        raise BadInput(f"{where}: apply_b_dec_to_input is {_short(from_input)}: expected true or false")
-    m, f = (_size(cfg, name, where) for name in ("d_in", "d_sae"))
-    shapes = {"W_enc": (m, f), "b_enc": (f,), "W_dec": (f, m), "b_dec": (m,)}
+def _read_params(cfg: dict[str, Any], folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """Our parameters, for b_dec that is taken from the input and features that are not rescaled."""
+    where, weights = folder / CFG, str(folder / WEIGHTS)
+    from_input = saelens_cfg.switch(cfg, "apply_b_dec_to_input", True, where)
+    rescaled = cfg["architecture"] == "topk" and saelens_cfg.switch(cfg, "rescale_acts_by_decoder_norm", False, where)
+    m, f = (saelens_cfg.size(cfg, name, where) for name in ("d_in", "d_sae"))
+    vectors = KINDS[cfg["architecture"]][1]
+    shapes = {"W_enc": (m, f), **dict.fromkeys(vectors, (f,)), "W_dec": (f, m), "b_dec": (m,)}
     found = read_tensors(folder / WEIGHTS, shapes, optional={"scaling_factor": (f,)})
     scaling = found.pop("scaling_factor", None)
     if scaling is not None and np.any(scaling != 1):  # some versions saved one that does nothing
         raise BadInput(f"{folder / WEIGHTS}: scaling_factor is not 1 everywhere: it cannot be imported exactly")
-    params = {name: _rounded(t, _dtype(cfg, where)) for name, t in found.items()}
-    check_finite(params, str(folder / WEIGHTS))
+    dtype = saelens_cfg.dtype(cfg, where)
+    params = {vectors.get(name, name): _rounded(t, dtype) for name, t in found.items()}
+    check_finite(params, weights)
+    if "r_mag" in params:
+        with np.errstate(over="ignore"):
+            check_finite({"exp(r_mag)": np.exp(params["r_mag"])}, weights)
     if not from_input:
-        moved = np.einsum("M,MF->F", params["b_dec"], params["W_enc"], dtype=np.float64)
-        params["b_enc"] = _rounded(params["b_enc"] + moved, np.float32)
-        check_finite(params, str(folder / WEIGHTS))
-    return "relu", params
+        params |= _centred(params)
+    if rescaled:
+        params |= _with_unit_rows(params, weights)
+    if "threshold" in params:  # of features that are not positive none is active, so that 0 does the same
+        params["threshold"] = np.maximum(params["threshold"], 0)
+    check_finite(params, weights)
+    return params
 
 
-WRITTEN: dict[str, Callable[[Dictionary], tuple[dict[str, Any], dict[str, np.ndarray]]]] = {"relu": write_standard}
-READ: dict[str, Callable[[dict[str, Any], pathlib.Path], tuple[str, dict[str, np.ndarray]]]] = {
-    "standard": read_standard
-}
+def _centred(p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The biases with which b_dec may be taken from the input."""
+    moved = np.einsum("M,MF->F", p["b_dec"], p["W_enc"], dtype=np.float64)
+    if "b_gate" not in p:
+        return {"b_enc": _rounded(p["b_enc"] + moved, np.float32)}
+    magnitude = p["b_enc"] + np.exp(p["r_mag"].astype(np.float64)) * moved
+    return {"b_enc": _rounded(magnitude, np.float32), "b_gate": _rounded(p["b_gate"] + moved, np.float32)}
+
+
+def _with_unit_rows(p: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """What has the features that TopK chooses from multiplied by the norms of rows; raises BadInput on a row of zeros,
+    which SAELens divides by."""
+    norms = np.sqrt(np.einsum("FM,FM->F", p["W_dec"], p["W_dec"], dtype=np.float64))
+    if not np.all(norms > 0):
+        n = int(np.sum(norms == 0))
+        raise BadInput(f"{where}: {n} rows of W_dec are zero: with rescale_acts_by_decoder_norm none may be")
+    scaled = {"W_enc": p["W_enc"] * norms, "b_enc": p["b_enc"] * norms, "W_dec": p["W_dec"] / norms[:, None]}
+    return {name: _rounded(value, np.float32) for name, value in scaled.items()}
+
+
+def hook_names(dictionary: Dictionary) -> dict[str, str | None]:
+    """Where activations come from, and with a transcoder where they go."""
+    sites = dictionary.site.split(SITES_BETWEEN)
+    if dictionary.architecture == "transcoder" and len(sites) == 2:
+        return {"hook_name": hook_name(sites[0]), "hook_name_out": hook_name(sites[1])}
+    return {"hook_name": hook_name(dictionary.site)}
 
 
 def hook_name(site: str) -> str | None:
     """What TransformerLens calls one of our sites; None where it has no counterpart."""
     kind, _, layer = site.partition(".")
-    return f"blocks.{layer}.{HOOKS[kind]}" if kind in HOOKS else None
+    return f"blocks.{layer}.{HOOKS[kind]}" if kind in HOOKS and layer.isdigit() else None
 
 
 def site_of(hook: Any) -> str | None:
@@ -123,53 +190,7 @@ def site_of(hook: Any) -> str | None:
     return f"{kinds[0]}.{found[1]}" if kinds else None
 
 
-def _read_cfg(path: pathlib.Path) -> dict[str, Any]:
-    """cfg.json with the names of version 6 and a `metadata`; raises BadInput when it is damaged."""
-    try:
-        if path.stat().st_size > MAX_CFG_BYTES:
-            raise BadInput(f"{path} has {path.stat().st_size} bytes: no {CFG} is that large")
-        cfg = json.loads(path.read_bytes())
-    except OSError as e:
-        raise BadInput(f"{path} cannot be read: {e.strerror}") from None
-    except RecursionError:
-        raise BadInput(f"{path} is nested too deeply") from None
-    except ValueError as e:
-        if isinstance(e, BadInput):
-            raise
-        raise BadInput(f"{path} is not valid JSON: {str(e)[:200]}") from None
-    if not isinstance(cfg, dict) or not isinstance(cfg.get("metadata", {}), dict):
-        raise BadInput(f"{path} is {_short(cfg)}: expected an object, and in it `metadata` an object")
-    cfg = {RENAMED.get(name, name): value for name, value in cfg.items()}
-    old = "sae_lens_version" not in cfg.setdefault("metadata", {})
-    if old and "reshape_activations" not in cfg and "hook_z" in str(cfg.get("hook_name")):
-        cfg["reshape_activations"] = "hook_z"  # as SAELens takes it
-    return cfg
-
-
-def _size(cfg: dict[str, Any], name: str, where: pathlib.Path) -> int:
-    value = cfg.get(name)
-    if type(value) is not int or value < 1:
-        raise BadInput(f"{where}: {name} is {_short(value)}: expected a whole number of at least 1")
-    return value
-
-
-def _dtype(cfg: dict[str, Any], where: pathlib.Path) -> Any:
-    name = cfg.get("dtype")
-    plain = name.removeprefix("torch.") if isinstance(name, str) else None
-    if plain not in DTYPES:
-        raise BadInput(f"{where}: dtype is {_short(name)}: expected one of {', '.join(DTYPES)}")
-    return DTYPES[plain]
-
-
 def _rounded(values: np.ndarray, dtype: Any) -> np.ndarray:
     """Rounded to the dtype that SAELens would compute in, as fp32."""
     with np.errstate(over="ignore"):  # found as not finite later
         return np.ascontiguousarray(values.astype(dtype), np.float32)
-
-
-def _short(value: Any) -> str:
-    """A value that may be anything, for a message of one line."""
-    if isinstance(value, (dict, list)):
-        return f"a {type(value).__name__} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,4 +1,4 @@
-"""PyTorch's file format, for writing a dictionary of fp32 arrays without PyTorch.
+"""PyTorch's file format, for writing a dictionary of arrays of fp32 and of whole numbers without PyTorch.
 
 A file is a zip archive of stored (not compressed) entries below one folder:
 
@@ -10,7 +10,8 @@ A file is a zip archive of stored (not compressed) entries below one folder:
 The pickle is assembled here from the thirteen opcodes that it takes, named as in Python's `pickletools`; reading it is
 left to `torch.load`, also with `weights_only=True`. A tensor is the call
 `torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, hooks)`, where the storage is the
-persistent object ("storage", torch.FloatStorage, KEY, device, number of elements).
+persistent object ("storage", torch.FloatStorage, KEY, device, number of elements); of int32 and int64 it is an
+IntStorage or LongStorage.
 """
 
 from __future__ import annotations
@@ -25,29 +26,36 @@ PROTO, STOP, MARK, TUPLE, REDUCE, PERSISTENT = b"\x80\x02", b".", b"(", b"t", b"
 EMPTY_DICT, SETITEMS, EMPTY_TUPLE, FALSE = b"}", b"u", b")", b"\x89"
 ZIP32 = 1 << 31
 BLOCK = 1 << 26  # bytes
+STORAGES = {"<f4": "FloatStorage", "<i4": "IntStorage", "<i8": "LongStorage"}
 
 
 def save(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes name -> array of fp32 as the state dictionary of a module. The same arrays give the same bytes."""
+    """Writes name -> array as the state dictionary of a module: int32 and int64 as they are, others as fp32. The same
+    arrays give the same bytes."""
     root = path.stem
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        _add(archive, f"{root}/data.pkl", [state_dict({name: a.shape for name, a in arrays.items()})])
+        _add(archive, f"{root}/data.pkl", [state_dict(arrays)])
         _add(archive, f"{root}/byteorder", [b"little"])
         for key, array in enumerate(arrays.values()):
-            _add(archive, f"{root}/data/{key}", _blocks(array), size=array.size * 4)
+            _add(archive, f"{root}/data/{key}", _blocks(array), size=array.nbytes)
         _add(archive, f"{root}/version", [b"3\n"])
 
 
-def state_dict(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    """The pickle of {name: tensor of this shape}; the numbers of the i-th are under key i."""
-    items = b"".join(_text(name) + _tensor(str(key), shape) for key, (name, shape) in enumerate(shapes.items()))
+def state_dict(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The pickle of {name: tensor of this shape and kind}; the numbers of the i-th are under key i."""
+    items = b"".join(_text(name) + _tensor(str(key), a.shape, _kind(a)) for key, (name, a) in enumerate(arrays.items()))
     return PROTO + EMPTY_DICT + MARK + items + SETITEMS + STOP
 
 
-def _tensor(key: str, shape: tuple[int, ...]) -> bytes:
+def _kind(array: np.ndarray) -> str:
+    """The type in which an array is written, a key of STORAGES."""
+    return f"<i{array.itemsize}" if array.dtype.kind == "i" else "<f4"
+
+
+def _tensor(key: str, shape: tuple[int, ...], kind: str) -> bytes:
     sizes = [1, *np.cumprod(shape[::-1], dtype=np.int64).tolist()]  # of everything to the right of an axis
     storage = _tuple(
-        _text("storage"), _global("torch", "FloatStorage"), _text(key), _text("cpu"), _integer(sizes[-1])
+        _text("storage"), _global("torch", STORAGES[kind]), _text(key), _text("cpu"), _integer(sizes[-1])
     )  # fmt: skip
     strides = sizes[-2::-1]
     hooks = _global("collections", "OrderedDict") + EMPTY_TUPLE + REDUCE
@@ -78,9 +86,10 @@ def _integer(value: int) -> bytes:
 
 
 def _blocks(array: np.ndarray) -> Iterable[bytes]:
+    kind, array = _kind(array), np.atleast_1d(array)
     rows = max(BLOCK // max(array[:1].nbytes, 1), 1)
     for i in range(0, len(array), rows):
-        yield np.ascontiguousarray(array[i : i + rows], "<f4").tobytes()
+        yield np.ascontiguousarray(array[i : i + rows], kind).tobytes()
 
 
 def _add(archive: zipfile.ZipFile, name: str, blocks: Iterable[bytes], size: int = 0) -> None:

@@ -35,7 +35,8 @@ def reconstruct(
     """{"aux": the part of ê [b,M] that a device's features make, "n_dead": how many of them are dead}."""
     if not config.aux_coefficient:
         return {}
-    dead = (here.step - here.stats["last_fired"]) * here.n_rows >= config.dead_rows
+    # In steps: the number of rows is no int32.
+    dead = here.step - here.stats["last_fired"] >= -(-config.dead_rows // here.n_rows)
     n_dead = jnp.sum(dead, dtype=jnp.float32)
 
     def some(z, w_dec):

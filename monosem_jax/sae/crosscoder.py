@@ -70,9 +70,6 @@ class Crosscoder(Dictionary):
     def fold(self, params: dict[str, Any], scale: Any) -> dict[str, Any]:
         """Published parameters for raw activations of every site from those for scale[s] · x_s."""
         each = np.repeat(np.asarray(scale, np.float32), self.parts)
-        folded = {
-            **params, "W_enc": (params["W_enc"].T * each).T, "W_dec": params["W_dec"] / each,
-            "b_dec": params["b_dec"] / each,
-        }  # fmt: skip
-        return with_unit_rows(folded)
+        folded = {name: p / each if name in ("W_dec", "b_dec") else p for name, p in params.items()}
+        return with_unit_rows({**folded, "W_enc": (params["W_enc"].T * each).T})
 

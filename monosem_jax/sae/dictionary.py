@@ -59,7 +59,8 @@ class Dictionary(nn.Module):
     @property
     def whole_batch(self) -> bool:
         """Whether features are chosen, or terms of the loss normalised, over all rows of a batch together."""
-        return self.activation == "batchtopk" or bool(getattr(self.config, "aux_coefficient", 0))
+        aux = self.activation != "relu" and getattr(self.config, "aux_coefficient", 0)
+        return self.activation == "batchtopk" or bool(aux)
 
     def setup(self):
         f = self.n_features

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from monosem_jax.errors import BadInput
@@ -126,7 +127,8 @@ class JumpRelu(Dictionary):
     @nn.nowrap
     def publish(self, params: dict[str, Any], stats: dict[str, Any]) -> dict[str, Any]:
         kept = {name: p for name, p in params.items() if name != "log_threshold"}
-        return {**kept, "threshold": jnp.exp(params["log_threshold"])}
+        log = params["log_threshold"]
+        return {**kept, "threshold": (jnp if isinstance(log, jax.Array) else np).exp(log)}
 
     def activate(self, h: Float[Array, "b F"], here: Here) -> Code:
         z, theta, width = h + self.b_enc, self.theta, self.config.bandwidth

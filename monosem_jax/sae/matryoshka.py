@@ -58,8 +58,9 @@ class MatryoshkaConfig(SaeConfig):
         """The sizes of the prefixes; raises BadInput when they are not what `n_features` can be divided into."""
         n = self.n_features
         sizes = [g * n if 0 < g < 1 else g for g in self.groups]
-        ends = tuple(round(sum(sizes[: i + 1])) for i in range(len(sizes)))
-        if not sizes or not all(math.isfinite(g) and g >= 1 for g in sizes) or ends[-1] != n:
+        possible = all(math.isfinite(g) and g >= 1 for g in sizes)
+        ends = tuple(round(sum(sizes[: i + 1])) for i in range(len(sizes))) if possible else ()
+        if ends[-1:] != (n,) or len(set(ends)) < len(ends):  # none is empty by rounding
             raise BadInput(f"sae.groups is {self.groups}: expected shares, or numbers of features, that make {n}")
         return ends
 

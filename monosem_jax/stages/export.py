@@ -94,6 +94,8 @@ def import_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
     if transformer is not None:
         parents["transformer"] = parent(transformer.path, "summary.json")
     sae = {"architecture": found.architecture, "n_features": found.n_features}
+    if found.k is not None:
+        sae["k"] = found.k
     with Run(workdir, "import", {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}, parents) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")

@@ -143,7 +143,9 @@ def test_the_plain_formats_say_what_they_hold(root, tmp_path):
     described = json.loads((export(root / "sae", tmp_path / "b") / "dictionary.json").read_text())
     assert described["architecture"] == "relu" and described["site"] == SITE
     assert described["format"] == "monosem_jax dictionary 1"
-    assert metadata == {name: str(value) for name, value in described.items()}
+    assert described["activation"] == "relu" and described["centred"] is True and described["k"] is None
+    known = {name: value for name, value in described.items() if value is not None}
+    assert metadata == {name: v if isinstance(v, str) else json.dumps(v) for name, v in known.items()}
 
 
 def test_what_is_not_known_is_not_told(tmp_path):
@@ -155,7 +157,7 @@ def test_what_is_not_known_is_not_told(tmp_path):
     trainer = json.loads((tmp_path / "dictionary_learning" / "config.json").read_text())["trainer"]
     assert trainer["layer"] is None and trainer["lm_name"] is None
     assert set(parse_safetensors(tmp_path / "safetensors" / "dictionary.safetensors")[1]) == {
-        "format", "architecture", "n_features", "width",
+        "format", "architecture", "activation", "centred", "n_features", "width",
     }  # fmt: skip
 
 
@@ -279,9 +281,9 @@ def test_weights_that_are_not_finite_are_refused(root, tmp_path, monkeypatch):
 
 
 def test_an_architecture_that_a_program_lacks_is_refused(tmp_path):
-    strange = Dictionary("spiral", random_params())
+    strange = Dictionary("crosscoder", random_params())
     for form in ("saelens", "dictionary_learning"):
-        with pytest.raises(BadInput, match=r"is written for sae\.architecture relu, and this one is spiral"):
+        with pytest.raises(BadInput, match=r"is written for sae\.architecture relu, .*, and this one is crosscoder"):
             WRITERS[form](tmp_path, strange)
     WRITERS["numpy"](tmp_path, strange)
     assert np.load(tmp_path / "b_enc.npy").shape == (FEATURES,)

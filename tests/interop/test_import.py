@@ -11,7 +11,7 @@ import pytest
 from monosem_jax import load_run
 from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import EvaluateConfig
-from monosem_jax.interop import saelens
+from monosem_jax.interop import saelens, saelens_cfg
 from monosem_jax.runs import SaeRun
 from monosem_jax.stages import analyze, evaluate
 from monosem_jax.stages.export import ExportConfig, run
@@ -216,7 +216,7 @@ def test_the_transformer_must_fit(root, exported, tmp_path):
 
 # What cannot be imported: changes to cfg.json, and what is said of it.
 CFG = {
-    "another architecture": ({"architecture": "jumprelu"}, "architecture is 'jumprelu': expected one of standard"),
+    "another architecture": ({"architecture": "abstopk"}, "architecture is 'abstopk': expected one of standard"),
     "no architecture": ({"architecture": None}, "architecture is None"),
     "an architecture of many parts": ({"architecture": ["standard"]}, "architecture is a list of 1"),
     "normalised": (
@@ -375,7 +375,7 @@ def test_a_damaged_configuration_is_refused(tmp_path, name):
 
 def test_a_configuration_that_is_not_there_or_no_file_is_refused(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "f", random_params())
-    monkeypatch.setattr(saelens, "MAX_CFG_BYTES", 10)
+    monkeypatch.setattr(saelens_cfg, "MAX_BYTES", 10)
     assert "no cfg.json is that large" in refused(folder, tmp_path / "run")
     (folder / "cfg.json").unlink()
     assert "cfg.json cannot be read: No such file" in refused(folder, tmp_path / "run")

@@ -7,7 +7,8 @@ import zipfile
 
 import numpy as np
 
-REBUILD, STORAGE, HOOKS = "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "collections OrderedDict"
+REBUILD, HOOKS = "torch._utils _rebuild_tensor_v2", "collections OrderedDict"
+STORAGES = {"torch FloatStorage": "<f4", "torch IntStorage": "<i4", "torch LongStorage": "<i8"}
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -64,8 +65,8 @@ def evaluate(pickle: bytes, files: dict[str, bytes]) -> dict[str, np.ndarray]:
 
 
 def _storage(kind, dtype, key, device, elements, *, files) -> np.ndarray:
-    assert (kind, dtype, device) == ("storage", STORAGE, "cpu")
-    numbers = np.frombuffer(files[f"data/{key}"], "<f4")
+    assert (kind, device) == ("storage", "cpu")
+    numbers = np.frombuffer(files[f"data/{key}"], STORAGES[dtype])
     assert len(numbers) == elements
     return numbers
 
@@ -77,6 +78,6 @@ def _call(function: str, arguments: tuple):
     assert function == REBUILD
     storage, offset, shape, strides, requires_grad, hooks = arguments
     assert (offset, requires_grad, hooks) == (0, False, "no hooks")
-    found = np.lib.stride_tricks.as_strided(storage, shape, [4 * s for s in strides], writeable=False)
+    found = np.lib.stride_tricks.as_strided(storage, shape, [storage.itemsize * s for s in strides], writeable=False)
     assert found.size == storage.size
     return found
