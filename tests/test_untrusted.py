@@ -27,6 +27,7 @@ from monosem_jax.checkpoint import Checkpoints, check_step
 from monosem_jax.errors import BadInput
 from monosem_jax.harvest import HarvestConfig
 from monosem_jax.interop import dictionary as interop_dictionary
+from monosem_jax.interop import saelens
 from monosem_jax.interop.tensors import read_tensors
 from monosem_jax.logs import Logs, read_metrics
 from monosem_jax.metrics import MetricsLog
@@ -41,6 +42,7 @@ from monosem_jax.text.pack import Text, TextConfig, prepare_text
 from monosem_jax.text.tokenizer import load_tokenizer
 from tests.conftest import write_words
 from tests.experiments.tiny import run
+from tests.interop.small import random_params, write_folder
 
 # A read that fails leaves futures and coroutines of Orbax behind that nobody waits for.
 pytestmark = [
@@ -443,6 +445,36 @@ def test_an_array_is_refused(tmp_path, trap, name, what):
     assert name in refusal(lambda: open_rows(tmp_path / name))
     if name.endswith("safetensors"):
         assert name in refusal(lambda: read_tensors(tmp_path / name, {"W_enc": (2, 3)}, {}))
+
+
+@pytest.mark.parametrize("file", ["cfg.json", "sae_weights.safetensors"])
+@pytest.mark.parametrize("what", JSON)
+def test_a_folder_of_saelens_is_refused(tmp_path, trap, file, what):
+    folder = write_folder(tmp_path / "theirs", random_params(), architecture="topk", k=3)
+    assert saelens.read(folder).k == 3
+    (folder / file).write_bytes(JSON[what](trap))
+    assert file in refusal(lambda: saelens.read(folder))
+
+
+VALUES = [None, True, -1, 0, 10**30, 1.5, 1e999, "", "os.system", "a\nb", [], [[]], {}, {"k": []}, {"__class__": "x"}]
+
+
+@pytest.mark.parametrize("key", [
+    "architecture", "k", "d_in", "d_sae", "dtype", "rescale_acts_by_decoder_norm", "apply_b_dec_to_input",
+    "activation_fn", "activation_fn_kwargs", "normalize_activations", "reshape_activations", "hook_name", "metadata",
+])  # fmt: skip
+def test_values_of_any_type_in_a_folder_of_saelens_are_taken_or_refused(tmp_path, key):
+    for value in VALUES:
+        folder = write_folder(tmp_path / "theirs", random_params(), architecture="topk", k=3)
+        cfg = json.loads((folder / "cfg.json").read_text())
+        for extra in ({}, {"activation_fn": "topk"}):
+            (folder / "cfg.json").write_text(json.dumps({**cfg, **extra, key: value}))
+            try:
+                found = saelens.read(folder)
+            except BadInput as e:
+                assert "\n" not in str(e) and len(str(e)) < 1000
+            else:
+                assert found.architecture in ("topk", "relu") and found.k in (None, 3) and found.site is None
 
 
 def safetensors(header: bytes, length: int | None = None) -> bytes:

@@ -28,8 +28,9 @@ from tests.interop.architectures import (
     rows,
     trained,
 )
-from tests.interop.small import FEATURES, WIDTH, packed, parse_safetensors, safetensors_bytes, write_folder
-from tests.interop.test_import import refused, take
+from tests.interop.small import FEATURES, SITE, WIDTH, packed, parse_safetensors, safetensors_bytes, write_folder
+from tests.interop.test_import import FEW, refused, take
+from tests.sources.tiny import F, M
 
 CLOSE = 1e-5
 
@@ -413,6 +414,23 @@ def test_tensors_of_a_kind_that_is_not_read_are_refused(tmp_path):
     tensors = {**packed(published("jumprelu")), "threshold": ("F64", (FEATURES,), bytes(8 * FEATURES))}
     (folder / "sae_weights.safetensors").write_bytes(safetensors_bytes(tensors))
     assert "threshold has dtype F64: expected one of" in refused(folder, tmp_path / "run")
+
+
+@pytest.mark.parametrize("architecture", ["topk", "jumprelu"])
+def test_what_is_imported_is_evaluated_with_its_transformer(root, tmp_path, architecture):
+    params = {name: np.zeros(shape, np.float32) for name, shape in shapes(architecture).items()}
+    params["W_enc"] += 0.1
+    folder = written(tmp_path / "f", architecture, params)
+    found = take(folder, tmp_path / "run", transformer=str(root / "transformer"), site=SITE, evaluate=FEW)
+    assert found.summary["l0"] <= {"topk": K, "jumprelu": F}[architecture]
+    assert found.summary["ce_reconstructed"] == pytest.approx(found.summary["ce_zero"], rel=1e-4)  # W_dec is zero
+
+
+def shapes(architecture: str) -> dict[str, tuple[int, ...]]:
+    """Those of the parameters of a dictionary of the transformer's hidden layer."""
+    return {
+        "W_enc": (M, F), "b_enc": (F,), "W_dec": (F, M), "b_dec": (M,), **({"threshold": (F,)} if architecture == "jumprelu" else {})
+    }  # fmt: skip
 
 
 def test_an_imported_topk_is_opened_again(tmp_path):

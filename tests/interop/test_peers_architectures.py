@@ -49,32 +49,26 @@ def test_dictionary_learning_loads_it(tmp_path, load_theirs, torch, case):  # no
     check(theirs, params, *form_of(case, params), torch)
 
 
-def training(name: str) -> tuple[str, dict]:
-    """(class, keys of its configuration) of a dictionary that SAELens trains."""
-    selecting = {"k": K, "rescale_acts_by_decoder_norm": True}
-    return {
-        "standard": ("StandardTrainingSAE", {}),
-        "topk": ("TopKTrainingSAE", selecting),
-        "topk, not rescaled": ("TopKTrainingSAE", {**selecting, "rescale_acts_by_decoder_norm": False}),
-        "jumprelu": ("JumpReLUTrainingSAE", {"apply_b_dec_to_input": False}),
-        "gated": ("GatedTrainingSAE", {"apply_b_dec_to_input": False}),
-        "batchtopk": ("BatchTopKTrainingSAE", {**selecting, "k": 2.5}),
-        "matryoshka": ("MatryoshkaBatchTopKTrainingSAE", {**selecting, "matryoshka_widths": [3, FEATURES]}),
-    }[name]
+SELECTING = {"k": K, "rescale_acts_by_decoder_norm": True}
+# Dictionaries that SAELens trains: the class, and keys of its configuration.
+TRAINING = {
+    "standard": ("StandardTrainingSAE", {}),
+    "topk": ("TopKTrainingSAE", SELECTING),
+    "topk, not rescaled": ("TopKTrainingSAE", {**SELECTING, "rescale_acts_by_decoder_norm": False}),
+    "jumprelu": ("JumpReLUTrainingSAE", {"apply_b_dec_to_input": False}),
+    "gated": ("GatedTrainingSAE", {"apply_b_dec_to_input": False}),
+    "batchtopk": ("BatchTopKTrainingSAE", {**SELECTING, "k": 2.5}),
+    "matryoshka": ("MatryoshkaBatchTopKTrainingSAE", {**SELECTING, "matryoshka_widths": [3, FEATURES]}),
+}
+# As it saves it for use, and as it does while it is trained, where that says the same.
+SAVED = [*((name, "inference") for name in TRAINING), *((name, "training") for name in list(TRAINING)[:-2])]
 
 
-TRAINING = ("standard", "topk", "topk, not rescaled", "jumprelu", "gated", "batchtopk", "matryoshka")
-
-
-@pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize("name", TRAINING)
-def test_what_saelens_trains_can_be_imported(tmp_path, load_saelens, torch, name, whole):  # noqa: F811
-    """As it saves it for use, and (`whole`) as it does while it is trained, where that says the same."""
+@pytest.mark.parametrize(("name", "saved"), SAVED)
+def test_what_saelens_trains_can_be_imported(tmp_path, load_saelens, torch, name, saved):  # noqa: F811
     import sae_lens
 
-    if whole and name in ("batchtopk", "matryoshka"):
-        pytest.skip("it is another dictionary while it is trained")
-    kind, keys = training(name)
+    kind, keys = TRAINING[name]
     config = getattr(sae_lens, f"{kind}Config")(d_in=WIDTH, d_sae=FEATURES, **keys)
     theirs, rng = getattr(sae_lens, kind)(config), np.random.default_rng(4)
     with torch.no_grad():
@@ -85,7 +79,7 @@ def test_what_saelens_trains_can_be_imported(tmp_path, load_saelens, torch, name
                 p.copy_(torch.from_numpy(rng.uniform(0.1, 0.5, p.shape)))
         if hasattr(theirs, "topk_threshold"):
             theirs.topk_threshold.fill_(0.3)
-    (theirs.save_model if whole else theirs.save_inference_model)(tmp_path / "theirs")
+    (theirs.save_model if saved == "training" else theirs.save_inference_model)(tmp_path / "theirs")
     ours, theirs = take(tmp_path / "theirs", tmp_path / "run"), load_saelens(tmp_path / "theirs")
     x = rows({"b_dec": theirs.b_dec.detach().numpy()})
     with torch.no_grad():
@@ -93,16 +87,3 @@ def test_what_saelens_trains_can_be_imported(tmp_path, load_saelens, torch, name
         x_hat = theirs.decode(torch.from_numpy(f).float()).double().numpy()
     assert (f > 0).any() and (f == 0).any()
     assert difference(ours.encode(x), f) < CLOSE and difference(ours.decode(f), x_hat) < CLOSE
-
-
-def test_what_another_program_makes_of_a_saelens_folder_agrees(tmp_path, load_saelens, load_theirs, torch):  # noqa: F811
-    """A dictionary that both programs have is the same one in both."""
-    make_run(tmp_path / "run", CASES["jumprelu"])
-    x, found = None, []
-    for form in ("saelens", "dictionary_learning"):
-        run(tmp_path / "run", ExportConfig(form, str(tmp_path / form)))
-        theirs = load_saelens(tmp_path / form) if form == "saelens" else load_theirs(tmp_path / form)[0]
-        x = rows({"b_dec": theirs.b_dec.detach().numpy()})
-        with torch.no_grad():
-            found.append(theirs.encode(torch.from_numpy(x)).double().numpy())
-    assert difference(found[0], found[1]) < CLOSE

@@ -1,0 +1,23 @@
+"""A crosscoder of two models, or of several sites of one, with the recipe of April 2024.
+
+  python -m experiments.train_sae --workdir=runs/crosscoder --config=experiments/configs/crosscoder.py \\
+      --config.source=runs/store_a,runs/store_b
+
+Stores of two models must be of the same text and tokenizer, harvested with the same seed, so that row i is of the same
+token in both. Several sites of one model: harvest with --config.harvest.site=resid_pre.0+mlp_out.0, one store. Cost at
+16,384 features of twice 512: 168 MFLOP a row, 1.4e+17 FLOP in all.
+"""
+
+from experiments.entry import config_dict
+from monosem_jax.resample import ResampleConfig
+from monosem_jax.sae.crosscoder import CrosscoderConfig
+from monosem_jax.stages.train_sae import SaeRunConfig
+from monosem_jax.train import TrainConfig
+
+
+def get_config():
+    train = TrainConfig(
+        steps=200_000, batch_size=4096, learning_rate=5e-5, schedule="linear", final_fraction=0.0, clip_norm=1.0
+    )
+    sae = CrosscoderConfig(n_features=16_384)
+    return config_dict(SaeRunConfig(sae=sae, train=train, resample=ResampleConfig(steps=())))

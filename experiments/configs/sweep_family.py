@@ -1,0 +1,45 @@
+"""Every architecture at four settings of sparsity, at a laptop's size: which reconstructs best with how many features?
+
+  for v in relu april_2024 topk batchtopk jumprelu gated matryoshka; do
+    python -m experiments.sweep --workdir=runs/family/$v --config=experiments/configs/sweep_family.py:$v \\
+        --config.source=runs/quickstart/store
+  done
+
+All see the same 512,000 rows in the same order, with the same schedule of the learning rate. BUILD_NOTES.md has the
+table and the figure; three to six minutes each on two CPU cores.
+"""
+
+from experiments.entry import config_dict
+from monosem_jax import sae
+from monosem_jax.resample import ResampleConfig
+from monosem_jax.stages.sweep import SweepConfig, SweepRunConfig
+from monosem_jax.train import TrainConfig
+
+SIZE = 2048
+AUXK = {"k_aux": 256, "dead_rows": 50_000}
+KS = (8.0, 16.0, 32.0, 64.0)
+# The configuration of an architecture, and the values of the key that decides how many features are active.
+FAMILY = {
+    "relu": (sae.ReluConfig(input_scale="unit_rms"), (0.004, 0.002, 0.001, 0.0005)),
+    "april_2024": (sae.AprilConfig(), (2.0, 1.0, 0.5, 0.25)),
+    "topk": (sae.TopKConfig(**AUXK), KS),
+    "batchtopk": (sae.BatchTopKConfig(**AUXK), KS),
+    "jumprelu": (
+        sae.JumpReluConfig(l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05), (0.008, 0.003, 0.001, 0.0004),
+    ),
+    "gated": (sae.GatedConfig(), (0.12, 0.06, 0.03, 0.015)),
+    "matryoshka": (sae.MatryoshkaConfig(**AUXK), KS),
+}  # fmt: skip
+
+
+def get_config(variant: str = "relu"):
+    config, values = FAMILY[variant]
+    train = TrainConfig(
+        steps=2000, batch_size=256, learning_rate=1e-3, warmup_steps=100, schedule="linear", final_fraction=0.0,
+        steps_per_dispatch=50, log_every=100, checkpoint_every=1000,
+    )  # fmt: skip
+    # Only the paper's dictionary is resampled; the quickstart's schedule.
+    steps = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7) if variant == "relu" else ()
+    resample = ResampleConfig(steps=steps, window=0.05, n_inputs=12_800)
+    grid = SweepConfig(sizes=(SIZE,), sparsities=values)
+    return config_dict(SweepRunConfig(sae=config, train=train, resample=resample, sweep=grid))
