@@ -4,6 +4,8 @@
   python -m experiments.export --workdir=runs/theirs --import=FOLDER --transformer=runs/transformer_a
 
 Formats: saelens, dictionary_learning, safetensors, numpy; of a sweep every member is written. Nothing is overwritten.
+SAELens has no crosscoders and no transcoders with TopK, dictionary_learning neither crosscoders nor transcoders; the
+other two formats take every architecture. Imported are SAELens' standard, topk, jumprelu and gated dictionaries.
 What is imported, load_run opens, and if its transformer was given, experiments.evaluate and experiments.analyze do.
 """
 

@@ -184,6 +184,7 @@ def test_a_configuration_with_values_of_other_types_is_refused(tmp_path, key):
 @pytest.mark.parametrize("sae", [None, [], {}, {"architecture": ["relu"]}, {"architecture": "os.system"}, {"a": 1}])
 def test_a_dictionary_of_another_configuration_is_refused(tmp_path, sae):
     run = load_run(made(tmp_path / "run", "train_sae", config={"sae": sae}))
+    (run.path / "input.json").write_text('{"input_scale": 1.0, "site": null, "width": 6}')
     assert "architecture" in refusal(lambda: run.feature(0))
 
 

@@ -20,7 +20,7 @@ AUXK = {"k_aux": 256, "dead_rows": 50_000}
 KS = (8.0, 16.0, 32.0, 64.0)
 # The configuration of an architecture, and the values of the key that decides how many features are active.
 FAMILY = {
-    "relu": (sae.ReluConfig(input_scale="unit_rms"), (0.004, 0.002, 0.001, 0.0005)),
+    "relu": (sae.ReluConfig(input_scale="unit_rms", l1_warmup=0.05), (0.004, 0.002, 0.001, 0.0005)),
     "april_2024": (sae.AprilConfig(), (2.0, 1.0, 0.5, 0.25)),
     "topk": (sae.TopKConfig(**AUXK), KS),
     "batchtopk": (sae.BatchTopKConfig(**AUXK), KS),
@@ -38,8 +38,7 @@ def get_config(variant: str = "relu"):
         steps=2000, batch_size=256, learning_rate=1e-3, warmup_steps=100, schedule="linear", final_fraction=0.0,
         steps_per_dispatch=50, log_every=100, checkpoint_every=1000,
     )  # fmt: skip
-    # Only the paper's dictionary is resampled; the quickstart's schedule.
-    steps = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7) if variant == "relu" else ()
-    resample = ResampleConfig(steps=steps, window=0.05, n_inputs=12_800)
+    # In so few steps the loss does not come back from a resampling event.
+    resample = ResampleConfig(steps=())
     grid = SweepConfig(sizes=(SIZE,), sparsities=values)
     return config_dict(SweepRunConfig(sae=config, train=train, resample=resample, sweep=grid))
