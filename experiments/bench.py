@@ -8,14 +8,16 @@ train: training steps by size of the dictionary against matmul peaks; the loop w
 memory and from a transformer; several dictionaries together; start-up; memory. Takes about --config.train.minutes (9):
 what there is no time for is named. --peers: also the training steps of SAELens and dictionary_learning, if they are
 installed (pip install -e '.[peers]').
+family: training steps of every architecture against the ReLU one. --peers: other libraries' trainers on the rows of
+--config.family.source, and what their dictionaries reconstruct beside ours (--config.family.sweeps), an hour in all.
 """
 
 from absl import flags
 
 from experiments.entry import launch
 
-flags.DEFINE_string("suite", None, "Which benchmarks: store or train.")
-flags.DEFINE_bool("peers", None, "With --suite=train: other libraries' training steps in turns with our own.")
+flags.DEFINE_string("suite", None, "Which benchmarks: store, train or family.")
+flags.DEFINE_bool("peers", None, "With --suite=train or family: other libraries' trainers too.")
 
 
 def with_suite(config, parsed):
@@ -23,7 +25,7 @@ def with_suite(config, parsed):
     if parsed.suite:
         config.suite = parsed.suite
     if parsed.peers is not None:
-        config.train.peers = parsed.peers
+        config.train.peers = config.family.peers = parsed.peers
     return config
 
 

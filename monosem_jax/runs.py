@@ -186,8 +186,10 @@ class SaeRun(TrainedRun):
         They are not compared with the checkpoint's checksums, which are of the whole. Raises BadInput when there is no
         such feature.
         """
-        shapes = jax.eval_shape(lambda: self.sae.init(jax.random.key(0), method=lambda m: m.b_dec)["params"])
-        n, axes = self.sae.n_features, {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in shapes}
+        names = set(jax.eval_shape(lambda: self.sae.init(jax.random.key(0), method=lambda m: m.b_dec)["params"]))
+        if self.experiment == "import" and "log_threshold" in names:  # published ones are stored
+            names = names - {"log_threshold"} | {"threshold"}
+        n, axes = self.sae.n_features, {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in names}
         if not 0 <= i < n:
             raise BadInput(f"feature {i} of {self.path}: expected 0 to {n - 1}")
         step, folder = self._newest(), self.path / "checkpoints"

@@ -77,13 +77,12 @@ def write_transcoder(dictionary: Dictionary) -> tuple[dict[str, Any], dict[str, 
     """The same of a transcoder; raises BadInput on one of TopK."""
     if dictionary.activation == "topk":
         raise BadInput("SAELens has transcoders with sae.activation relu and batchtopk, and this one is with topk")
-    tensors, skip = dict(dictionary.params), "W_skip" in dictionary.params
-    if skip:
-        tensors["W_skip"] = tensors["W_skip"].T
-    kind = ("jumprelu_" if dictionary.activation == "jumprelu" else "") + ("skip_" if skip else "")
-    return {
-        "architecture": f"{kind}transcoder", "apply_b_dec_to_input": False, "d_out": dictionary.width_out
-    }, tensors  # fmt: skip
+    tensors, name = dict(dictionary.params), "transcoder"
+    if "W_skip" in tensors:
+        tensors["W_skip"], name = tensors["W_skip"].T, f"skip_{name}"
+    if dictionary.activation == "jumprelu":
+        name = f"jumprelu_{name}"
+    return {"architecture": name, "apply_b_dec_to_input": False, "d_out": dictionary.width_out}, tensors
 
 
 # By our architectures. BatchTopK is a JumpReLU when it is trained, Matryoshka what its activation says.

@@ -41,15 +41,20 @@ def find(architecture: str) -> tuple[type, type]:
     return ARCHITECTURES[architecture]
 
 
+# The class that the values of a configuration belong to, as their architecture says: see `monosem_jax.config.from_dict`.
+SaeConfig.variant = staticmethod(lambda values: find(values.get("architecture", "relu"))[0])
+
+
 def build(config: SaeConfig, width: int, dtype: Any, parts: tuple[int, ...] = ()) -> Any:
     """The linen module of a config for rows of `width`, which consist of `parts` where they are of several sites.
 
     Raises BadInput when the rows do not consist of what the architecture needs.
     """
     module = find(config.architecture)[1]
-    parts = tuple(getattr(config, "widths", ()) or parts or (width,))
+    of_parts = hasattr(config, "widths")
+    parts = tuple(config.widths or parts or (width,)) if of_parts else (width,)
     if sum(parts) != width:
         raise BadInput(f"sae.widths {parts} make {sum(parts)}: the rows have a width of {width}")
-    if hasattr(config, "check_parts"):
+    if of_parts:
         config.check_parts(parts)
     return module(width=width, n_features=config.n_features, dtype=dtype, config=config, parts=parts)

@@ -12,12 +12,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from monosem_jax.errors import BadInput
 from monosem_jax.sae import select
 from monosem_jax.sae.base import Here
-from monosem_jax.sae.learning import product
+from monosem_jax.sae.learning import Index, product
 
 
 def check(config: Any) -> None:
@@ -35,9 +35,7 @@ def reconstruct(
     """{"aux": the part of ê [b,M] that a device's features make, "n_dead": how many of them are dead}."""
     if not config.aux_coefficient:
         return {}
-    # In steps: the number of rows is no int32.
-    dead = here.step - here.stats["last_fired"] >= -(-config.dead_rows // here.n_rows)
-    n_dead = jnp.sum(dead, dtype=jnp.float32)
+    dead, n_dead = dead_latents(config, here), count_dead(config, here)
 
     def some(z, w_dec):
         k = min(config.k_aux, here.n_features)
@@ -52,6 +50,33 @@ def reconstruct(
     return {"aux": aux, "n_dead": jax.lax.stop_gradient(n_dead)}
 
 
+def dead_latents(config: Any, here: Here) -> Bool[Array, " F"]:
+    """Which of a device's latents are dead."""
+    # In steps: the number of rows is no int32.
+    return here.step - here.stats["last_fired"] >= -(-config.dead_rows // here.n_rows)
+
+
+def count_dead(config: Any, here: Here) -> Float[Array, ""]:
+    """How many of them are."""
+    return jnp.sum(dead_latents(config, here), dtype=jnp.float32)
+
+
+def candidates(z: Float[Array, "b F"], config: Any, here: Here) -> dict[str, Index]:
+    """{"aux": the dead latents of each row that are to reconstruct the error}."""
+    if not config.aux_coefficient:
+        return {}
+    dead, k = dead_latents(config, here), min(config.k_aux, here.n_features)
+
+    def some(z):
+        return Index(*select.row_index(jnp.where(dead, z, 0), k, here.axes))
+
+    def none(z):
+        size = (len(z), min(k, z.shape[1]))
+        return Index(jnp.zeros(size, jnp.int32), jnp.zeros(size, bool))
+
+    return {"aux": jax.lax.cond(here.axes.sum(count_dead(config, here), "model") > 0, some, none, z)}
+
+
 def loss(sums: dict[str, Array], error: Float[Array, "b M"], config: Any, here: Here) -> tuple[Any, dict[str, Array]]:
     """(the term of the loss with its coefficient, {"aux": it without}), both times the number of rows, as sums over
     rows are; `error` is x̂ - x."""
@@ -61,6 +86,6 @@ def loss(sums: dict[str, Array], error: Float[Array, "b M"], config: Any, here: 
     total = lambda v: here.axes.sum(v, "data")  # noqa: E731
     mean = total(jnp.sum(e, axis=0)) / here.n_rows
     spread = total(jnp.sum(jnp.square(e - mean)))
-    found = jnp.sum(jnp.square(e - sums["aux"])) * jnp.where(spread > 0, here.n_rows / jnp.where(spread > 0, spread, 1), 0)
-    found = jnp.where(sums["n_dead"] > 0, found, 0)
+    some = (sums["n_dead"] > 0) & (spread > 0)
+    found = jnp.sum(jnp.square(e - sums["aux"])) * jnp.where(some, here.n_rows / jnp.where(some, spread, 1), 0)
     return config.aux_coefficient * found, {"aux": jax.lax.stop_gradient(found)}

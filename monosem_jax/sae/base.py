@@ -54,13 +54,6 @@ class SaeConfig:
     TRACED: ClassVar[tuple[str, ...]] = ("l1_coefficient",)  # keys in which members of one program may differ
     activation: ClassVar[str] = "relu"
 
-    @staticmethod
-    def variant(values: Any) -> type:
-        """The class of configuration that `values` belong to, as their architecture says."""
-        from monosem_jax import sae
-
-        return sae.find(dict(values).get("architecture", "relu"))[0]
-
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         if self.n_features < 1:

@@ -15,7 +15,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from monosem_jax.errors import BadInput
 from monosem_jax.sae.base import SaeConfig, row_norms, with_unit_rows

@@ -151,6 +151,28 @@ class Dictionary(nn.Module):
             mask = select.batch_mask(z, self.config.k * here.n_rows, here.axes)
         return Code(jnp.where(mask, z, 0), mask, auxk.reconstruct(z, self.W_dec, self.config, here, self.dtype))
 
+    @property
+    def by_index(self) -> bool:
+        """Whether training need only look at a few features of each row, of which it is known early which they are."""
+        return self.activation == "topk" and type(self).reconstruct is Dictionary.reconstruct
+
+    def candidates(self, h: Float[Array, "b F"], here: Here) -> dict[str, learning.Index]:
+        """The features to be looked at, with TopK: those that may be active, and those of dead latents."""
+        z = nn.relu(h + self.b_enc)
+        found = {"f": learning.Index(*select.row_index(z, self.config.k, here.axes))}
+        return found | auxk.candidates(z, self.config, here)
+
+    def local_at(
+        self, h: dict[str, Float[Array, "b k"]], at: dict[str, learning.Index], here: Here
+    ) -> tuple[dict[str, Array], tuple[Array, dict[str, Array]]]:
+        """What `local` gives, from h at the candidates alone."""
+        f = {name: jnp.where(i.real, nn.relu(h[name] + self.b_enc[i.at]), 0) for name, i in at.items()}
+        sums = {"y_hat": learning.decode_at(f["f"], self.W_dec, at["f"])}
+        if "aux" in at:
+            sums |= {"aux": learning.decode_at(f["aux"], self.W_dec, at["aux"]), "n_dead": auxk.count_dead(self.config, here)}
+        fired = jnp.zeros(self.n_features).at[at["f"].at].add(f["f"] > 0)
+        return sums, (fired, {})
+
     def feature_norm(self) -> Float[Array, " F"]:
         """By which a feature's L1 is weighted: the norm of its row of W_dec."""
         return row_norms(self.W_dec)

@@ -9,11 +9,11 @@ the local half. So an architecture is its activation and its loss, and what cros
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from monosem_jax.sae import sparse
 from monosem_jax.sae.base import FEATURE_AXIS, Here, matmul
@@ -35,11 +35,15 @@ def gradients(
     shared = {name: p for name, p in params.items() if name not in FEATURE_AXIS}
     xc = (x - params["b_dec"] if sae.CENTRED else x).astype(sae.dtype)
     h = matmul(xc, params["W_enc"].astype(sae.dtype))
+    # Where only few numbers of h matter, and it is known which, the others are not looked at again.
+    by_index = here.use_sparse and sae.by_index and sparse.worthwhile(h.shape, x.shape[1])
+    at = call(params, "candidates", h, here) if by_index else None
 
     def local(p, h):
-        return call(p, "local", h, here)
+        return call(p, "local_at", h, at, here) if by_index else call(p, "local", h, here)
 
-    sums, back, (fired, notes) = jax.vjp(local, params, h, has_aux=True)
+    taken = jax.tree.map(lambda i: jnp.take_along_axis(h, i.at, axis=1), at, is_leaf=is_index) if by_index else h
+    sums, back, (fired, notes) = jax.vjp(local, params, taken, has_aux=True)
     sums = here.axes.sum(sums, "model")
 
     def head(sums, shared):
@@ -47,13 +51,51 @@ def gradients(
 
     (loss, terms), (d_sums, d_shared) = jax.value_and_grad(head, (0, 1), has_aux=True)(sums, shared)
     grads, d_h = back(d_sums)
-    d_h = d_h.astype(sae.dtype)
-    grads["W_enc"] = outer(xc, d_h, here.use_sparse)
+    if by_index:
+        indices = jax.tree.leaves(at, is_leaf=is_index)
+        codes = [sparse.at_index(d, i.at, i.real) for d, i in zip(jax.tree.leaves(d_h), indices, strict=True)]
+        grads["W_enc"] = sum(sparse.outer(c, xc, h.shape[1]) for c in codes)
+        d_bias = sum(jnp.zeros(h.shape[1]).at[c.feature].add(c.value) for c in codes)
+    else:
+        d_h = d_h.astype(sae.dtype)
+        grads["W_enc"] = outer(xc, d_h, here.use_sparse)
+        d_bias = jnp.sum(d_h, axis=0, dtype=jnp.float32)
     grads |= d_shared
     if sae.CENTRED:
-        through = params["W_enc"] @ jnp.sum(d_h, axis=0, dtype=jnp.float32)
+        through = params["W_enc"] @ d_bias
         grads["b_dec"] = grads["b_dec"] - here.axes.sum(through, "model")
     return grads, {"loss": loss, **terms, "fired": fired}, notes
+
+
+class Index(NamedTuple):
+    """Some features of each row, and which of them are active."""
+
+    at: Int[Array, "b k"]
+    real: Bool[Array, "b k"]
+
+
+def is_index(x: Any) -> bool:
+    return isinstance(x, Index)
+
+
+@jax.custom_vjp
+def decode_at(f: Float[Array, "b k"], w: Float[Array, "F M"], at: Index) -> Float[Array, "b M"]:
+    """The sum of a row's f times the rows of W that they belong to."""
+    return sparse.decode(sparse.at_index(f, at.at, at.real), w, len(f))
+
+
+def _decode_at_forward(f, w, at):
+    return decode_at(f, w, at), (f, w, at)
+
+
+def _decode_at_backward(kept, d_out):
+    f, w, at = kept
+    codes = sparse.at_index(f, at.at, at.real)
+    d_f, d_w = sparse.decode_backward(codes, d_out, w)
+    return sparse.to_index(codes, d_f, at.real), d_w, None
+
+
+decode_at.defvjp(_decode_at_forward, _decode_at_backward)
 
 
 def count(visit: Bool[Array, "b F"], here: Here) -> Float[Array, " F"]:
@@ -112,9 +154,14 @@ def _visit_forward(f, w, visit):
 
 def _visit_backward(kept, d_out):
     few, codes, f, w = kept
+
+    def visiting():
+        d_f, d_w = sparse.decode_backward(codes, d_out, w)
+        return sparse.spread(codes, d_f, f.shape), d_w
+
     d_f, d_w = jax.lax.cond(
         few,
-        lambda: sparse.decode_backward(codes, d_out, w, len(f)),
+        visiting,
         lambda: (matmul(d_out, w.T), matmul(f.T, d_out)),
     )
     return d_f, d_w, None

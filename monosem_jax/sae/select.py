@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from monosem_jax.sharding import Axes
 
@@ -33,8 +33,9 @@ def top_k(z: Float[Array, "b F"], k: int) -> tuple[Float[Array, "b k"], Array]:
     return values, jnp.take_along_axis(best, at // GROUP, axis=1) * GROUP + at % GROUP
 
 
-def row_mask(z: Float[Array, "b F"], k: int, axes: Axes) -> Bool[Array, "b F"]:
-    """Where the k largest of each row's positive numbers are, on all devices of `model` together.
+def row_index(z: Float[Array, "b F"], k: int, axes: Axes) -> tuple[Int[Array, "b k"], Bool[Array, "b k"]]:
+    """(which features are a device's candidates for each row, which of them are among the k largest of all devices of
+    `model` together, and positive).
 
     Every device gives its own k candidates to the others; of equal numbers the first features are taken.
     """
@@ -49,7 +50,13 @@ def row_mask(z: Float[Array, "b F"], k: int, axes: Axes) -> Bool[Array, "b F"]:
         chosen = chosen - jax.lax.axis_index("model") * mine
         chosen = jnp.where((chosen >= 0) & (chosen < mine), chosen, mine)  # what is another device's is dropped
         kept = jnp.zeros(values.shape, bool).at[rows, chosen].set(True, mode="drop")
-    return jnp.zeros(z.shape, bool).at[rows, at].set(kept) & (z > 0)
+    return at, kept & (values > 0)
+
+
+def row_mask(z: Float[Array, "b F"], k: int, axes: Axes) -> Bool[Array, "b F"]:
+    """Where the k largest of each row's positive numbers are, on all devices of `model` together."""
+    at, kept = row_index(z, k, axes)
+    return jnp.zeros(z.shape, bool).at[jnp.arange(len(z))[:, None], at].set(kept)
 
 
 def per_row(z: Float[Array, "*b F"], k: int) -> Float[Array, "*b F"]:

@@ -171,9 +171,9 @@ def backward(
 
 
 def decode_backward(
-    c: Codes, d_out: Float[Array, "B M"], w_dec: Float[Array, "F M"], n_rows: int
-) -> tuple[Float[Array, "B F"], Float[Array, "F M"]]:
-    """(d_out · W_decᵀ where f was visited and 0 elsewhere, fᵀ · d_out)."""
+    c: Codes, d_out: Float[Array, "B M"], w_dec: Float[Array, "F M"]
+) -> tuple[Float[Array, "P piece"], Float[Array, "F M"]]:
+    """(d_out · W_decᵀ where f was visited, fᵀ · d_out)."""
 
     def add(p, totals):
         d_f, dec = totals
@@ -182,10 +182,14 @@ def decode_backward(
 
     start = (jnp.zeros(c.value.shape, w_dec.dtype), jnp.zeros_like(w_dec))
     d_f, dec = jax.lax.fori_loop(0, c.count, add, start)
+    return jnp.where(c.real, d_f, 0), dec
+
+
+def spread(c: Codes, values: Float[Array, "P piece"], shape: tuple[int, int]) -> Float[Array, "B F"]:
+    """Values of the activations that were visited where they are, 0 elsewhere."""
     rows = jnp.broadcast_to(c.row[:, None], c.feature.shape)
-    # What fills up a piece must not be added to feature 0: it goes to a row that is not there.
-    empty = jnp.zeros((n_rows, len(w_dec)), w_dec.dtype)
-    return empty.at[jnp.where(c.real, rows, n_rows), c.feature].set(d_f, mode="drop"), dec
+    # What fills up a piece goes to a row that is not there.
+    return jnp.zeros(shape, values.dtype).at[jnp.where(c.real, rows, shape[0]), c.feature].set(values, mode="drop")
 
 
 def outer(c: Codes, x: Float[Array, "B M"], n_features: int) -> Float[Array, "M F"]:
@@ -195,3 +199,27 @@ def outer(c: Codes, x: Float[Array, "B M"], n_features: int) -> Float[Array, "M 
         return total.at[c.feature[p]].add(c.value[p][:, None] * x[c.row[p]])
 
     return jax.lax.fori_loop(0, c.count, add, jnp.zeros((n_features, x.shape[1]), x.dtype)).T
+
+
+def at_index(values: Float[Array, "B k"], at: Int[Array, "B k"], real: Bool[Array, "B k"]) -> Codes:
+    """The pieces of rows that have values at these features, those that are `real`; pieces without any are left out."""
+    n_rows, k = at.shape
+    per_row = -(-k // PIECE)
+
+    def pieces(x):
+        return jnp.pad(x, ((0, 0), (0, per_row * PIECE - k))).reshape(n_rows * per_row, PIECE)
+
+    some = jnp.any(pieces(real), axis=1)
+    order = jnp.argsort(~some, stable=True)
+    feature, value, real = (pieces(x)[order] for x in (at, jnp.where(real, values, 0), real))
+    return Codes(jnp.sum(some), order // per_row, feature, value, real)
+
+
+def to_index(c: Codes, values: Float[Array, "P piece"], real: Bool[Array, "B k"]) -> Float[Array, "B k"]:
+    """Values of the pieces of `at_index` by row and place again."""
+    n_rows, k = real.shape
+    per_row = -(-k // PIECE)
+    some = jnp.any(jnp.pad(real, ((0, 0), (0, per_row * PIECE - k))).reshape(-1, PIECE), axis=1)
+    place = jnp.argsort(jnp.argsort(~some, stable=True))
+    return values[place].reshape(n_rows, -1)[:, :k]
+

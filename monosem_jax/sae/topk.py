@@ -53,6 +53,10 @@ class TopK(Dictionary):
 
     ERROR = "variance"
 
+    @property
+    def by_index(self) -> bool:
+        return not self.config.multi
+
     def activate(self, h: Float[Array, "b F"], here: Here) -> Code:
         code = super().activate(h, here)
         if not self.config.multi:

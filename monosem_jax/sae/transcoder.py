@@ -15,7 +15,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from monosem_jax.errors import BadInput
-from monosem_jax.sae import auxk
+from monosem_jax.sae import auxk, learning
 from monosem_jax.sae.base import SaeConfig, linear_init
 from monosem_jax.sae.batchtopk import check_decay
 from monosem_jax.sae.dictionary import Dictionary
@@ -100,7 +100,7 @@ class Transcoder(Dictionary):
 
     def reconstructed(self, sums, x):
         y_hat = super().reconstructed(sums, x)
-        return y_hat + self.product(x, self.W_skip) if self.config.skip else y_hat
+        return y_hat + learning.product(self.dtype, x, self.W_skip) if self.config.skip else y_hat
 
     @nn.nowrap
     def fold(self, params: dict[str, Any], scale: Any) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from monosem_jax.config import to_dict
 from monosem_jax.errors import BadInput
 from monosem_jax.harvest import HarvestConfig
 from monosem_jax.run import write_json
+from monosem_jax.stages import bench_family
+from monosem_jax.stages.bench_family import FamilyBenchConfig
 from monosem_jax.stages.bench_train import TrainBenchConfig, TrainSuite
 from monosem_jax.store.arrays import Store
 
-SUITES = ("store", "train")
+SUITES = ("store", "train", "family")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,7 @@ class BenchConfig:
     window_blocks: int = 64
     rounds: int = 5
     train: TrainBenchConfig = TrainBenchConfig()
+    family: FamilyBenchConfig = FamilyBenchConfig()
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -49,6 +52,7 @@ class BenchConfig:
         if self.suite == "store" and self.rows < 16 * self.batch_size * self.steps_per_dispatch:
             raise BadInput(f"config.rows is {self.rows}: at least 16 x batch_size x steps_per_dispatch are needed")
         self.train.check()
+        self.family.check()
 
 
 def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
@@ -60,13 +64,13 @@ def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
     # Other processes and libraries take turns on the same device.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     found = {"config": to_dict(config), "platform": jax.default_backend(), **machine(), "suites": {}}
-    if config.suite == "train" and config.train.peers:
+    if getattr(getattr(config, config.suite, None), "peers", False):
         found["peers"] = peers.versions(peer_device())
         print("\n".join(f"{name}: {version}" for name, version in found["peers"].items()))
     data = path / "data"
     shutil.rmtree(data, ignore_errors=True)  # of an earlier run: what it was made with is not known
     try:
-        for name, figures in {"store": store_suite, "train": train_suite}[config.suite](data, config):
+        for name, figures in {"store": store_suite, "train": train_suite, "family": family_suite}[config.suite](data, config):
             found["suites"][name] = figures
             print_figures(name, figures)
             sys.stdout.flush()
@@ -99,6 +103,11 @@ def store_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, 
 def train_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (name, figures) of every benchmark of training."""
     yield from TrainSuite(data, config.train, rounds=config.rounds, window_blocks=config.window_blocks)
+
+
+def family_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (name, figures) of every architecture, and of other libraries' dictionaries."""
+    yield from bench_family.suite(config.family)
 
 
 def print_figures(name: str, figures: dict[str, Any]) -> None:

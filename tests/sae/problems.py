@@ -91,8 +91,9 @@ def parameters(case: Case, seed: int = 0, n: int = F) -> dict[str, np.ndarray]:
 
 def rows_of(name: str, start: int = 0, n: int = 1, size: int = B) -> np.ndarray:
     """[n,size,W] raw batches start … start+n-1, of about unit size once scaled."""
-    found = [np.random.default_rng(1000 + i).normal(0.2, 1.0, (size, sum(CASES[name].parts))) for i in range(start, start + n)]
-    return (np.stack(found) / CASES[name].columns(scale_of(name))).astype(np.float32)
+    shape, rng = (size, sum(CASES[name].parts)), np.random.default_rng
+    found = np.stack([rng(1000 + i).normal(0.2, 1.0, shape) for i in range(start, start + n)])
+    return (found / CASES[name].columns(scale_of(name))).astype(np.float32)
 
 
 def given_of(name: str, seed: int = 0, step: int = STEP) -> Given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,18 @@ from monosem_jax.stages.dictionaries import dictionary_optimizer
 from tests import family
 from tests.engine import close
 from tests.sae.problems import (
-    CASES, DEAD, SITUATIONS, TRAIN, B, given_of, in_situation, sae_of, scale_of, step_of,
+    CASES,
+    DEAD,
+    SITUATIONS,
+    TRAIN,
+    B,
+    compiled,
+    given_of,
+    in_situation,
+    sae_of,
+    scale_of,
+    state_of,
+    step_of,
 )  # fmt: skip
 
 AUXILIARY = [name for name, case in CASES.items() if case.with_aux]
@@ -61,13 +73,24 @@ def test_the_coefficient_of_sparsity_rises_from_the_first_step_to_the_last_of_it
 def test_bfloat16_operands_give_fp32_sums_close_to_those_of_fp32(name):
     """A few features are chosen otherwise, which is no error."""
     given = given_of(name)
-    (grads, stats, metrics), expected = step_of(name, given, dtype="bfloat16"), family.evaluate(CASES[name], given)
+    (grads, _, metrics), expected = step_of(name, given, dtype="bfloat16"), family.evaluate(CASES[name], given)
     assert {x.dtype for x in (*grads.values(), *metrics.values())} == {jnp.dtype(jnp.float32)}
     for key, want in expected.grads.items():
         off = np.linalg.norm(grads[key] - want) / max(np.linalg.norm(want), 1e-30)
         assert off < (0.6 if key == "log_threshold" else 0.25), (key, off)
     assert any(not np.allclose(grads[key], want, rtol=1e-4, atol=0) for key, want in expected.grads.items())
     assert float(metrics["loss"]) == pytest.approx(expected.terms["loss"], rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["multi_topk", "gated", "matryoshka", "transcoder"])
+def test_all_products_of_matrices_take_bfloat16_operands(name):
+    """In the backward pass too: of two matrices in fp32 none is multiplied."""
+    given = given_of(name)
+    text = compiled(name, "bfloat16").lower(state_of(name, given), jnp.asarray(given.rows)).as_text()
+    dots = re.findall(r"stablehlo\.dot_general.*: \(tensor<(.*)>, tensor<(.*)>\) -> tensor<(.*)>", text)
+    matrices = [dot for dot in dots if all(shape.count("x") == 2 for shape in dot)]
+    assert len(matrices) >= 7
+    assert all(a.endswith("xbf16") and b.endswith("xbf16") and out.endswith("xf32") for a, b, out in matrices)
 
 
 @pytest.mark.parametrize("name", AUXILIARY)
@@ -132,6 +155,8 @@ def test_the_default_groups_of_matryoshka_are_halved_from_the_last_to_the_first(
     config = sae_lib.find("matryoshka")[0]
     assert config(n_features=4096).ends() == (256, 512, 1024, 2048, 4096)
     assert config(n_features=24, groups=(2, 4, 18)).ends() == (2, 6, 24)
-    for groups in ((2, 4), (0.5, 0.25), (), (24, 0), (-1, 25), (0.01, 0.99), (math.nan, 1), (math.inf,), (1.5, 1.0, 21.5)):
+    for groups in (
+        (2, 4), (0.5, 0.25), (), (24, 0), (-1, 25), (0.01, 0.99), (math.nan, 1), (math.inf,), (1.5, 1.0, 21.5),
+    ):  # fmt: skip
         with pytest.raises(BadInput, match=r"sae\.groups is .*: expected shares, or numbers of features, that make 24"):
             config(n_features=24, groups=groups, k=3).check()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from monosem_jax.objective import dictionary_objective
-from monosem_jax.sae import sparse
+from monosem_jax.sae import learning, sparse
 from tests.conftest import mesh_of
 from tests.engine import close
 from tests.family import Given
@@ -21,10 +21,11 @@ from tests.sae.problems import CASES, VARIANCE, parameters, sae_of, state_of
 M, F, B = 128, 2048, 32
 # Each group of a Matryoshka dictionary is wide enough.
 CHANGES: dict[str, dict[str, Any]] = {
-    "april_2024": {}, "multi_topk": {"aux_coefficient": 0.0}, "jumprelu to a target": {"bandwidth": 0.02}, "gated": {},
-    "matryoshka": {"n_features": 2 * F, "groups": (F, F), "aux_coefficient": 0.0}, "transcoder of relu": {"parts": (M, M)},
+    "april_2024": {}, "multi_topk": {}, "jumprelu to a target": {"bandwidth": 0.02}, "gated": {},
+    "matryoshka": {"n_features": 2 * F, "groups": (F, F), "aux_coefficient": 0.0},
+    "transcoder of relu": {"parts": (M, M)}, "transcoder": {"parts": (M, M)},
 }  # fmt: skip
-NOT_COUNTED = ("multi_topk", "matryoshka")  # what is active there is decided by k alone
+NOT_COUNTED = ("multi_topk", "matryoshka", "transcoder")  # what is active there is decided by k alone
 
 
 def problem(name: str, share: float) -> tuple[Any, Given]:
@@ -88,6 +89,20 @@ def test_few_features_are_visited_alone_to_the_same_end(name, share):
     for key in want_terms:
         close(terms[key], want_terms[key], 1e-5, key)
     jax.tree.map(np.testing.assert_array_equal, stats, want_stats)
+
+
+@pytest.mark.parametrize("share", [0.003, 0.1])
+def test_where_features_are_not_visited_nothing_reaches_them(share):
+    """Nor feature 0 where there is room left in the last piece of a row. With a tenth of them all are multiplied."""
+    rng = np.random.default_rng(0)
+    visit = rng.random((B, F)) < share
+    f, w, d = (rng.normal(size=shape).astype(np.float32) for shape in ((B, F), (F, M), (B, M)))
+    f = np.where(visit, f, 0)
+    out, back = jax.vjp(lambda f, w: learning._visiting(f, w, visit), *map(jnp.asarray, (f, w)))
+    d_f, d_w = back(d)
+    close(out, f @ w)
+    close(d_f, d @ w.T * (visit if share < 0.01 else 1))
+    close(d_w, f.T @ d)
 
 
 @pytest.mark.parametrize("name", CHANGES)
