@@ -159,7 +159,7 @@ class Dictionary(nn.Module):
     def candidates(self, h: Float[Array, "b F"], here: Here) -> dict[str, learning.Index]:
         """The features to be looked at, with TopK: those that may be active, and those of dead latents."""
         z = nn.relu(h + self.b_enc)
-        found = {"f": learning.Index(*select.row_index(z, self.config.k, here.axes))}
+        found = {"y_hat": learning.Index(*select.row_index(z, self.config.k, here.axes))}
         return found | auxk.candidates(z, self.config, here)
 
     def local_at(
@@ -167,10 +167,10 @@ class Dictionary(nn.Module):
     ) -> tuple[dict[str, Array], tuple[Array, dict[str, Array]]]:
         """What `local` gives, from h at the candidates alone."""
         f = {name: jnp.where(i.real, nn.relu(h[name] + self.b_enc[i.at]), 0) for name, i in at.items()}
-        sums = {"y_hat": learning.decode_at(f["f"], self.W_dec, at["f"])}
+        sums = learning.decode_at(f, self.W_dec, at)
         if "aux" in at:
-            sums |= {"aux": learning.decode_at(f["aux"], self.W_dec, at["aux"]), "n_dead": auxk.count_dead(self.config, here)}
-        fired = jnp.zeros(self.n_features).at[at["f"].at].add(f["f"] > 0)
+            sums["n_dead"] = auxk.count_dead(self.config, here)
+        fired = jnp.zeros(self.n_features).at[at["y_hat"].at].add(f["y_hat"] > 0)
         return sums, (fired, {})
 
     def feature_norm(self) -> Float[Array, " F"]:

@@ -42,7 +42,7 @@ def gradients(
     def local(p, h):
         return call(p, "local_at", h, at, here) if by_index else call(p, "local", h, here)
 
-    taken = jax.tree.map(lambda i: jnp.take_along_axis(h, i.at, axis=1), at, is_leaf=is_index) if by_index else h
+    taken = {name: jnp.take_along_axis(h, i.at, axis=1) for name, i in at.items()} if by_index else h
     sums, back, (fired, notes) = jax.vjp(local, params, taken, has_aux=True)
     sums = here.axes.sum(sums, "model")
 
@@ -52,10 +52,11 @@ def gradients(
     (loss, terms), (d_sums, d_shared) = jax.value_and_grad(head, (0, 1), has_aux=True)(sums, shared)
     grads, d_h = back(d_sums)
     if by_index:
-        indices = jax.tree.leaves(at, is_leaf=is_index)
-        codes = [sparse.at_index(d, i.at, i.real) for d, i in zip(jax.tree.leaves(d_h), indices, strict=True)]
-        grads["W_enc"] = sum(sparse.outer(c, xc, h.shape[1]) for c in codes)
-        d_bias = sum(jnp.zeros(h.shape[1]).at[c.feature].add(c.value) for c in codes)
+        all_of = lambda trees: jnp.concatenate([trees[name] for name in at], axis=1)  # noqa: E731
+        i = Index(*(all_of({name: i[j] for name, i in at.items()}) for j in range(2)))
+        codes = sparse.at_index(all_of(d_h), *i)
+        grads["W_enc"] = sparse.outer(codes, xc, h.shape[1])
+        d_bias = jnp.zeros(h.shape[1]).at[codes.feature].add(codes.value)
     else:
         d_h = d_h.astype(sae.dtype)
         grads["W_enc"] = outer(xc, d_h, here.use_sparse)
@@ -74,14 +75,10 @@ class Index(NamedTuple):
     real: Bool[Array, "b k"]
 
 
-def is_index(x: Any) -> bool:
-    return isinstance(x, Index)
-
-
 @jax.custom_vjp
-def decode_at(f: Float[Array, "b k"], w: Float[Array, "F M"], at: Index) -> Float[Array, "b M"]:
-    """The sum of a row's f times the rows of W that they belong to."""
-    return sparse.decode(sparse.at_index(f, at.at, at.real), w, len(f))
+def decode_at(f: dict[str, Array], w: Float[Array, "F M"], at: dict[str, Index]) -> dict[str, Array]:
+    """For every code, the sums [b,M] of a row's f [b,k] times the rows of W that they belong to."""
+    return {name: sparse.decode(sparse.at_index(f[name], *i), w, len(f[name])) for name, i in at.items()}
 
 
 def _decode_at_forward(f, w, at):
@@ -90,9 +87,12 @@ def _decode_at_forward(f, w, at):
 
 def _decode_at_backward(kept, d_out):
     f, w, at = kept
-    codes = sparse.at_index(f, at.at, at.real)
-    d_f, d_w = sparse.decode_backward(codes, d_out, w)
-    return sparse.to_index(codes, d_f, at.real), d_w, None
+    d_w, d_f = None, {}
+    for name, i in at.items():
+        codes = sparse.at_index(f[name], i.at, i.real)
+        pieces, d_w = sparse.decode_backward(codes, d_out[name], w, d_w)
+        d_f[name] = sparse.to_index(codes, pieces, i.real)
+    return d_f, d_w, None
 
 
 decode_at.defvjp(_decode_at_forward, _decode_at_backward)

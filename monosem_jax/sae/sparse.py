@@ -171,16 +171,16 @@ def backward(
 
 
 def decode_backward(
-    c: Codes, d_out: Float[Array, "B M"], w_dec: Float[Array, "F M"]
+    c: Codes, d_out: Float[Array, "B M"], w_dec: Float[Array, "F M"], before: Float[Array, "F M"] | None = None
 ) -> tuple[Float[Array, "P piece"], Float[Array, "F M"]]:
-    """(d_out · W_decᵀ where f was visited, fᵀ · d_out)."""
+    """(d_out · W_decᵀ where f was visited, fᵀ · d_out and what was there `before`)."""
 
     def add(p, totals):
         d_f, dec = totals
         i, d = c.feature[p], d_out[c.row[p]]
         return d_f.at[p].set(w_dec[i] @ d), dec.at[i].add(c.value[p][:, None] * d)
 
-    start = (jnp.zeros(c.value.shape, w_dec.dtype), jnp.zeros_like(w_dec))
+    start = (jnp.zeros(c.value.shape, w_dec.dtype), jnp.zeros_like(w_dec) if before is None else before)
     d_f, dec = jax.lax.fori_loop(0, c.count, add, start)
     return jnp.where(c.real, d_f, 0), dec
 

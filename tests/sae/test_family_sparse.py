@@ -10,31 +10,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from monosem_jax.objective import dictionary_objective
 from monosem_jax.sae import learning, sparse
+from monosem_jax.sharding import put
 from tests.conftest import mesh_of
 from tests.engine import close
 from tests.family import Given
-from tests.sae.problems import CASES, VARIANCE, parameters, sae_of, state_of
+from tests.sae.problems import CASES, VARIANCE, parameters, placed, sae_of, state_of
 
 M, F, B = 128, 2048, 32
-# Each group of a Matryoshka dictionary is wide enough.
+# Of TopK few features are visited whatever there is, more of them than one piece has room for; each group of a
+# Matryoshka dictionary is wide enough.
 CHANGES: dict[str, dict[str, Any]] = {
-    "april_2024": {}, "multi_topk": {}, "jumprelu to a target": {"bandwidth": 0.02}, "gated": {},
-    "matryoshka": {"n_features": 2 * F, "groups": (F, F), "aux_coefficient": 0.0},
-    "transcoder of relu": {"parts": (M, M)}, "transcoder": {"parts": (M, M)},
+    "april_2024": {}, "topk": {"k": 34, "k_aux": 40}, "multi_topk": {}, "jumprelu to a target": {"bandwidth": 0.02},
+    "gated": {}, "matryoshka": {"n_features": 2 * F, "groups": (F, F), "aux_coefficient": 0.0},
+    "transcoder": {"parts": (M, M)}, "topk on two devices": {"n_features": 2 * F, "k_aux": 40},
 }  # fmt: skip
-NOT_COUNTED = ("multi_topk", "matryoshka", "transcoder")  # what is active there is decided by k alone
+BY_K = ("topk", "multi_topk", "matryoshka", "transcoder", "topk on two devices")  # what is active is decided by k
 
 
-def problem(name: str, share: float) -> tuple[Any, Given]:
-    """(the module, a batch) in which about `share` of what a feature is made from is positive."""
+def case_of(name: str) -> str:
+    return name.removesuffix(" on two devices")
+
+
+def mesh(name: str):
+    return mesh_of(1, 1 if name == case_of(name) else 2)
+
+
+def problem(name: str, share: float, dead: float = 0.02) -> tuple[Any, Given]:
+    """(the module, a batch): a `share` of what features are made from is positive, and of them `dead` are dead."""
     changes = {"n_features": F, **CHANGES[name]}
     parts = changes.pop("parts", (M,))
-    sae = sae_of(name, parts=parts, **changes)
-    n = changes["n_features"]
-    case = dataclasses.replace(CASES[name], parts=parts)
+    sae, n = sae_of(case_of(name), parts=parts, **changes), changes["n_features"]
+    case = dataclasses.replace(CASES[case_of(name)], parts=parts)
     params = parameters(case, 0, n)
     rng = np.random.default_rng(5)
     rows = rng.normal(0.1, 1.0, (B, sum(parts))).astype(np.float32)
@@ -43,8 +53,12 @@ def problem(name: str, share: float) -> tuple[Any, Given]:
     for bias in {"b_enc", "b_gate"} & params.keys():
         params[bias] = (0.01 * params[bias] - np.quantile(h, 1 - share)).astype(np.float32)
     hyper = {**sae.config.hyper(), "input_scale": 0.5, "variance": VARIANCE}
-    last_fired = np.where(np.arange(n) % 50 == 0, 0, 29).astype(np.int32)
+    last_fired = np.where(rng.random(n) < dead, 0, 29).astype(np.int32)
     return sae, Given(params, rows, hyper, 30, last_fired, threshold=0.2)
+
+
+def rows(name: str, given: Given) -> jax.Array:
+    return put(given.rows, mesh(name), PartitionSpec("data"))
 
 
 @functools.cache
@@ -63,32 +77,45 @@ def program(name: str, how: str):
     with pytest.MonkeyPatch.context() as patch:
         for function in (sparse.decode, sparse.decode_backward, sparse.outer):
             patch.setattr(sparse, function.__name__, noted(function))
-        objective = dictionary_objective(sae, mesh_of(1, 1), sparse=how)
-        shapes = jax.eval_shape(lambda: state_of(name, given, sae))
-        found = jax.jit(objective).lower(shapes, jax.ShapeDtypeStruct(given.rows.shape, jnp.float32)).compile()
+        objective = jax.jit(dictionary_objective(sae, mesh(name), sparse=how))
+        found = objective.lower(placed(state_of(case_of(name), given, sae), mesh(name)), rows(name, given)).compile()
     return found, set(seen)
 
 
-def found(name: str, how: str, share: float):
-    sae, given = problem(name, share)
-    return program(name, how)[0](state_of(name, given, sae), jnp.asarray(given.rows))
+def found(name: str, how: str, *kind: float):
+    sae, given = problem(name, *kind)
+    return program(name, how)[0](placed(state_of(case_of(name), given, sae), mesh(name)), rows(name, given))
 
 
-@pytest.mark.parametrize(
-    ("name", "share"),
-    [(name, share) for name in CHANGES for share in (0.004, 0.2) if share < 0.1 or name not in NOT_COUNTED],
-)  # fmt: skip
-def test_few_features_are_visited_alone_to_the_same_end(name, share):
-    """With a fifth of them there is no room for all that are visited."""
-    (grads, stats, terms), (want, want_stats, want_terms) = (found(name, how, share) for how in ("auto", "never"))
-    room, l0 = sparse.capacity((B, F)), float(terms["l0"])
-    assert (0 < l0 < 16 * B < room * sparse.PIECE) if share < 0.1 else (l0 > room * sparse.PIECE)
+def assert_same(name: str, *kind: float) -> float:
+    """What is found out does not depend on whether features are visited alone; gives how many were active."""
+    (grads, stats, terms), (want, want_stats, want_terms) = (found(name, how, *kind) for how in ("auto", "never"))
     for key in want:
-        assert np.any(want[key]), key
         close(grads[key], want[key], 1e-5, key)
     for key in want_terms:
         close(terms[key], want_terms[key], 1e-5, key)
     jax.tree.map(np.testing.assert_array_equal, stats, want_stats)
+    return float(terms["l0"])
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_few_features_are_visited_alone_to_the_same_end(name):
+    l0, room = assert_same(name, 0.004), sparse.capacity((B, F))
+    assert 0 < l0 < 16 * B < room * sparse.PIECE
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGES if name not in BY_K])
+def test_where_many_features_are_active_there_is_no_room_to_visit_them(name):
+    assert assert_same(name, 0.2) > sparse.capacity((B, F)) * sparse.PIECE
+
+
+@pytest.mark.parametrize("name", ["topk", "transcoder", "topk on two devices"])
+@pytest.mark.parametrize("dead", [0.0, 0.02, 1.0])
+@pytest.mark.parametrize("share", [1e-4, 0.3])
+def test_of_topk_the_chosen_are_visited_alone_whatever_else_is_positive_or_dead(name, share, dead):
+    """Even the 34 of a row are more than a piece has room for; with few that are positive, rows have none."""
+    l0, k = assert_same(name, share, dead), CHANGES[name].get("k", CASES[case_of(name)].k)
+    assert l0 < B if share < 0.01 else k * (B - 1) <= l0 <= k * B
 
 
 @pytest.mark.parametrize("share", [0.003, 0.1])
@@ -99,7 +126,7 @@ def test_where_features_are_not_visited_nothing_reaches_them(share):
     f, w, d = (rng.normal(size=shape).astype(np.float32) for shape in ((B, F), (F, M), (B, M)))
     f = np.where(visit, f, 0)
     out, back = jax.vjp(lambda f, w: learning._visiting(f, w, visit), *map(jnp.asarray, (f, w)))
-    d_f, d_w = back(d)
+    d_f, d_w = back(jnp.asarray(d))
     close(out, f @ w)
     close(d_f, d @ w.T * (visit if share < 0.01 else 1))
     close(d_w, f.T @ d)
