@@ -93,7 +93,9 @@ class Resampler:
             return replace_features(sae, state, dead(state), *rows_from_inputs(state, dead(state), x))
 
         def kaiming(state, _):
-            return replace_features(sae, state, dead(state), *_kaiming(state, jax.random.fold_in(state.key, state.step)))
+            return replace_features(
+                sae, state, dead(state), *_kaiming(state, jax.random.fold_in(state.key, state.step))
+            )
 
         self.weigh = jax.jit(lift(weigh), out_shardings=everywhere)
         self.draw = jax.jit(lift(draw), out_shardings=everywhere)

@@ -33,6 +33,7 @@ LAYERS = [
         "harvest",
         "online",
         "evaluate",
+        "loaded",
         "runs",
     ],
     ["analysis"],

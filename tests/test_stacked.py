@@ -123,9 +123,7 @@ def test_members_have_their_own_seed_and_coefficient(together):
 def beginning(name: str) -> State:
     """The state before the first step, of a member that is made alone."""
     sae = dictionaries.sae_lib.build(CONFIG.sae, M, jnp.float32)
-    return initial_state(
-        sae, dictionaries.dictionary_optimizer(CONFIG.train), MEDIAN, SCALE, *MEMBERS[name]
-    )
+    return initial_state(sae, dictionaries.dictionary_optimizer(CONFIG.train), MEDIAN, SCALE, *MEMBERS[name])
 
 
 def test_a_dictionary_begins_with_the_median_as_its_decoder_bias_and_unit_vectors():

@@ -1,6 +1,7 @@
 """The recipe of April 2024 ("Update on how we train SAEs"), as published: 200,000 steps of 4,096 rows.
 
-  python -m experiments.train_sae --workdir=runs/april --config=experiments/configs/april_2024.py --config.source=runs/store
+  python -m experiments.train_sae --workdir=runs/april --config=experiments/configs/april_2024.py \\
+      --config.source=runs/store
 
 Cost at 16,384 features of width 512: 84 MFLOP a row, 6.9e+16 FLOP in all.
 """

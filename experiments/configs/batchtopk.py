@@ -1,6 +1,7 @@
 """BatchTopK with the settings of its authors' code: k = 32 on average, batches of 4,096, a billion rows.
 
-  python -m experiments.train_sae --workdir=runs/batchtopk --config=experiments/configs/batchtopk.py --config.source=runs/store
+  python -m experiments.train_sae --workdir=runs/batchtopk --config=experiments/configs/batchtopk.py \\
+      --config.source=runs/store
 
 Cost at 16,384 features of width 512: 84 MFLOP a row if all is multiplied, 8.4e+16 FLOP in all. A latent is dead after
 five batches without it, as there.

@@ -1,6 +1,7 @@
 """Gated dictionaries with the settings of the best-known open trainer of them: Adam (0, 0.999) at 5e-5.
 
-  python -m experiments.train_sae --workdir=runs/gated --config=experiments/configs/gated.py --config.source=runs/store
+  python -m experiments.train_sae --workdir=runs/gated --config=experiments/configs/gated.py \\
+      --config.source=runs/store
 
 Cost at 16,384 features of width 512: 134 MFLOP a row (eight products instead of five), 1.1e+17 FLOP in all. The L1
 coefficient is for activations of E‖x‖² = 1.

@@ -1,6 +1,7 @@
 """JumpReLU with the recipe of Gemma Scope: 16,384 features, four billion rows in batches of 4,096.
 
-  python -m experiments.train_sae --workdir=runs/jumprelu --config=experiments/configs/jumprelu.py --config.source=runs/store
+  python -m experiments.train_sae --workdir=runs/jumprelu --config=experiments/configs/jumprelu.py \\
+      --config.source=runs/store
 
 Cost at width 512: 84 MFLOP a row, 3.4e+17 FLOP in all. Its bandwidth of 0.001 is made for such many rows: shorter runs
 need a wider one and thresholds that begin higher (experiments/configs/sweep_family.py). The learning rate rises

@@ -1,6 +1,7 @@
 """Matryoshka on BatchTopK with the settings of its authors' code: 36,864 features in five groups, 500 M rows.
 
-  python -m experiments.train_sae --workdir=runs/matryoshka --config=experiments/configs/matryoshka.py --config.source=runs/store
+  python -m experiments.train_sae --workdir=runs/matryoshka --config=experiments/configs/matryoshka.py \\
+      --config.source=runs/store
 
 `matryoshka.py:relu` has the paper's L1 instead. Cost at width 512: 189 MFLOP a row if all is multiplied, 9.4e+16 FLOP
 in all.

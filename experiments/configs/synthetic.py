@@ -20,7 +20,9 @@ SAES = {
     "april_2024": sae.AprilConfig(n_features=N_FEATURES, l1_coefficient=2.0),
     "topk": sae.TopKConfig(n_features=N_FEATURES, k=8, **AUXK),
     "batchtopk": sae.BatchTopKConfig(n_features=N_FEATURES, k=6, **AUXK),
-    "jumprelu": sae.JumpReluConfig(n_features=N_FEATURES, l0_coefficient=0.01, l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05),
+    "jumprelu": sae.JumpReluConfig(
+        n_features=N_FEATURES, l0_coefficient=0.01, l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05
+    ),
     "gated": sae.GatedConfig(n_features=N_FEATURES, l1_coefficient=0.3),
     "matryoshka": sae.MatryoshkaConfig(n_features=N_FEATURES, k=6, **AUXK),
 }

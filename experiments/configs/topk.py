@@ -1,6 +1,7 @@
 """TopK with AuxK, with the settings of its authors' code: 32,768 features, k = 32, batches of 131,072 rows.
 
-  python -m experiments.train_sae --workdir=runs/topk --config=experiments/configs/topk.py --config.source=runs/store
+  python -m experiments.train_sae --workdir=runs/topk --config=experiments/configs/topk.py \\
+      --config.source=runs/store
 
 `topk.py:multi` adds the error with 4 k features. Cost at width 512: 168 MFLOP a row if all is multiplied, 2.2e+17 FLOP
 in all. The learning rate of another size n is about 2e-4 / sqrt(n / 2^14).

@@ -1,7 +1,9 @@
 """A transcoder of an MLP: from what goes into it to what comes out of it.
 
-  python -m experiments.harvest   --workdir=runs/mlp --config.transformer=runs/transformer_a --config.harvest.site=mlp_in.0+mlp_out.0
-  python -m experiments.train_sae --workdir=runs/transcoder --config=experiments/configs/transcoder.py --config.source=runs/mlp
+  python -m experiments.harvest   --workdir=runs/mlp --config.transformer=runs/transformer_a \\
+      --config.harvest.site=mlp_in.0+mlp_out.0
+  python -m experiments.train_sae --workdir=runs/transcoder --config=experiments/configs/transcoder.py \\
+      --config.source=runs/mlp
 
 `transcoder.py:skip` has a linear path beside the features; online, `--config.source=online` with
 `--config.online.site=mlp_in.0+mlp_out.0`. Cost at 16,384 features of width 128: 21 MFLOP a row if all is multiplied,

@@ -16,7 +16,7 @@ from monosem_jax.transformer.model import TransformerConfig
 
 def get_config():
     config = TransformerRunConfig(
-        text=TextConfig(vocab_size=4096),
+        text=TextConfig(vocab_size=4096, seed=0),  # that of model B too
         transformer=TransformerConfig(context_length=256),
         train=TrainConfig(
             steps=40_000,

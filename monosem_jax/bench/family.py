@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from monosem_jax import sae as sae_lib
 from monosem_jax.bench.material import make_rows, sparse_params
 from monosem_jax.bench.store import one_device
-from monosem_jax.bench.timing import ratio, rates
+from monosem_jax.bench.timing import rates, ratio
 from monosem_jax.group import Group
 from monosem_jax.objective import dictionary_objective
 from monosem_jax.optimizer import optimizer
@@ -116,5 +116,3 @@ class _way:
 def _fitting(given: jax.Array, wanted: jax.Array) -> jax.Array:
     """A matrix of whole rows, cut to what reads or makes a part of them."""
     return given[tuple(slice(n) for n in wanted.shape)]
-
-

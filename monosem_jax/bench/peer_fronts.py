@@ -1,7 +1,7 @@
 """Dictionaries that other libraries' own trainers make of given rows, as parameters of ours.
 
 They get our learning rate, with the same warm-up and decay, and else their own defaults, with what they count in steps
-taken to the length of the run: their own are made for a hundred times as many. Activations are scaled as each documents.
+taken to the length of the run: they are made for a hundred times as many. Activations are scaled as each documents.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from monosem_jax.bench.timing import ratio
 from monosem_jax.fit import Group
 from monosem_jax.objective import dictionary_objective
 from monosem_jax.optimizer import optimizer
-from monosem_jax.sae import build, find
+from monosem_jax.sae import RULES, build
 from monosem_jax.sae import sparse as visiting
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.relu import ReluConfig

@@ -93,7 +93,9 @@ def table(rows: Sequence[Row]) -> str:
     rows, metric = _ordered(rows), _loss(rows)
     found = settings(rows, metric) or settings(rows, metric := "mse")
     best = _best(found, metric)
-    headings = {c: h for column, h in COLUMNS.items() for c, h in (SPARSITY if column in SPARSITY else {column: h}).items()}
+    headings = {
+        c: h for column, h in COLUMNS.items() for c, h in (SPARSITY if column in SPARSITY else {column: h}).items()
+    }
     names = [c for c, heading in headings.items() if heading and any(row.get(c) is not None for row in rows)]
     lines = [[*(headings[c] for c in names), ""]]
     for row in rows:

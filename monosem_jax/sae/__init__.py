@@ -41,7 +41,7 @@ def find(architecture: str) -> tuple[type, type]:
     return ARCHITECTURES[architecture]
 
 
-# The class that the values of a configuration belong to, as their architecture says: see `monosem_jax.config.from_dict`.
+# Which class the values of a configuration belong to: their architecture says it to `monosem_jax.config.from_dict`.
 SaeConfig.variant = staticmethod(lambda values: find(values.get("architecture", "relu"))[0])
 
 

@@ -72,4 +72,3 @@ class Crosscoder(Dictionary):
         each = np.repeat(np.asarray(scale, np.float32), self.parts)
         folded = {name: p / each if name in ("W_dec", "b_dec") else p for name, p in params.items()}
         return with_unit_rows({**folded, "W_enc": (params["W_enc"].T * each).T})
-

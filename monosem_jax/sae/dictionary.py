@@ -53,7 +53,7 @@ class Dictionary(nn.Module):
 
     @property
     def activation(self) -> str:
-        """"relu", "topk" or "batchtopk"."""
+        """ "relu", "topk" or "batchtopk"."""
         return self.config.activation if self.config else "relu"
 
     @property

@@ -1,6 +1,7 @@
 """Gated dictionaries (Rajamanoharan et al., 2024, "Improving dictionary learning with gated sparse autoencoders").
 
-    π = (x - b_dec) W_enc        gate = π + b_gate        f = H(gate) ReLU(exp(r_mag) π + b_enc)        x̂ = f W_dec + b_dec
+    π = (x - b_dec) W_enc        gate = π + b_gate
+    f = H(gate) ReLU(exp(r_mag) π + b_enc)        x̂ = f W_dec + b_dec
     loss = mean over the batch of  Σ_M (x - x̂)²  +  λ Σ_F ReLU(gate)  +  Σ_M (x - ReLU(gate) W_dec - b_dec)²
 
 In the last term W_dec and b_dec are taken as given. Which features are active is learnt from the last two terms, how

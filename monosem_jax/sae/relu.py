@@ -14,14 +14,19 @@ import math
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from monosem_jax.errors import BadInput
 from monosem_jax.sae import sparse
 from monosem_jax.sae.base import (  # noqa: F401 (RULES: for those who know this file)
-    FEATURE_AXIS, RULES, Here, SaeConfig, linear_init, matmul, unit_rows,
+    FEATURE_AXIS,
+    RULES,
+    Here,
+    SaeConfig,
+    linear_init,
+    matmul,
+    unit_rows,
 )  # fmt: skip
 from monosem_jax.sae.dictionary import Dictionary
 from monosem_jax.sharding import Axes
@@ -122,7 +127,9 @@ class Relu(Dictionary):
         bias = self.b_enc - self.b_dec @ self.W_enc
         return nn.relu(self.product(x, self.W_enc) + bias)
 
-    def row_losses(self, rows: Float[Array, "B M"], *, l1_coefficient: Any) -> tuple[Float[Array, " B"], dict[str, Any]]:
+    def row_losses(
+        self, rows: Float[Array, "B M"], *, l1_coefficient: Any
+    ) -> tuple[Float[Array, " B"], dict[str, Any]]:
         """The loss of every row, and the terms it is made of: mse [B], l1 [B], f [B,F]."""
         f = self.encode(rows)
         mse = jnp.mean(jnp.square(self.decode(f) - rows), axis=-1)

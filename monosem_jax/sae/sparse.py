@@ -222,4 +222,3 @@ def to_index(c: Codes, values: Float[Array, "P piece"], real: Bool[Array, "B k"]
     some = jnp.any(jnp.pad(real, ((0, 0), (0, per_row * PIECE - k))).reshape(-1, PIECE), axis=1)
     place = jnp.argsort(jnp.argsort(~some, stable=True))
     return values[place].reshape(n_rows, -1)[:, :k]
-

@@ -14,6 +14,7 @@ from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.scan import Scan, category_table, scan
 from monosem_jax.config import check_seed, to_dict
 from monosem_jax.errors import BadInput
+from monosem_jax.evaluate import replacements
 from monosem_jax.run import Run, parent, progress, read_json, write_json
 from monosem_jax.runs import SaeRun
 from monosem_jax.stages.evaluate import open_dictionary

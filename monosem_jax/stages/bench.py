@@ -70,7 +70,9 @@ def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
     data = path / "data"
     shutil.rmtree(data, ignore_errors=True)  # of an earlier run: what it was made with is not known
     try:
-        for name, figures in {"store": store_suite, "train": train_suite, "family": family_suite}[config.suite](data, config):
+        for name, figures in {"store": store_suite, "train": train_suite, "family": family_suite}[config.suite](
+            data, config
+        ):
             found["suites"][name] = figures
             print_figures(name, figures)
             sys.stdout.flush()

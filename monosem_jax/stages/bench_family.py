@@ -1,4 +1,4 @@
-"""The suite "family" of the benchmarks: how fast every architecture trains, and other libraries' fronts on given rows."""
+"""The suite "family" of the benchmarks: how fast every architecture trains, and other libraries' fronts."""
 
 from __future__ import annotations
 

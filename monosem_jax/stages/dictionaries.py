@@ -21,8 +21,8 @@ from monosem_jax.optimizer import optimizer
 from monosem_jax.resample import Resampler, make_resampling
 from monosem_jax.run import Run, progress, write_json
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
-from monosem_jax.sae.relu import Relu
 from monosem_jax.sae.median import geometric_median
+from monosem_jax.sae.relu import Relu
 from monosem_jax.sharding import fetch, first_process, put, tree_shardings
 from monosem_jax.stages.sources import Source, check_finite, input_scale
 from monosem_jax.synthetic import recovery
@@ -122,7 +122,9 @@ def members_together(features_per_device: int) -> int:
 
 def dictionary_optimizer(train: TrainConfig, sae: Any = Relu) -> Any:
     """Adam, with the constraint of unit dictionary vectors where the architecture has it."""
-    return optimizer(train, before=[project_out_parallel()], after=[renormalise()]) if sae.UNIT_NORM else optimizer(train)
+    return (
+        optimizer(train, before=[project_out_parallel()], after=[renormalise()]) if sae.UNIT_NORM else optimizer(train)
+    )
 
 
 def make_objective(config: Any, sae: Any, mesh: Mesh) -> Any:

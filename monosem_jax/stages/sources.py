@@ -31,7 +31,7 @@ MAX_HELDOUT_ROWS = 65_536
 class Source:
     """`rows` None: made online. `heldout` are rows kept from training, where there is no transformer to evaluate with.
     `site`, `mean_square` and `mean_norm` are None where they are not known; `widths` are those of what rows consist of,
-    where they are of several sites or sources; `truth` [F,M] are the features of which it is known that they are in them.
+    where they are of several sites or sources; `truth` [F,M] are features of which it is known that they are in them.
     """
 
     rows: Rows | None
@@ -114,7 +114,9 @@ def split(source: str) -> list[str]:
 def check_aligned(first: str, a: Rows, other: str, b: Rows) -> None:
     """Raises BadInput unless row i of one source is of the same token as row i of the other, as far as they say."""
     if a.n_rows != b.n_rows:
-        raise BadInput(f"{first} has {a.n_rows} rows and {other} {b.n_rows}: rows beside each other must be of the same")
+        raise BadInput(
+            f"{first} has {a.n_rows} rows and {other} {b.n_rows}: rows beside each other must be of the same"
+        )
     if not (isinstance(a, Store) and isinstance(b, Store)):
         return
     for key in ("seed", "corpus_sha256", "tokenizer_sha256", "context_length", "rows_per_context", "bucket_rows"):

@@ -21,9 +21,8 @@ from monosem_jax.report import pareto
 from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.run import Run
 from monosem_jax.sharding import first_process
-from monosem_jax.stages import dictionaries
+from monosem_jax.stages import dictionaries, train_sae
 from monosem_jax.stages.sources import Source, open_source
-from monosem_jax.stages import train_sae
 from monosem_jax.stages.train_sae import SaeRunConfig, identity
 
 MEMBERS = "members"
@@ -37,8 +36,8 @@ COLUMNS = (
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
     """The grid. The defaults are the paper's A/0 … A/5. `sparsities` are values of the key that decides how many
-    features of the architecture are active, and stand for `l1_coefficients` where that is another one: k, l0_coefficient
-    or target_l0; () is the one that it has."""
+    features of the architecture are active, and stand for `l1_coefficients` where that is another one: k,
+    l0_coefficient or target_l0; () is the one that it has."""
 
     sizes: tuple[int, ...] = (512, 4096, 16_384, 32_768, 65_536, 131_072)
     l1_coefficients: tuple[float, ...] = (0.004,)
@@ -121,7 +120,9 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     mesh = open_mesh(config, source)
     with contextlib.ExitStack() as stack:
         own = dataclasses.replace(config, plan=PlanConfig())
-        whole = stack.enter_context(Run(workdir, "sweep", identity(own), source.parents, identity(own_defaults(config))))
+        whole = stack.enter_context(
+            Run(workdir, "sweep", identity(own), source.parents, identity(own_defaults(config)))
+        )
         if whole.finished:
             print(f"{whole.path} is finished: nothing to do")
             return whole.summary

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from monosem_jax.config import check_seed
 from monosem_jax.errors import BadInput
 from monosem_jax.run import file_hash, read_array, read_json, write_json
 from monosem_jax.text import corpus as corpus_lib
@@ -25,17 +26,23 @@ SPLITS = ("train", "heldout")
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """Where text comes from and how it is cut. `tokenizer` "" trains one of `vocab_size` on the training split."""
+    """Where text comes from and how it is cut. `tokenizer` "" trains one of `vocab_size` on the training split. `seed`
+    decides what is held out and in which order documents lie; -1: the run's does. Models of one seed of the text can
+    be compared token by token.
+    """
 
     corpus: str = corpus_lib.EMBEDDED
     tokenizer: str = ""
     vocab_size: int = 1024
     heldout_fraction: float = 0.08
+    seed: int = -1
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         if not 0 < self.heldout_fraction < 1:
             raise BadInput(f"heldout_fraction is {self.heldout_fraction}: expected a number between 0 and 1")
+        if self.seed != -1:
+            check_seed(self.seed, "text.seed")
         if not self.tokenizer and self.vocab_size < 257:
             raise BadInput(f"vocab_size is {self.vocab_size}: at least 257 is needed (256 bytes and BOS)")
 
@@ -80,6 +87,7 @@ def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, se
     if (path / "text.json").exists():
         return Text(path)
     config.check()
+    seed = seed if config.seed == -1 else config.seed
     tokenizer = tokenizer_lib.load_tokenizer(config.tokenizer) if config.tokenizer else None
     documents = corpus_lib.read_corpus(config.corpus)
     heldout = corpus_lib.split_heldout(documents, config.heldout_fraction, seed)

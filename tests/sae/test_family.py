@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from monosem_jax import sae as sae_lib
 from monosem_jax.errors import BadInput
+from monosem_jax.objective import dictionary_objective
 from monosem_jax.stages import dictionaries
 from monosem_jax.stages.dictionaries import dictionary_optimizer
 from tests import family
+from tests.conftest import mesh_of
 from tests.engine import close
+from tests.family import Given
 from tests.sae.problems import (
     CASES,
     DEAD,
@@ -91,6 +95,22 @@ def test_all_products_of_matrices_take_bfloat16_operands(name):
     matrices = [dot for dot in dots if all(shape.count("x") == 2 for shape in dot)]
     assert len(matrices) >= 7
     assert all(a.endswith("xbf16") and b.endswith("xbf16") and out.endswith("xf32") for a, b, out in matrices)
+
+
+def test_bfloat16_rows_are_summed_in_full():
+    """257 equal rows: their number is no bfloat16 number, nor is the sum of their gradients, which are 1/2 each."""
+    n = 257
+    options = {"n_features": 1, "k": 1, "aux_coefficient": 0.0}
+    sae = sae_lib.build(sae_lib.find("matryoshka")[0](groups=(1,), activation="topk", **options), 1, jnp.bfloat16)
+    params = {"W_enc": np.ones((1, 1)), "b_enc": np.zeros(1), "W_dec": np.full((1, 1), 0.5), "b_dec": np.zeros(1)}
+    given = Given(params, np.ones((n, 1)), {**sae.config.hyper(), "input_scale": 1.0}, 0, np.zeros(1, np.int32))
+    objective = jax.jit(dictionary_objective(sae, mesh_of(1, 1)))
+    grads, _, terms = objective(state_of("matryoshka of topk", given, sae), jnp.ones((n, 1)))
+    # Errors are -1 of the empty prefix and -1/2 of the whole; half of the latter's gradient goes through the encoder.
+    assert {key: float(g.sum()) for key, g in grads.items()} == {
+        "W_enc": -0.25, "b_enc": -0.25, "W_dec": -0.5, "b_dec": -1.25,
+    }  # fmt: skip
+    assert float(terms["mse"]) == n / 4 and float(terms["loss"]) == n * 0.625 and float(terms["l0"]) == n
 
 
 @pytest.mark.parametrize("name", AUXILIARY)

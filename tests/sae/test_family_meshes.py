@@ -37,7 +37,7 @@ from tests.sae.problems import (
 from tests.toy import assert_same, member
 
 pytestmark = pytest.mark.usefixtures("compiled_once")  # the members alone are one program
-MESHES = {"8x1": (8, 1), "1x8": (1, 8), "2x4": (2, 4)}
+MESHES = {"8x1": (8, 1), "2x4": (2, 4)}
 NAMES = (
     "april_2024", "multi_topk", "batchtopk", "jumprelu to a target", "gated", "matryoshka", "transcoder", "crosscoder",
 )  # fmt: skip
@@ -124,7 +124,7 @@ def test_three_steps_are_the_same_on_any_mesh(name, shape):
     ("name", "shape", "together"),
     [
         ("jumprelu to a target", (1, 1), 1), ("jumprelu to a target", (2, 4), 2), ("april_2024", (2, 4), 1),
-        ("batchtopk", (2, 4), 2), ("matryoshka", (1, 1), 1), ("multi_topk", (1, 1), 2),
+        ("batchtopk", (2, 4), 2), ("multi_topk", (1, 1), 2),
     ],
 )  # fmt: skip
 def test_stacked_members_are_what_each_is_alone(name, shape, together):
@@ -138,9 +138,9 @@ def test_stacked_members_are_what_each_is_alone(name, shape, together):
     assert np.abs(np.asarray(a.params["W_enc"]) - np.asarray(b.params["W_enc"])).max() > 0.1
 
 
-@pytest.mark.parametrize("situation", ["ties", "all dead", "nothing positive", "few positive"])
+@pytest.mark.parametrize("situation", ["as it comes", "ties", "all dead", "nothing positive", "few positive"])
 @pytest.mark.parametrize("name", CROSSING)
-def test_what_is_selected_does_not_depend_on_the_mesh(name, situation):
+def test_what_is_selected_on_eight_devices_is_that_of_the_formulas(name, situation):
     """Equal activations lie on several devices; some devices have none that is positive or dead."""
     g = in_situation(name, situation)
     if situation == "few positive":

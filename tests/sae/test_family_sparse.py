@@ -123,6 +123,7 @@ def test_where_features_are_not_visited_nothing_reaches_them(share):
     """Nor feature 0 where there is room left in the last piece of a row. With a tenth of them all are multiplied."""
     rng = np.random.default_rng(0)
     visit = rng.random((B, F)) < share
+    visit[::2, 0] = True
     f, w, d = (rng.normal(size=shape).astype(np.float32) for shape in ((B, F), (F, M), (B, M)))
     f = np.where(visit, f, 0)
     out, back = jax.vjp(lambda f, w: learning._visiting(f, w, visit), *map(jnp.asarray, (f, w)))

@@ -133,7 +133,8 @@ def test_the_input_scale_is_that_of_the_store_where_it_is_known():
 @pytest.mark.parametrize("kind", ["none", "unit_rms", "sqrt_width", "unit_norm"])
 def test_every_part_of_a_row_is_scaled_for_itself(kind):
     sample = np.random.default_rng(0).normal(size=(50, 5)) * [3, 3, 20, 20, 20]
-    first, second = (x * s for x, s in zip((sample[:, :2], sample[:, 2:]), input_scale(kind, known(), sample, (2, 3))))
+    scales = input_scale(kind, known(), sample, (2, 3))
+    first, second = sample[:, :2] * scales[0], sample[:, 2:] * scales[1]
     for x, raw in ((first, sample[:, :2]), (second, sample[:, 2:])):
         squares = np.sum(x**2, axis=1)
         found = {"unit_rms": squares.mean() / x.shape[1], "unit_norm": squares.mean()}
