@@ -24,11 +24,12 @@ M, F, B = 128, 2048, 32
 # Of TopK few features are visited whatever there is, more of them than one piece has room for; each group of a
 # Matryoshka dictionary is wide enough.
 CHANGES: dict[str, dict[str, Any]] = {
-    "april_2024": {}, "topk": {"k": 34, "k_aux": 40}, "multi_topk": {}, "jumprelu to a target": {"bandwidth": 0.02},
-    "gated": {}, "matryoshka": {"n_features": 2 * F, "groups": (F, F), "aux_coefficient": 0.0},
-    "transcoder": {"parts": (M, M)}, "topk on two devices": {"n_features": 2 * F, "k_aux": 40},
+    "april_2024": {}, "topk": {"k": 34, "k_aux": 40}, "multi_topk": {"aux_coefficient": 0.0},
+    "jumprelu to a target": {"bandwidth": 0.02}, "gated": {},
+    "matryoshka": {"n_features": 2 * F, "groups": (F, F), "aux_coefficient": 0.0},
+    "topk on two devices": {"n_features": 2 * F, "k_aux": 40},
 }  # fmt: skip
-BY_K = ("topk", "multi_topk", "matryoshka", "transcoder", "topk on two devices")  # what is active is decided by k
+BY_K = ("topk", "multi_topk", "matryoshka", "topk on two devices")  # what is active is decided by k
 
 
 def case_of(name: str) -> str:
@@ -42,12 +43,11 @@ def mesh(name: str):
 def problem(name: str, share: float, dead: float = 0.02) -> tuple[Any, Given]:
     """(the module, a batch): a `share` of what features are made from is positive, and of them `dead` are dead."""
     changes = {"n_features": F, **CHANGES[name]}
-    parts = changes.pop("parts", (M,))
-    sae, n = sae_of(case_of(name), parts=parts, **changes), changes["n_features"]
-    case = dataclasses.replace(CASES[case_of(name)], parts=parts)
+    sae, n = sae_of(case_of(name), parts=(M,), **changes), changes["n_features"]
+    case = dataclasses.replace(CASES[case_of(name)], parts=(M,))
     params = parameters(case, 0, n)
     rng = np.random.default_rng(5)
-    rows = rng.normal(0.1, 1.0, (B, sum(parts))).astype(np.float32)
+    rows = rng.normal(0.1, 1.0, (B, M)).astype(np.float32)
     rows[3] = 0
     h = case.split(rows, 0.5)[0] @ params["W_enc"]
     for bias in {"b_enc", "b_gate"} & params.keys():
@@ -109,7 +109,7 @@ def test_where_many_features_are_active_there_is_no_room_to_visit_them(name):
     assert assert_same(name, 0.2) > sparse.capacity((B, F)) * sparse.PIECE
 
 
-@pytest.mark.parametrize("name", ["topk", "transcoder", "topk on two devices"])
+@pytest.mark.parametrize("name", ["topk", "topk on two devices"])
 @pytest.mark.parametrize("dead", [0.0, 0.02, 1.0])
 @pytest.mark.parametrize("share", [1e-4, 0.3])
 def test_of_topk_the_chosen_are_visited_alone_whatever_else_is_positive_or_dead(name, share, dead):

@@ -35,7 +35,7 @@ ONLINE_MISTAKES = {
         {"train": dataclasses.replace(TRAIN, mesh="data=2,model=4"), "sae": ReluConfig(n_features=30)},
         r"sae\.n_features 30 is not divisible by the 4 model shards",
     ),
-    "empty source": ({"source": ""}, r"config\.source is empty: expected a store, an array, or online"),
+    "empty source": ({"source": ""}, r"config\.source is empty: expected a store, an array, online or synthetic"),
 }
 
 
