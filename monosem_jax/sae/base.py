@@ -71,9 +71,9 @@ class SaeConfig:
                 raise BadInput(f"sae.{name} is {value}: expected 0 or more")
 
     def check_count(self, name: str) -> None:
-        """Raises BadInput on a number of features that is not between 1 and all of them."""
+        """Raises BadInput on what is no number of features, from 1 to all of them."""
         value = getattr(self, name)
-        if not 1 <= value <= self.n_features:
+        if type(value) is not int or not 1 <= value <= self.n_features:
             raise BadInput(f"sae.{name} is {value}: expected 1 to n_features = {self.n_features}")
 
     @property

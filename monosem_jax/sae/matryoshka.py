@@ -48,7 +48,8 @@ class MatryoshkaConfig(SaeConfig):
         super().check()
         if self.activation not in ("relu", "topk", "batchtopk"):
             raise BadInput(f"sae.activation is {self.activation!r}: expected relu, topk or batchtopk")
-        self.check_count("k")
+        if self.activation != "relu":
+            self.check_count("k")
         check_decay(self)
         auxk.check(self)
         check_l1(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import time
 from typing import Any
@@ -53,6 +54,9 @@ class SweepConfig:
             twice = [v for v in values if values.count(v) > 1]
             if twice:
                 raise BadInput(f"sweep.{name} has {twice[0]} more than once")
+        unusable = [v for v in self.sparsities if not (math.isfinite(v) and v > 0)]
+        if unusable:
+            raise BadInput(f"sweep.sparsities has {unusable[0]}: expected numbers above 0")
         for seed in self.seeds:
             check_seed(seed, "sweep.seeds")
 

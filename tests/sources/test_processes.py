@@ -13,6 +13,9 @@ import pytest
 
 from monosem_jax import load_run
 from monosem_jax.resample import ResampleConfig
+from monosem_jax.sae.base import SaeConfig
+from monosem_jax.sae.matryoshka import MatryoshkaConfig
+from monosem_jax.sae.relu import ReluConfig
 from monosem_jax.stages import train_sae
 from monosem_jax.store.order import BLOCK_ROWS
 from monosem_jax.store.stream import StreamConfig
@@ -24,6 +27,11 @@ from tests.sources.worker import take
 GROUPS = {2: (2, "data=2,model=2"), 4: (1, "data=4")}  # processes: (devices of each, mesh)
 
 
+SCALED = {"n_features": F, "input_scale": "unit_rms"}
+TRAINED = {
+    "relu by two": ReluConfig(**SCALED),
+    "matryoshka by two": MatryoshkaConfig(**SCALED, k=4, k_aux=4, dead_rows=64, groups=(0.25, 0.75)),
+}
 ROWS = 72_009  # 71 blocks, and no whole number of batches
 
 
@@ -73,7 +81,7 @@ def several(root, tmp_path_factory) -> dict[int, list[dict]]:
     found = {}
     for n, (devices, mesh) in GROUPS.items():
         folder = tmp_path_factory.mktemp(f"processes{n}")
-        train = (root / "by two", two_config(root, mesh)) if n == 2 else None
+        train = [(root / name, two_config(root, mesh, sae)) for name, sae in TRAINED.items()] if n == 2 else []
         (folder / "jobs.pkl").write_bytes(pickle.dumps({"take": jobs(root), "mesh": mesh, "train": train}))
         processes = start(n, devices, folder)
         try:
@@ -86,9 +94,9 @@ def several(root, tmp_path_factory) -> dict[int, list[dict]]:
     return found
 
 
-def two_config(root: pathlib.Path, mesh: str = ""):
+def two_config(root: pathlib.Path, mesh: str, sae: SaeConfig):
     short = dataclasses.replace(TRAIN, steps=4, mesh=mesh)
-    return online_config(root, train=short, resample=ResampleConfig(steps=()))
+    return online_config(root, train=short, resample=ResampleConfig(steps=()), sae=sae)
 
 
 def assembled(parts: list[tuple[int, np.ndarray]]) -> np.ndarray:
@@ -128,13 +136,13 @@ def test_each_process_reads_its_share_of_a_store_on_disk(several, n):
         assert len({row // BLOCK_ROWS for a, z in reads for row in (a, z - 1)}) <= blocks / n + 2
 
 
-def test_two_processes_train_the_dictionary_that_one_does(root, several, tmp_path):
-    train_sae.run(tmp_path, two_config(root))
-    for x, y in zip(state(tmp_path), state(root / "by two"), strict=True):
+@pytest.mark.parametrize("name", TRAINED)
+def test_two_processes_train_the_dictionary_that_one_does(root, several, tmp_path, name):
+    """BatchTopK selects over the rows and features of both, Matryoshka's groups end within one's features."""
+    train_sae.run(tmp_path, two_config(root, "", TRAINED[name]))
+    for x, y in zip(state(tmp_path), state(root / name), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
-    for one, two in zip(metrics(tmp_path), metrics(root / "by two"), strict=True):
+    for one, two in zip(metrics(tmp_path), metrics(root / name), strict=True):
         assert two == pytest.approx(one, rel=1e-3)
-    assert len(load_run(root / "by two").encode(np.zeros(M))) == F
-    assert figures(root / "by two")["ce_reconstructed"] == pytest.approx(
-        figures(tmp_path)["ce_reconstructed"], rel=1e-3
-    )
+    assert len(load_run(root / name).encode(np.zeros(M))) == F
+    assert figures(root / name)["ce_reconstructed"] == pytest.approx(figures(tmp_path)["ce_reconstructed"], rel=1e-3)

@@ -40,13 +40,13 @@ def take(config: train_sae.SaeRunConfig, requests: list[tuple[int, int]], mesh) 
 
 
 def main(folder: pathlib.Path) -> None:
-    """Does what `jobs.pkl` says: batches to take, and a dictionary to train."""
+    """Does what `jobs.pkl` says: batches to take, and dictionaries to train."""
     start_processes()
     jobs = pickle.loads((folder / "jobs.pkl").read_bytes())
     mesh = make_mesh(jobs["mesh"])
     found = {name: take(config, requests, mesh) for name, (config, requests) in jobs["take"].items()}
-    if jobs["train"]:
-        train_sae.run(*jobs["train"])
+    for job in jobs["train"]:
+        train_sae.run(*job)
     (folder / f"{this_process()[0]}.pkl").write_bytes(pickle.dumps(found))
 
 
