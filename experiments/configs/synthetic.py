@@ -24,7 +24,7 @@ SAES = {
         n_features=N_FEATURES, l0_coefficient=0.01, l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05
     ),
     "gated": sae.GatedConfig(n_features=N_FEATURES, l1_coefficient=0.3),
-    "matryoshka": sae.MatryoshkaConfig(n_features=N_FEATURES, k=6, **AUXK),
+    "matryoshka": sae.MatryoshkaConfig(n_features=N_FEATURES, k=5, **AUXK),
 }
 
 

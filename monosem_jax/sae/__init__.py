@@ -6,6 +6,8 @@ Each has a frozen config, a `monosem_jax.sae.base.SaeConfig`, and a linen module
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from monosem_jax.errors import BadInput
@@ -41,8 +43,23 @@ def find(architecture: str) -> tuple[type, type]:
     return ARCHITECTURES[architecture]
 
 
-# Which class the values of a configuration belong to: their architecture says it to `monosem_jax.config.from_dict`.
-SaeConfig.variant = staticmethod(lambda values: find(values.get("architecture", "relu"))[0])
+def variant(values: Mapping[str, Any]) -> type:
+    """The class of configuration that these values are of, as their architecture says to `config.from_dict`.
+
+    Raises BadInput when one of them belongs to another architecture.
+    """
+    name = values.get("architecture", "relu")
+    cls = find(name)[0]
+    keys = {architecture: {f.name for f in dataclasses.fields(c)} for architecture, (c, _) in ARCHITECTURES.items()}
+    others = set().union(*keys.values()) - keys[name]
+    for key in values:
+        if key in others:
+            file = "a1" if name == "relu" else name
+            raise BadInput(f"sae.architecture {name} has no {key}: begin with --config=experiments/configs/{file}.py")
+    return cls
+
+
+SaeConfig.variant = staticmethod(variant)
 
 
 def build(config: SaeConfig, width: int, dtype: Any, parts: tuple[int, ...] = ()) -> Any:
