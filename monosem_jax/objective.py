@@ -45,7 +45,9 @@ def dictionary_objective(
     own = sae.clone(n_features=sae.n_features // axes.model)
 
     def local(params, x, hyper, stats, step):
-        here = Here(axes, hyper, stats, step, len(x) * axes.data, sae.n_features, use_sparse, use_bits)
+        here = Here(
+            axes, hyper, stats, step, len(x) * axes.data, sae.n_features, use_sparse, use_bits, sparse == "gather"
+        )
 
         def part(rows):
             return own.gradients(params, rows.astype(jnp.float32) * per_column(sae, hyper["input_scale"]), here)

@@ -63,6 +63,7 @@ def variants(n_features: int, width: int) -> dict[str, tuple[Any, str, bool]]:
     for name, config in configs.items():
         found[name] = (config, "auto", False)
     found["topk, dense"] = (configs["topk"], "never", False)
+    found["topk, gathered"] = (configs["topk"], "gather", False)
     found["topk, all latents dead"] = (sae_lib.TopKConfig(**{**k, "dead_rows": 1}), "auto", True)
     return found
 

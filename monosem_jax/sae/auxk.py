@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float
 from monosem_jax.errors import BadInput
 from monosem_jax.sae import select
 from monosem_jax.sae.base import Here
-from monosem_jax.sae.learning import Index, product
+from monosem_jax.sae.index import Index
+from monosem_jax.sae.learning import product
 
 
 def check(config: Any) -> None:

@@ -41,7 +41,7 @@ class SaeConfig:
     "unit_norm" for E‖x‖² = 1.
 
     `sparse` "auto" visits features that are not zero alone where that is faster, on CPUs in fp32; "never" always
-    multiplies whole arrays.
+    multiplies whole arrays; "gather" gathers those that TopK chose, anywhere.
     """
 
     architecture: str = ""
@@ -60,8 +60,8 @@ class SaeConfig:
             raise BadInput(f"sae.n_features is {self.n_features}: at least 1 is needed")
         if self.input_scale not in INPUT_SCALES:
             raise BadInput(f"sae.input_scale is {self.input_scale!r}: expected {', '.join(INPUT_SCALES)}")
-        if self.sparse not in ("auto", "never"):
-            raise BadInput(f"sae.sparse is {self.sparse!r}: expected auto or never")
+        if self.sparse not in ("auto", "never", "gather"):
+            raise BadInput(f"sae.sparse is {self.sparse!r}: expected auto, never or gather")
 
     def check_numbers(self, *names: str) -> None:
         """Raises BadInput on a key that is not a finite number of 0 or more."""
@@ -99,7 +99,8 @@ class SaeConfig:
 class Here(NamedTuple):
     """What a device of the mesh knows of a step besides its rows and its features' parameters: coefficients as they are
     at this `step`, statistics of its features, how many rows the batch has on all devices, how many features there are
-    on all, and whether few features are to be visited alone."""
+    on all, whether few features are to be visited
+    alone, and whether those of TopK are to be gathered."""
 
     axes: Axes
     hyper: dict[str, Array]
@@ -109,6 +110,7 @@ class Here(NamedTuple):
     n_features: int
     use_sparse: bool = False
     use_bits: bool = False
+    gather: bool = False
 
 
 class Code(NamedTuple):

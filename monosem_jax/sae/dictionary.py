@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from monosem_jax.sae import auxk, learning, select
 from monosem_jax.sae.base import Code, Here, matmul, row_norms, unit_rows, with_unit_rows
+from monosem_jax.sae.index import How, Index, decode_at
 
 
 class Dictionary(nn.Module):
@@ -156,18 +157,18 @@ class Dictionary(nn.Module):
         """Whether training need only look at a few features of each row, of which it is known early which they are."""
         return self.activation == "topk" and type(self).reconstruct is Dictionary.reconstruct
 
-    def candidates(self, h: Float[Array, "b F"], here: Here) -> dict[str, learning.Index]:
+    def candidates(self, h: Float[Array, "b F"], here: Here) -> dict[str, Index]:
         """The features to be looked at, with TopK: those that may be active, and those of dead latents."""
         z = nn.relu(h + self.b_enc)
-        found = {"y_hat": learning.Index(*select.row_index(z, self.config.k, here.axes))}
+        found = {"y_hat": Index(*select.row_index(z, self.config.k, here.axes))}
         return found | auxk.candidates(z, self.config, here)
 
     def local_at(
-        self, h: dict[str, Float[Array, "b k"]], at: dict[str, learning.Index], here: Here
+        self, h: dict[str, Float[Array, "b k"]], at: dict[str, Index], here: Here
     ) -> tuple[dict[str, Array], tuple[Array, dict[str, Array]]]:
         """What `local` gives, from h at the candidates alone."""
         f = {name: jnp.where(i.real, nn.relu(h[name] + self.b_enc[i.at]), 0) for name, i in at.items()}
-        sums = learning.decode_at(f, self.W_dec, at)
+        sums = decode_at(How(here.gather, self.dtype), f, self.W_dec, at)
         if "aux" in at:
             sums["n_dead"] = auxk.count_dead(self.config, here)
         fired = jnp.zeros(self.n_features).at[at["y_hat"].at].add(f["y_hat"] > 0)

@@ -9,14 +9,15 @@ the local half. So an architecture is its activation and its loss, and what cros
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from monosem_jax.sae import sparse
 from monosem_jax.sae.base import FEATURE_AXIS, Here, matmul
+from monosem_jax.sae.index import How, outer_at
 
 
 def gradients(
@@ -36,7 +37,8 @@ def gradients(
     xc = (x - params["b_dec"] if sae.CENTRED else x).astype(sae.dtype)
     h = matmul(xc, params["W_enc"].astype(sae.dtype))
     # Where only few numbers of h matter, and it is known which, the others are not looked at again.
-    by_index = here.use_sparse and sae.by_index and sparse.worthwhile(h.shape, x.shape[1])
+    how = How(here.gather, sae.dtype)
+    by_index = sae.by_index and (here.gather or (here.use_sparse and sparse.worthwhile(h.shape, x.shape[1])))
     at = call(params, "candidates", h, here) if by_index else None
 
     def local(p, h):
@@ -52,11 +54,7 @@ def gradients(
     (loss, terms), (d_sums, d_shared) = jax.value_and_grad(head, (0, 1), has_aux=True)(sums, shared)
     grads, d_h = back(d_sums)
     if by_index:
-        all_of = lambda trees: jnp.concatenate([trees[name] for name in at], axis=1)  # noqa: E731
-        i = Index(*(all_of({name: i[j] for name, i in at.items()}) for j in range(2)))
-        codes = sparse.at_index(all_of(d_h), *i)
-        grads["W_enc"] = sparse.outer(codes, xc, h.shape[1])
-        d_bias = jnp.zeros(h.shape[1]).at[codes.feature].add(codes.value)
+        grads["W_enc"], d_bias = outer_at(how, xc, d_h, at, h.shape[1])
     else:
         d_h = d_h.astype(sae.dtype)
         grads["W_enc"] = outer(xc, d_h, here.use_sparse)
@@ -66,36 +64,6 @@ def gradients(
         through = params["W_enc"] @ d_bias
         grads["b_dec"] = grads["b_dec"] - here.axes.sum(through, "model")
     return grads, {"loss": loss, **terms, "fired": fired}, notes
-
-
-class Index(NamedTuple):
-    """Some features of each row, and which of them are active."""
-
-    at: Int[Array, "b k"]
-    real: Bool[Array, "b k"]
-
-
-@jax.custom_vjp
-def decode_at(f: dict[str, Array], w: Float[Array, "F M"], at: dict[str, Index]) -> dict[str, Array]:
-    """For every code, the sums [b,M] of a row's f [b,k] times the rows of W that they belong to."""
-    return {name: sparse.decode(sparse.at_index(f[name], *i), w, len(f[name])) for name, i in at.items()}
-
-
-def _decode_at_forward(f, w, at):
-    return decode_at(f, w, at), (f, w, at)
-
-
-def _decode_at_backward(kept, d_out):
-    f, w, at = kept
-    d_w, d_f = None, {}
-    for name, i in at.items():
-        codes = sparse.at_index(f[name], i.at, i.real)
-        pieces, d_w = sparse.decode_backward(codes, d_out[name], w, d_w)
-        d_f[name] = sparse.to_index(codes, pieces, i.real)
-    return d_f, d_w, None
-
-
-decode_at.defvjp(_decode_at_forward, _decode_at_backward)
 
 
 def count(visit: Bool[Array, "b F"], here: Here) -> Float[Array, " F"]:

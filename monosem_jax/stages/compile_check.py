@@ -84,7 +84,7 @@ def for_tpus(config: SaeRunConfig) -> SaeRunConfig:
     """The configuration as it comes to be on a TPU, and not on the machine that compiles; rows may be from anywhere."""
     dtype = config.train.compute_dtype
     train = dataclasses.replace(config.train, compute_dtype="bfloat16" if dtype == "auto" else dtype)
-    sae = dataclasses.replace(config.sae, sparse="never")
+    sae = dataclasses.replace(config.sae, sparse="gather" if config.sae.sparse == "gather" else "never")
     return dataclasses.replace(config, source=config.source or "anywhere", train=train, sae=sae)
 
 

@@ -114,7 +114,5 @@ def test_resampling_is_refused_where_it_is_not_defined(name, source, tmp_path):
 
 def test_a_key_of_another_architecture_is_told_with_the_file_to_begin_with():
     values = {"architecture": "topk", "l1_coefficient": 0.1}
-    with pytest.raises(
-        BadInput, match=r"topk has no l1_coefficient: begin with --config=\S+topk\.py"
-    ):
+    with pytest.raises(BadInput, match=r"topk has no l1_coefficient: begin with --config=\S+topk\.py"):
         from_dict(sae_lib.SaeConfig, values, prefix="config.sae")

@@ -187,7 +187,7 @@ def test_products_of_bfloat16_operands_are_summed_in_float32():
         ({"l1_coefficient": math.inf}, "l1_coefficient is inf"),
         ({"l1_warmup": -1.0}, "l1_warmup is -1"),
         ({"l1_warmup": math.nan}, "l1_warmup is nan"),
-        ({"sparse": "always"}, "sparse is 'always': expected auto or never"),
+        ({"sparse": "always"}, "sparse is 'always': expected auto, never or gather"),
     ],
 )
 def test_config_check_names_the_impossible_value(values, name):
