@@ -4,6 +4,7 @@
     python -m experiments.sweep --workdir=runs/family/$v --config=experiments/configs/sweep_family.py:$v \\
         --config.source=runs/quickstart/store
   done
+  python -m experiments.sweep --workdir=runs/family --compare
 
 All see the same 512,000 rows in the same order, with the same schedule of the learning rate. BUILD_NOTES.md has the
 table and the figure; three to six minutes each on two CPU cores.

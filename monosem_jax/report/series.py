@@ -43,9 +43,11 @@ def write_figure(directory: pathlib.Path, name: str, draw: Callable[[], Any]) ->
     return files
 
 
-def pareto_figure(series: Sequence[Series], best: Sequence[Point], y_label: str, *, share: bool) -> Any:
+def pareto_figure(
+    series: Sequence[Series], best: Sequence[Point], y_label: str, *, share: bool, legend: str = "features"
+) -> Any:
     """L0 against a metric; the points `best`, from left to right, are ringed, and steps between them show what is
-    reached at most. `share`: the metric is written in per cent."""
+    reached at most. `share`: the metric is written in per cent. `legend`: what the series are of."""
     figure, (axes,) = _figure(1)
     for one, style in zip(series, _styles(len(series)), strict=True):
         _draw(axes, one, style)
@@ -61,7 +63,7 @@ def pareto_figure(series: Sequence[Series], best: Sequence[Point], y_label: str,
             axes.set_ylim(ys[0] - 0.01, ys[0] + 0.01)
     elif min(ys) > 0 and max(ys) > 4 * min(ys):
         _log_axis(axes, "y", ys)
-    _legend(figure, [axes], "features")
+    _legend(figure, [axes], legend)
     return figure
 
 

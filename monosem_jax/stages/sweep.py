@@ -18,9 +18,10 @@ from monosem_jax.config import check_seed
 from monosem_jax.errors import BadInput
 from monosem_jax.group import member_of
 from monosem_jax.layout import Layout
-from monosem_jax.report import pareto
+from monosem_jax.report import comparison, pareto
 from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.run import Run
+from monosem_jax.runs import SweepRun, load_run
 from monosem_jax.sharding import first_process
 from monosem_jax.stages import dictionaries, train_sae
 from monosem_jax.stages.sources import Source, open_source
@@ -214,6 +215,23 @@ def plan(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
     )  # fmt: skip
     if first_process():
         print(costs.table(found))
+
+
+def compare(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, list[dict[str, Any]]]:
+    """Writes the table and the figures of all finished sweeps below `workdir` into it; returns name -> members.
+
+    Raises BadInput when there is none.
+    """
+    del config
+    path = pathlib.Path(workdir)
+    runs = {p.parent.name: load_run(p.parent) for p in sorted(path.glob("*/config.json"))}
+    found = {n: comparison.rows_of(r) for n, r in runs.items() if isinstance(r, SweepRun) and r.summary is not None}
+    if not found:
+        raise BadInput(f"{path} holds no finished sweep: expected directories of experiments.sweep in it")
+    files = comparison.write_comparison(path, found)
+    print(comparison.table(found))
+    print("\n" + "\n".join(str(f) for f in files))
+    return found
 
 
 def measure(config: SweepRunConfig, source: Source, mesh: Any) -> dict[int, float]:

@@ -1,0 +1,54 @@
+"""Several sweeps in one table and one figure: which of them reconstructs best with how many features."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monosem_jax.report import pareto
+from monosem_jax.report.plots import require_matplotlib
+from monosem_jax.report.series import Series, mean, pareto_figure, write_figure
+
+FIGURES = {"loss": "loss recovered (zero ablation)", "variance_explained": "variance explained"}
+
+
+def write_comparison(directory: pathlib.Path, sweeps: Mapping[str, Sequence[pareto.Row]]) -> list[pathlib.Path]:
+    """Writes comparison.csv, the members of all sweeps with the `sweep` that each is of, and compare_loss and
+    compare_variance, L0 against what is reached, as PNG and SVG; returns the files.
+
+    Raises BadInput when matplotlib is missing.
+    """
+    require_matplotlib()
+    written = [directory / "comparison.csv"]
+    rows = [{"sweep": name, **row} for name, members in sweeps.items() for row in members]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with open(written[0], "w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    for name, y_label in FIGURES.items():
+        metric = "loss_recovered_zero" if name == "loss" else name
+        series, points = [], []
+        for sweep, members in sweeps.items():
+            found = list(pareto.settings(members, metric).values())
+            points += [mean(p) for p in found]
+            if found:
+                series.append(Series(sweep, sorted(found, key=mean)))
+        if series:
+            best = [points[i] for i in pareto.front([(x, -y) for x, y in points])]
+            draw = functools.partial(pareto_figure, series, best, y_label, share=True, legend="sweep")
+            written += write_figure(directory, f"compare_{name.split('_')[0]}", draw)
+    return written
+
+
+def table(sweeps: Mapping[str, Sequence[pareto.Row]]) -> str:
+    """The table of every sweep under its name."""
+    return "\n\n".join(f"{name}\n{pareto.table(rows)}" for name, rows in sweeps.items())
+
+
+def rows_of(run: Any) -> list[pareto.Row]:
+    """The lines of a finished sweep's table, with the architecture."""
+    return [{"architecture": run.config["sae"]["architecture"], **row} for row in run.table]
