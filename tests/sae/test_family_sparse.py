@@ -13,7 +13,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from monosem_jax.objective import dictionary_objective
-from monosem_jax.sae import learning, sparse
+from monosem_jax.sae import index, learning, sparse
 from monosem_jax.sharding import put
 from tests.conftest import mesh_of
 from tests.engine import close
@@ -87,9 +87,9 @@ def found(name: str, how: str, *kind: float):
     return program(name, how)[0](placed(state_of(case_of(name), given, sae), mesh(name)), rows(name, given))
 
 
-def assert_same(name: str, *kind: float) -> float:
+def assert_same(name: str, *kind: float, how: str = "auto") -> float:
     """What is found out does not depend on whether features are visited alone; gives how many were active."""
-    (grads, stats, terms), (want, want_stats, want_terms) = (found(name, how, *kind) for how in ("auto", "never"))
+    (grads, stats, terms), (want, want_stats, want_terms) = (found(name, which, *kind) for which in (how, "never"))
     for key in want:
         close(grads[key], want[key], 1e-5, key)
     for key in want_terms:
@@ -136,3 +136,17 @@ def test_where_features_are_not_visited_nothing_reaches_them(share):
 @pytest.mark.parametrize("name", CHANGES)
 def test_they_are_visited_unless_told_otherwise(name):
     assert program(name, "auto")[1] == {"decode", "decode_backward", "outer"} and not program(name, "never")[1]
+
+
+@pytest.mark.parametrize("name", ["topk", "topk on two devices"])
+@pytest.mark.parametrize("share", [1e-4, 0.3])
+def test_of_topk_the_chosen_are_gathered_to_the_same_end(monkeypatch, name, share):
+    """In one part, and in several."""
+    whole = assert_same(name, share, 0.02, how="gather")
+    assert not program(name, "gather")[1]
+    if name == "topk":
+        program.cache_clear()
+        monkeypatch.setattr(index, "GATHERED", 40 * M * B // 4)
+        assert index._n_parts((B, 40), M) == 4
+        assert assert_same(name, share, 0.02, how="gather") == whole
+        program.cache_clear()
