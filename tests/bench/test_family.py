@@ -29,7 +29,8 @@ def test_rates_are_told_with_how_many_features_were_active(monkeypatch):
 
 def test_fronts_are_read_and_compared_at_equal_l0(tmp_path):
     rows = [
-        {"name": f"k{k}", "n_features": 8, "l0": float(k), "variance_explained": v, "loss_recovered_zero": v + 0.05, "dead": 0}
+        {"name": f"k{k}", "n_features": 8, "l0": float(k), "variance_explained": v, "dead": 0,
+         "loss_recovered_zero": v + 0.05}
         for k, v in ((16, 0.8), (4, 0.6))
     ]  # fmt: skip
     (tmp_path / "topk").mkdir()
