@@ -54,7 +54,10 @@ def own(name: str) -> SaeRunConfig:
 
 def train(path: pathlib.Path, names: list[str]):
     """(name -> state, result, calls of the batches); what is finished is written."""
-    source, batches = types.SimpleNamespace(transformer=None, heldout=Rows(), site=None), Batches(mesh_of(1, 1))
+    source, batches = (
+        types.SimpleNamespace(transformer=None, heldout=Rows(), site=None, truth=None),
+        Batches(mesh_of(1, 1)),
+    )
     material = dictionaries.Material(source, batches.mesh, batches, SCALE, jnp.asarray(MEDIAN))
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(Run(path / name, "train_sae", {}, {})) for name in names]

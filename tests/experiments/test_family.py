@@ -25,7 +25,7 @@ AUXK = {"k_aux": 4, "dead_rows": 128}
 FAMILY = {
     "april_2024": (sae_lib.AprilConfig(), (0.5, 1.0), ("f24_l0.5_s0", "f24_l1_s0")),
     "topk": (sae_lib.TopKConfig(**AUXK, multi=0.1), (2, 3), ("f24_k2_s0", "f24_k3_s0")),
-    "batchtopk": (sae_lib.BatchTopKConfig(**AUXK), (2, 3), ("f24_k2_s0", "f24_k3_s0")),
+    "batchtopk": (sae_lib.BatchTopKConfig(**AUXK), (3,), ("f24_k3_s0",)),
     "jumprelu": (
         sae_lib.JumpReluConfig(bandwidth=0.1, l0_warmup=4), (0.01, 0.1),
         ("f24_l0_coefficient0.01_s0", "f24_l0_coefficient0.1_s0"),
@@ -35,8 +35,8 @@ FAMILY = {
         ("f24_target_l02_s0", "f24_target_l05_s0"),
     ),
     "gated": (sae_lib.GatedConfig(), (0.05, 0.2), ("f24_l0.05_s0", "f24_l0.2_s0")),
-    "matryoshka": (sae_lib.MatryoshkaConfig(**AUXK, groups=(0.25, 0.75)), (2, 3), ("f24_k2_s0", "f24_k3_s0")),
-    "transcoder": (sae_lib.TranscoderConfig(**AUXK, widths=(5, 7)), (2, 3), ("f24_k2_s0", "f24_k3_s0")),
+    "matryoshka": (sae_lib.MatryoshkaConfig(**AUXK, groups=(0.25, 0.75)), (3,), ("f24_k3_s0",)),
+    "transcoder": (sae_lib.TranscoderConfig(**AUXK, widths=(5, 7)), (3,), ("f24_k3_s0",)),
     "crosscoder": (sae_lib.CrosscoderConfig(widths=(5, 7)), (0.5, 1.0), ("f24_l0.5_s0", "f24_l1_s0")),
 }  # fmt: skip
 
@@ -72,12 +72,12 @@ def test_a_killed_sweep_ends_with_the_bits_of_members_trained_alone(name, source
         sweep.run(tmp_path / "sweep", whole)
     summary = sweep.run(tmp_path / "sweep", whole)
     assert summary["resumed_from_step"] == 8
-    member = FAMILY[name][2][1]
+    member = FAMILY[name][2][-1]
     train_sae.run(tmp_path / "alone", whole.members()[member])
     assert_same_run(tmp_path / "alone", tmp_path / "sweep" / "members" / member)
     found = load_run(tmp_path / "alone")
     key = whole.sae.sparsity_key
-    assert found.summary[key] == found.config["sae"][key] == FAMILY[name][1][1] == summary["members"][1][key]
+    assert found.summary[key] == found.config["sae"][key] == FAMILY[name][1][-1] == summary["members"][-1][key]
     np.testing.assert_allclose(np.linalg.norm(found.params["W_dec"], axis=1), 1, atol=1e-5)
     if name == "batchtopk":
         assert found.threshold[0] > 0 and (found.threshold == found.threshold[0]).all()
