@@ -26,7 +26,7 @@ FAMILY = {
     "topk": (sae.TopKConfig(**AUXK), KS),
     "batchtopk": (sae.BatchTopKConfig(**AUXK), KS),
     "jumprelu": (
-        sae.JumpReluConfig(l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05), (0.008, 0.003, 0.001, 0.0004),
+        sae.JumpReluConfig(l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05), (0.003, 0.0005, 0.00005, 0.000005),
     ),
     "gated": (sae.GatedConfig(), (0.12, 0.06, 0.03, 0.015)),
     "matryoshka": (sae.MatryoshkaConfig(**AUXK), KS),
