@@ -28,7 +28,7 @@ FAMILY = {
     "jumprelu": (
         sae.JumpReluConfig(l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05), (0.003, 0.0005, 0.00005, 0.000005),
     ),
-    "gated": (sae.GatedConfig(), (0.12, 0.06, 0.03, 0.015)),
+    "gated": (sae.GatedConfig(), (0.24, 0.12, 0.08, 0.05)),
     "matryoshka": (sae.MatryoshkaConfig(**AUXK), KS),
 }  # fmt: skip
 
