@@ -9,7 +9,7 @@ memory and from a transformer; several dictionaries together; start-up; memory. 
 what there is no time for is named. --peers: also the training steps of SAELens and dictionary_learning, if they are
 installed (pip install -e '.[peers]').
 family: training steps of every architecture against the ReLU one. --peers: other libraries' trainers on the rows of
---config.family.source, and what their dictionaries reconstruct beside ours (--config.family.sweeps), an hour in all.
+--config.family.source, and what their dictionaries reconstruct beside ours (--config.family.sweeps): 24 trainings.
 """
 
 from absl import flags

@@ -7,7 +7,7 @@
   python -m experiments.sweep --workdir=runs/family --compare
 
 All see the same 512,000 rows in the same order, with the same schedule of the learning rate. BUILD_NOTES.md has the
-table and the figure; three to six minutes each on two CPU cores.
+table.
 """
 
 from experiments.entry import config_dict
