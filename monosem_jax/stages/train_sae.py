@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax import layout
@@ -126,12 +125,9 @@ def lower_dispatch(config: SaeRunConfig, mesh: Mesh, width: int, n_steps: int) -
     Rows are bfloat16, as stores have them.
     """
     config.train.check_mesh(mesh)
-    rules, sae = sae_lib.RULES, sae_lib.build(config.sae, width, config.train.dtype())
+    rules, material = sae_lib.RULES, dictionaries.Material.unseen(config, width, mesh)
+    sae = sae_lib.build(config.sae, width, config.train.dtype(), material.parts)
     tx = dictionaries.dictionary_optimizer(config.train, sae)
-    parts = sae.parts
-    material = dictionaries.Material(
-        None, mesh, None, 1.0 if len(parts) == 1 else np.ones(len(parts)), np.zeros(width), np.ones(width), parts
-    )
     shapes = jax.eval_shape(lambda: dictionaries.initial_state(sae, tx, material, 0, config.sae.hyper()))
     place = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)  # noqa: E731
     state = jax.tree.map(place, shapes, tree_shardings(shapes, rules, mesh))

@@ -85,6 +85,13 @@ def test_a_killed_sweep_ends_with_the_bits_of_members_trained_alone(name, source
         assert found.threshold[0] * trained["hyper"]["input_scale"] == pytest.approx(trained["stats"]["threshold"])
 
 
+@pytest.mark.parametrize("name", ["topk", "crosscoder"])
+def test_the_plan_measures_steps_of_any_architecture(name, source, tmp_path, capsys):
+    sweep.plan(tmp_path, config(name, source))
+    told = capsys.readouterr().out
+    assert "rows" in told and "memory" in told and "time" in told and not any(tmp_path.iterdir())
+
+
 def test_more_active_features_explain_more(source, tmp_path):
     rows = sweep.run(tmp_path, config("topk", source))["members"]
     assert rows[0]["l0"] <= 2 < rows[1]["l0"] <= 3 and rows[0]["mse"] > rows[1]["mse"]
