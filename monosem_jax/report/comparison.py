@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -24,11 +23,7 @@ def write_comparison(directory: pathlib.Path, sweeps: Mapping[str, Sequence[pare
     require_matplotlib()
     written = [directory / "comparison.csv"]
     rows = [{"sweep": name, **row} for name, members in sweeps.items() for row in members]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with open(written[0], "w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    written[0].write_bytes(pareto.to_csv(rows).encode())
     for name, y_label in FIGURES.items():
         metric = "loss_recovered_zero" if name == "loss" else name
         series, points = [], []

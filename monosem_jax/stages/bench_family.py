@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import pathlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,14 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monosem_jax import sae as sae_lib
 from monosem_jax.bench import family, peer_fronts
 from monosem_jax.errors import BadInput
-from monosem_jax.evaluate import EvaluateConfig, evaluate
 from monosem_jax.resample import ResampleConfig
-from monosem_jax.run import progress
 from monosem_jax.stages import dictionaries
+from monosem_jax.stages.evaluate import on_heldout
 from monosem_jax.stages.sources import open_source
+from monosem_jax.stages.sweep import finished_sweeps
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.train import TrainConfig
 
@@ -98,31 +95,18 @@ def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
                 begin = time.perf_counter()
                 kind, params = peer_fronts.TRAINERS[library](job)
                 seconds = time.perf_counter() - begin
-                found = _measure(source, peer_fronts.module(job, kind), params)
+                sae = peer_fronts.module(job, kind)
+                found, _ = on_heldout(source.transformer, sae, params, source.site, given.evaluate)
                 figures = {key: found[key] for key in FIGURES} | {"seconds": seconds}
                 yield name, {"theirs": figures, "ours": at_l0(ours.get(architecture, []), found["l0"]), "ratios": {}}
 
 
-def _measure(source: Any, sae: Any, params: dict[str, np.ndarray]) -> dict[str, Any]:
-    transformer = source.transformer
-    tokens = np.asarray(transformer.text.tokens("heldout"))
-    with progress(len(tokens), "evaluate", "contexts") as bar:
-        return evaluate(
-            transformer.model, transformer.params, sae, params, tokens, bos=transformer.text.bos, site=source.site,
-            config=EvaluateConfig(), advance=bar.update,
-        )[0]  # fmt: skip
-
-
 def read_sweeps(directory: str) -> dict[str, list[dict[str, float]]]:
-    """architecture -> the members of its sweep, from low to high L0; the directories are named by architecture."""
-    found = {}
-    for name in sae_lib.ARCHITECTURES if directory else ():
-        file = pathlib.Path(directory) / name / "sweep.csv"
-        if file.exists():
-            with open(file, newline="", encoding="utf-8") as f:
-                rows = [{key: float(row[key]) for key in FIGURES} for row in csv.DictReader(f)]
-            found[name] = sorted(rows, key=lambda row: row["l0"])
-    return found
+    """architecture -> the members of the finished sweeps of it in a folder, from low to high L0."""
+    found: dict[str, list] = {}
+    for run in finished_sweeps(directory).values() if directory else ():
+        found.setdefault(run.config["sae"]["architecture"], []).extend(run.table)
+    return {name: sorted(rows, key=lambda row: row["l0"]) for name, rows in found.items()}
 
 
 def at_l0(rows: list[dict[str, float]], l0: float) -> dict[str, float]:

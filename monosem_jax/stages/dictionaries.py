@@ -13,17 +13,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax import sae as sae_lib
 from monosem_jax.errors import BadInput
-from monosem_jax.evaluate import evaluate, evaluate_rows
+from monosem_jax.evaluate import evaluate_rows
 from monosem_jax.fit import FitResult, Group, Report, fit
 from monosem_jax.layout import choose
 from monosem_jax.objective import dictionary_objective
 from monosem_jax.optimizer import optimizer
 from monosem_jax.resample import Resampler, make_resampling
-from monosem_jax.run import Run, progress, write_json
+from monosem_jax.run import Run, write_json
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.median import geometric_median
 from monosem_jax.sae.relu import Relu
 from monosem_jax.sharding import fetch, first_process, put, tree_shardings
+from monosem_jax.stages.evaluate import on_heldout
 from monosem_jax.stages.sources import Source, check_finite, input_scale
 from monosem_jax.synthetic import recovery
 from monosem_jax.train import State, TrainConfig, create
@@ -48,6 +49,13 @@ class Material:
     @property
     def width(self) -> int:
         return self.median.shape[0]
+
+    @classmethod
+    def unseen(cls, config: Any, width: int, mesh: Mesh, widths: tuple[int, ...] = (), source: Any = None) -> Material:
+        """Of rows of which only the width is known, for programs that are only compiled or timed."""
+        parts = sae_lib.build(config.sae, width, jnp.float32, widths).parts
+        scale = 1.0 if len(parts) == 1 else [1.0] * len(parts)
+        return cls(source, mesh, None, scale, np.zeros(width, np.float32), np.ones(width), parts)
 
 
 def open_mesh(config: Any, source: Source, n_features: int) -> Mesh:
@@ -180,15 +188,9 @@ def figures(config: Any, state: State, material: Material) -> tuple[dict[str, An
 
     shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, mesh)
     params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
-    transformer = source.transformer
-    if transformer is None:
+    if source.transformer is None:
         return evaluate_rows(sae, params, source.heldout, mesh=mesh)
-    tokens = np.asarray(transformer.text.tokens("heldout"))
-    with progress(len(tokens), "evaluate", "contexts") as bar:
-        return evaluate(
-            transformer.model, transformer.params, sae, params, tokens, bos=transformer.text.bos,
-            site=source.site, config=config.evaluate, advance=bar.update, mesh=mesh,
-        )  # fmt: skip
+    return on_heldout(source.transformer, sae, params, source.site, config.evaluate, mesh)
 
 
 def finish(

@@ -8,12 +8,13 @@ import time
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from monosem_jax.config import to_dict
 from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import EvaluateConfig, evaluate
 from monosem_jax.run import Run, parent, progress
-from monosem_jax.runs import SaeRun, load_run
+from monosem_jax.runs import SaeRun, TransformerRun, load_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +42,18 @@ def open_dictionary(path: str, step: int = -1) -> SaeRun:
 
 def measure(found: SaeRun, config: EvaluateConfig) -> tuple[dict[str, Any], np.ndarray]:
     """What `monosem_jax.evaluate.evaluate` gives on the held-out text of its transformer."""
-    transformer = found.transformer
+    return on_heldout(found.transformer, found.sae, found.params, found.site, config)
+
+
+def on_heldout(
+    transformer: TransformerRun, sae: Any, params: Any, site: str, config: EvaluateConfig, mesh: Mesh | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The same of any published parameters."""
     tokens = np.asarray(transformer.text.tokens("heldout"))
     with progress(len(tokens), "evaluate", "contexts") as bar:
         return evaluate(
-            transformer.model, transformer.params, found.sae, found.params, tokens,
-            bos=transformer.text.bos, site=found.site, config=config, advance=bar.update,
+            transformer.model, transformer.params, sae, params, tokens, bos=transformer.text.bos, site=site,
+            config=config, advance=bar.update, mesh=mesh,
         )  # fmt: skip
 
 

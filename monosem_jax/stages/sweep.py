@@ -223,15 +223,19 @@ def compare(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, li
     Raises BadInput when there is none.
     """
     del config
-    path = pathlib.Path(workdir)
-    runs = {p.parent.name: load_run(p.parent) for p in sorted(path.glob("*/config.json"))}
-    found = {n: comparison.rows_of(r) for n, r in runs.items() if isinstance(r, SweepRun) and r.summary is not None}
+    found = {name: comparison.rows_of(run) for name, run in finished_sweeps(workdir).items()}
     if not found:
-        raise BadInput(f"{path} holds no finished sweep: expected directories of experiments.sweep in it")
-    files = comparison.write_comparison(path, found)
+        raise BadInput(f"{workdir} holds no finished sweep: expected directories of experiments.sweep in it")
+    files = comparison.write_comparison(pathlib.Path(workdir), found)
     print(comparison.table(found))
     print("\n" + "\n".join(str(f) for f in files))
     return found
+
+
+def finished_sweeps(folder: str | pathlib.Path) -> dict[str, SweepRun]:
+    """name -> run of the finished sweeps in a folder."""
+    runs = {p.parent.name: load_run(p.parent) for p in sorted(pathlib.Path(folder).glob("*/config.json"))}
+    return {name: run for name, run in runs.items() if isinstance(run, SweepRun) and run.summary is not None}
 
 
 def measure(config: SweepRunConfig, source: Source, mesh: Any) -> dict[int, float]:
@@ -243,7 +247,7 @@ def measure(config: SweepRunConfig, source: Source, mesh: Any) -> dict[int, floa
         rows = min(config.train.batch_size, max(afford // shards, 1) * shards)
         small = dataclasses.replace(config.train, batch_size=rows)
         configs = [dataclasses.replace(m, train=small) for m in members.values()]
-        material = dictionaries.Material(source, mesh, None, 1.0, jnp.zeros(source.width))
+        material = dictionaries.Material.unseen(configs[0], source.width, mesh, source.widths, source)
         group, _ = dictionaries.make_group(configs, [], material)
         block = np.maximum(np.random.default_rng(0).normal(size=(1, rows, source.width)), 0).astype(np.float32)
         block = dictionaries.put(block, mesh, jax.P(None, "data"))

@@ -1,12 +1,13 @@
 """The suite "family": every architecture trains in it, and fronts are compared at equal L0."""
 
+import json
+
 import numpy as np
 import pytest
 
 from monosem_jax import sae as sae_lib
 from monosem_jax.bench import family, peer_fronts
 from monosem_jax.errors import BadInput
-from monosem_jax.report.pareto import to_csv
 from monosem_jax.stages.bench_family import FamilyBenchConfig, at_l0, read_sweeps, suite
 
 SOME = ("relu, dense", "gated", "crosscoder", "topk, gathered", "topk, all latents dead")
@@ -28,13 +29,17 @@ def test_rates_are_told_with_how_many_features_were_active(monkeypatch):
 
 
 def test_fronts_are_read_and_compared_at_equal_l0(tmp_path):
+    """Of finished sweeps, whatever their directories are called."""
     rows = [
-        {"name": f"k{k}", "n_features": 8, "l0": float(k), "variance_explained": v, "dead": 0,
-         "loss_recovered_zero": v + 0.05}
+        {"name": f"k{k}", "l0": float(k), "variance_explained": v, "loss_recovered_zero": v + 0.05, "dead": 0}
         for k, v in ((16, 0.8), (4, 0.6))
-    ]  # fmt: skip
-    (tmp_path / "topk").mkdir()
-    (tmp_path / "topk" / "sweep.csv").write_text(to_csv(rows), newline="")
+    ]
+    for name, summary in (("first", {"members": rows}), ("unfinished", None)):
+        record = {"format": 2, "experiment": "sweep", "config": {"sae": {"architecture": "topk"}}, "parents": {}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(record))
+        if summary:
+            (tmp_path / name / "summary.json").write_text(json.dumps(summary))
     ours = read_sweeps(str(tmp_path))
     assert list(ours) == ["topk"] and [row["l0"] for row in ours["topk"]] == [4, 16]
     assert at_l0(ours["topk"], 8.0) == {

@@ -26,7 +26,7 @@ def test_all_members_are_in_one_file_and_one_figure(tmp_path):
     assert all(f.stat().st_size > 200 for f in files)
     rows = list(csv.DictReader(files[0].open(newline="")))
     assert [(r["sweep"], r["name"], round(float(r["loss_recovered_zero"]), 6)) for r in rows] == [
-        ("topk", "f64_k8_s0", 0.958), ("topk", "f64_k16_s0", 0.966), ("relu", "f64_k8_s0", 0.908),
+        ("topk", "f64_k8_s0", 0.958), ("relu", "f64_k8_s0", 0.908), ("topk", "f64_k16_s0", 0.966),
         ("relu", "f64_k16_s0", 0.916),
     ]  # fmt: skip
     svg = files[2].read_text()
