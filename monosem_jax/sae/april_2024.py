@@ -11,24 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 
-from monosem_jax.sae.base import SaeConfig
+from monosem_jax.sae.base import L1Config
 from monosem_jax.sae.dictionary import Dictionary
-from monosem_jax.sae.relu import check_l1
 
 
 @dataclasses.dataclass(frozen=True)
-class AprilConfig(SaeConfig):
-    """λ rises over `l1_warmup` steps, below 1 a fraction of `train.steps`."""
+class AprilConfig(L1Config):
+    """The published coefficient and warm-up."""
 
     architecture: str = "april_2024"
     input_scale: str = "sqrt_width"
     l1_coefficient: float = 5.0
     l1_warmup: float = 0.05
-
-    def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        super().check()
-        check_l1(self)
 
 
 class April(Dictionary):

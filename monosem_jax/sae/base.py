@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -31,7 +32,44 @@ RULES = {
 }
 # The axis of each parameter along which features lie; the others are of all features together.
 FEATURE_AXIS = {"W_enc": 1, "b_enc": 0, "W_dec": 0, "b_gate": 0, "r_mag": 0, "log_threshold": 0, "threshold": 0}
-INPUT_SCALES = ("none", "unit_rms", "sqrt_width", "unit_norm")
+
+
+def _one_of(*values: str) -> tuple[Callable, str]:
+    return lambda value, config: value in values, f"{', '.join(values[:-1])} or {values[-1]}"
+
+
+def _from_zero(value: float, config: Any) -> bool:
+    return math.isfinite(value) and value >= 0
+
+
+def _features(value: Any, config: Any) -> bool:
+    return type(value) is int and (config.activation == "relu" or 1 <= value <= config.n_features)
+
+
+NUMBER = (_from_zero, "0 or more")
+STEPS = (_from_zero, "a number of steps, or a fraction below 1")
+COUNT = (lambda value, config: value >= 1, "1 or more")
+POSITIVE = (lambda value, config: math.isfinite(value) and value > 0, "a positive number")
+# What is possible for a key, given the whole configuration, and how that is said.
+KEYS: dict[str, tuple[Callable, str]] = {
+    "n_features": COUNT,
+    "input_scale": _one_of("none", "unit_rms", "sqrt_width", "unit_norm"),
+    "sparse": _one_of("auto", "never", "gather"),
+    "activation": _one_of("relu", "topk", "batchtopk"),
+    "k": (_features, "1 to n_features = {n}"),
+    "multi": NUMBER,
+    "threshold_decay": (lambda value, config: 0 <= value < 1, "0 or more, and less than 1"),
+    "aux_coefficient": NUMBER,
+    "k_aux": COUNT,
+    "dead_rows": COUNT,
+    "l1_coefficient": NUMBER,
+    "l1_warmup": STEPS,
+    "l0_coefficient": NUMBER,
+    "l0_warmup": STEPS,
+    "target_l0": NUMBER,
+    "bandwidth": POSITIVE,
+    "initial_threshold": POSITIVE,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,26 +93,12 @@ class SaeConfig:
     activation: ClassVar[str] = "relu"
 
     def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        if self.n_features < 1:
-            raise BadInput(f"sae.n_features is {self.n_features}: at least 1 is needed")
-        if self.input_scale not in INPUT_SCALES:
-            raise BadInput(f"sae.input_scale is {self.input_scale!r}: expected {', '.join(INPUT_SCALES)}")
-        if self.sparse not in ("auto", "never", "gather"):
-            raise BadInput(f"sae.sparse is {self.sparse!r}: expected auto, never or gather")
-
-    def check_numbers(self, *names: str) -> None:
-        """Raises BadInput on a key that is not a finite number of 0 or more."""
-        for name in names:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise BadInput(f"sae.{name} is {value}: expected 0 or more")
-
-    def check_count(self, name: str) -> None:
-        """Raises BadInput on what is no number of features, from 1 to all of them."""
-        value = getattr(self, name)
-        if type(value) is not int or not 1 <= value <= self.n_features:
-            raise BadInput(f"sae.{name} is {value}: expected 1 to n_features = {self.n_features}")
+        """Raises BadInput naming the first impossible value; a key means the same in every architecture."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            possible, expected = KEYS.get(field.name, (lambda value, config: True, ""))
+            if not possible(value, self):
+                raise BadInput(f"sae.{field.name} is {value!r}: expected {expected.format(n=self.n_features)}")
 
     @property
     def sparsity_key(self) -> str:
@@ -94,6 +118,38 @@ class SaeConfig:
         """Over how many of `steps` the coefficient rises from 0."""
         warmup = getattr(self, self.WARMUP, 0)
         return round(warmup * steps) if warmup < 1 else int(warmup)
+
+
+@dataclasses.dataclass(frozen=True)
+class L1Config(SaeConfig):
+    """λ is `l1_coefficient`; it rises from 0 over `l1_warmup` steps, below 1 a fraction of `train.steps`."""
+
+    l1_coefficient: float = 0.004
+    l1_warmup: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TopConfig(SaeConfig):
+    """`k` features a row. Latents that were not active in `dead_rows` rows are dead; the `k_aux` largest of them
+    reconstruct the error, with the weight `aux_coefficient` (0: never)."""
+
+    input_scale: str = "unit_rms"
+    k: int = 32
+    aux_coefficient: float = 1 / 32
+    k_aux: int = 512
+    dead_rows: int = 10_000_000
+
+    TRACED: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class AnyConfig(TopConfig, L1Config):
+    """Keys of all activations: `activation` says which, and so which keys matter."""
+
+    activation: str = "batchtopk"
+    threshold_decay: float = 0.999
+
+    TRACED: ClassVar[tuple[str, ...]] = ("l1_coefficient",)
 
 
 class Here(NamedTuple):

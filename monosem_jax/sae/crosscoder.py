@@ -18,26 +18,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from monosem_jax.errors import BadInput
-from monosem_jax.sae.base import SaeConfig, row_norms, with_unit_rows
-from monosem_jax.sae.dictionary import Dictionary
-from monosem_jax.sae.relu import check_l1
+from monosem_jax.sae.april_2024 import April
+from monosem_jax.sae.base import L1Config, row_norms, with_unit_rows
 
 
 @dataclasses.dataclass(frozen=True)
-class CrosscoderConfig(SaeConfig):
-    """`widths` of the sites; () where the source says so. λ rises over `l1_warmup` steps, below 1 a fraction of
-    `train.steps`."""
+class CrosscoderConfig(L1Config):
+    """`widths` of the sites; () where the source says so."""
 
     architecture: str = "crosscoder"
     input_scale: str = "sqrt_width"
     widths: tuple[int, ...] = ()
     l1_coefficient: float = 2.0
     l1_warmup: float = 0.05
-
-    def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        super().check()
-        check_l1(self)
 
     def check_parts(self, parts: tuple[int, ...]) -> None:
         """Raises BadInput when rows do not consist of several activations."""
@@ -48,15 +41,8 @@ class CrosscoderConfig(SaeConfig):
             )
 
 
-class Crosscoder(Dictionary):
+class Crosscoder(April):
     """Parameters W_enc [ΣM,F], b_enc [F], W_dec [F,ΣM], b_dec [ΣM]."""
-
-    UNIT_NORM = False
-    ROW_NORM = 0.1
-    CENTRED = False
-    AT_MEDIAN = False
-    RESAMPLES = False
-    ERROR = "sum"
 
     def site_norms(self) -> Float[Array, "F S"]:
         """The norms of each feature's decoder at every site."""

@@ -18,24 +18,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from monosem_jax.sae import learning
-from monosem_jax.sae.base import Code, Here, SaeConfig
+from monosem_jax.sae.base import Code, Here, L1Config
 from monosem_jax.sae.dictionary import Dictionary
-from monosem_jax.sae.relu import check_l1
 
 
 @dataclasses.dataclass(frozen=True)
-class GatedConfig(SaeConfig):
-    """λ rises over `l1_warmup` steps, below 1 a fraction of `train.steps`."""
+class GatedConfig(L1Config):
+    """The coefficient is for activations of E‖x‖² = 1."""
 
     architecture: str = "gated"
     input_scale: str = "unit_norm"
     l1_coefficient: float = 0.1
     l1_warmup: float = 0.05
-
-    def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        super().check()
-        check_l1(self)
 
 
 class Gated(Dictionary):

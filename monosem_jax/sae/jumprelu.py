@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from monosem_jax.errors import BadInput
 from monosem_jax.sae.base import Code, Here, SaeConfig
 from monosem_jax.sae.dictionary import Dictionary
 
@@ -49,14 +48,6 @@ class JumpReluConfig(SaeConfig):
     @property
     def sparsity_key(self) -> str:
         return "target_l0" if self.target_l0 else "l0_coefficient"
-
-    def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        super().check()
-        self.check_numbers("l0_coefficient", "l0_warmup", "target_l0")
-        for name in ("bandwidth", "initial_threshold"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise BadInput(f"sae.{name} is {getattr(self, name)}: expected a positive number")
 
 
 @jax.custom_vjp

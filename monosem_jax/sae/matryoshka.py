@@ -10,49 +10,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from monosem_jax.errors import BadInput
-from monosem_jax.sae import auxk, learning
-from monosem_jax.sae.base import Code, Here, SaeConfig
-from monosem_jax.sae.batchtopk import check_decay
+from monosem_jax.sae import learning
+from monosem_jax.sae.base import AnyConfig, Code, Here
 from monosem_jax.sae.dictionary import Dictionary
-from monosem_jax.sae.relu import check_l1
 
 
 @dataclasses.dataclass(frozen=True)
-class MatryoshkaConfig(SaeConfig):
-    """`groups`: how many features each prefix has more than the one before, as shares of all of them or as numbers.
-    `k` and AuxK are for "batchtopk" and "topk", `l1_coefficient` for "relu"."""
+class MatryoshkaConfig(AnyConfig):
+    """`groups`: how many features each prefix has more than the one before, as shares of all of them or as numbers."""
 
     architecture: str = "matryoshka"
-    input_scale: str = "unit_rms"
-    activation: str = "batchtopk"
     groups: tuple[float, ...] = (1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
-    k: int = 32
-    threshold_decay: float = 0.999
-    aux_coefficient: float = 1 / 32
-    k_aux: int = 512
-    dead_rows: int = 10_000_000
-    l1_coefficient: float = 0.004
-    l1_warmup: float = 0.0
-
-    TRACED: ClassVar[tuple[str, ...]] = ("l1_coefficient",)
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         super().check()
-        if self.activation not in ("relu", "topk", "batchtopk"):
-            raise BadInput(f"sae.activation is {self.activation!r}: expected relu, topk or batchtopk")
-        if self.activation != "relu":
-            self.check_count("k")
-        check_decay(self)
-        auxk.check(self)
-        check_l1(self)
         self.ends()
 
     def ends(self) -> tuple[int, ...]:

@@ -10,20 +10,18 @@ says. Rows of W_dec have unit norm.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from monosem_jax.errors import BadInput
 from monosem_jax.sae import sparse
 from monosem_jax.sae.base import (  # noqa: F401 (RULES: for those who know this file)
     FEATURE_AXIS,
     RULES,
     Here,
-    SaeConfig,
+    L1Config,
     linear_init,
     matmul,
     unit_rows,
@@ -33,26 +31,11 @@ from monosem_jax.sharding import Axes
 
 
 @dataclasses.dataclass(frozen=True)
-class ReluConfig(SaeConfig):
+class ReluConfig(L1Config):
     """The paper's dictionary. With `input_scale` "unit_rms" one `l1_coefficient` serves every site; "none" is the
-    paper's. `l1_warmup`: the steps over which the coefficient rises from 0, below 1 a fraction of `train.steps`.
-    """
+    paper's."""
 
     architecture: str = "relu"
-    l1_coefficient: float = 0.004
-    l1_warmup: float = 0.0
-
-    def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        super().check()
-        check_l1(self)
-
-
-def check_l1(config: SaeConfig) -> None:
-    """Raises BadInput on an impossible l1_coefficient or l1_warmup."""
-    config.check_numbers("l1_coefficient")
-    if not (math.isfinite(config.l1_warmup) and config.l1_warmup >= 0):
-        raise BadInput(f"sae.l1_warmup is {config.l1_warmup}: expected a number of steps, or a fraction below 1")
 
 
 def gradients(

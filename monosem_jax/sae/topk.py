@@ -15,37 +15,22 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from monosem_jax.sae import auxk, learning, select
-from monosem_jax.sae.base import Code, Here, SaeConfig
+from monosem_jax.sae import learning, select
+from monosem_jax.sae.base import Code, Here, TopConfig
 from monosem_jax.sae.dictionary import Dictionary
 
 MULTI = 4  # times k features reconstruct in the second term of Multi-TopK
 
 
 @dataclasses.dataclass(frozen=True)
-class TopKConfig(SaeConfig):
-    """`k` features a row. Latents that were not active in `dead_rows` rows are dead; the `k_aux` largest of them
-    reconstruct the error, with the weight `aux_coefficient` (0: never). `multi`: the weight of the error with 4 k
-    features (1/8 in Multi-TopK), so that other numbers of features may be used later.
-    """
+class TopKConfig(TopConfig):
+    """`multi`: the weight of the error with 4 k features (1/8 in Multi-TopK), so that other numbers of features may be
+    used later."""
 
     architecture: str = "topk"
-    input_scale: str = "unit_rms"
-    k: int = 32
     multi: float = 0.0
-    aux_coefficient: float = 1 / 32
-    k_aux: int = 512
-    dead_rows: int = 10_000_000
 
-    TRACED: ClassVar[tuple[str, ...]] = ()
     activation: ClassVar[str] = "topk"
-
-    def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        super().check()
-        self.check_count("k")
-        self.check_numbers("multi")
-        auxk.check(self)
 
 
 class TopK(Dictionary):

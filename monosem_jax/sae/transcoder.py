@@ -9,49 +9,25 @@ A row is x and y beside each other: those of an MLP's input and output, say. W_s
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from monosem_jax.errors import BadInput
-from monosem_jax.sae import auxk, learning
-from monosem_jax.sae.base import SaeConfig, linear_init
-from monosem_jax.sae.batchtopk import check_decay
+from monosem_jax.sae import learning
+from monosem_jax.sae.base import AnyConfig, linear_init
 from monosem_jax.sae.dictionary import Dictionary
-from monosem_jax.sae.relu import check_l1
 
 
 @dataclasses.dataclass(frozen=True)
-class TranscoderConfig(SaeConfig):
-    """`activation` topk, batchtopk or relu. `skip`: with W_skip. `widths` (of x, of y); () where the source says so.
-    x and y are scaled each for itself."""
+class TranscoderConfig(AnyConfig):
+    """`skip`: with W_skip. `widths` (of x, of y); () where the source says so. x and y are scaled each for itself."""
 
     architecture: str = "transcoder"
-    input_scale: str = "unit_rms"
     activation: str = "topk"
     skip: bool = False
     widths: tuple[int, ...] = ()
-    k: int = 32
-    threshold_decay: float = 0.999
-    aux_coefficient: float = 1 / 32
-    k_aux: int = 512
-    dead_rows: int = 10_000_000
-    l1_coefficient: float = 0.004
-    l1_warmup: float = 0.0
-
-    TRACED: ClassVar[tuple[str, ...]] = ("l1_coefficient",)
-
-    def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        super().check()
-        if self.activation not in ("relu", "topk", "batchtopk"):
-            raise BadInput(f"sae.activation is {self.activation!r}: expected relu, topk or batchtopk")
-        if self.activation != "relu":
-            self.check_count("k")
-        check_decay(self)
-        auxk.check(self)
-        check_l1(self)
 
     def check_parts(self, parts: tuple[int, ...]) -> None:
         """Raises BadInput when rows do not consist of two activations."""
