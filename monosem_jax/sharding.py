@@ -207,6 +207,12 @@ class Axes(NamedTuple):
         """The sum over the devices along an axis; with one device there it costs nothing."""
         return jax.lax.psum(tree, axis) if getattr(self, axis) > 1 else tree
 
+    def max_of_all(self, x: Any) -> Any:
+        """The maximum over all devices."""
+        for name in (n for n in self._fields if getattr(self, n) > 1):
+            x = jax.lax.pmax(x, name)
+        return x
+
 
 def tree_shardings(tree: Any, rules: Rules, mesh: Mesh, *, stacked: bool = False) -> Any:
     """A NamedSharding for every array of `tree`, chosen by the last name in its path (scalars are replicated).

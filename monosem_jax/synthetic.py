@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from monosem_jax.config import check_seed
 from monosem_jax.errors import BadInput
 
 BLOCK = 4096  # rows that are made together
@@ -55,8 +56,7 @@ class SyntheticConfig:
         for name in ("noise", "density_power"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise BadInput(f"synthetic.{name} is {getattr(self, name)}: expected 0 or more")
-        if not 0 <= self.seed < 1 << 32:
-            raise BadInput(f"synthetic.seed is {self.seed}: expected 0 to {(1 << 32) - 1}")
+        check_seed(self.seed, "synthetic.seed")
 
     def densities(self) -> Float[np.ndarray, " F"]:
         """The share of rows in which each feature is active; where the power makes more than a half of it, a half."""

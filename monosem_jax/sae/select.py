@@ -74,22 +74,16 @@ def batch_mask(z: Float[Array, "b F"], n: int, axes: Axes) -> Bool[Array, "b F"]
     """
     z = jax.lax.stop_gradient(z)
 
-    def everywhere(x, reduce=jnp.add):
-        if reduce is jnp.maximum:
-            for name in (n for n in ("data", "model") if getattr(axes, n) > 1):
-                x = jax.lax.pmax(x, name)
-            return x
-        return axes.sum(axes.sum(x, "model"), "data")
-
     def count(where):
         # Of more there are enough on every device; the sum over devices must remain an int32.
-        return everywhere(jnp.minimum(jnp.sum(where, dtype=jnp.int32), (2**31 - 1) // (axes.data * axes.model)))
+        here = jnp.minimum(jnp.sum(where, dtype=jnp.int32), (2**31 - 1) // (axes.data * axes.model))
+        return axes.sum(axes.sum(here, "model"), "data")
 
     def reaching(t):
         return count(z >= t)
 
     positive = count(z > 0)
-    top = everywhere(jnp.max(z), jnp.maximum)
+    top = axes.max_of_all(jnp.max(z))
 
     def unfinished(state):
         i, low, n_low, high, _, _ = state
@@ -123,7 +117,4 @@ def _middle(low: Array, high: Array) -> Array:
 
 def least(z: Float[Array, "b F"], mask: Bool[Array, "b F"], axes: Axes) -> Float[Array, ""]:
     """The smallest number of the mask on all devices; infinite where it is empty."""
-    found = -jnp.min(jnp.where(mask, jax.lax.stop_gradient(z), jnp.inf))
-    for name in ("data", "model"):
-        found = jax.lax.pmax(found, name) if getattr(axes, name) > 1 else found
-    return -found
+    return -axes.max_of_all(-jnp.min(jnp.where(mask, jax.lax.stop_gradient(z), jnp.inf)))

@@ -125,16 +125,16 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     mesh = open_mesh(config, source)
     with contextlib.ExitStack() as stack:
         own = dataclasses.replace(config, plan=PlanConfig())
-        whole = stack.enter_context(
-            Run(workdir, "sweep", identity(own), source.parents, identity(own_defaults(config)))
-        )
+        whole = stack.enter_context(Run(workdir, "sweep", identity(own), source.parents, train_sae.defaults(config)))
         if whole.finished:
             print(f"{whole.path} is finished: nothing to do")
             return whole.summary
-        defaults, runs = train_sae.defaults(config), {}
+        runs = {}
         for name, member in config.members().items():
             path = whole.path / MEMBERS / name
-            runs[name] = stack.enter_context(Run(path, "train_sae", identity(member), source.parents, defaults))
+            runs[name] = stack.enter_context(
+                Run(path, "train_sae", identity(member), source.parents, train_sae.defaults(member))
+            )
         checked = all((r.path / "input.json").exists() for r in runs.values())
         material = dictionaries.prepare(config, source, mesh, checked=checked)
         for member in runs.values():
@@ -154,11 +154,6 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
                 )  # fmt: skip
                 rows.append(row(name, member, summary))
         return _finish(whole, rows, result, config, begin)
-
-
-def own_defaults(config: SweepRunConfig) -> SweepRunConfig:
-    """A configuration of which nothing but the architecture was said."""
-    return SweepRunConfig(sae=type(config.sae)())
 
 
 def row(name: str, member: SaeRunConfig, summary: dict[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def identity(config: SaeRunConfig) -> dict[str, Any]:
 
 def defaults(config: SaeRunConfig) -> dict[str, Any]:
     """The identity of a configuration of which nothing but the architecture was said."""
-    return identity(SaeRunConfig(sae=type(config.sae)()))
+    return identity(type(config)(sae=type(config.sae)()))
 
 
 def lower_dispatch(config: SaeRunConfig, mesh: Mesh, width: int, n_steps: int) -> jax.stages.Lowered:
