@@ -7,11 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh, PartitionSpec
 
+from monosem_jax.optimizer import optimizer
 from monosem_jax.sae.base import RULES, Here
+from monosem_jax.sae.constraints import project_out_parallel, renormalise
+from monosem_jax.sae.relu import Relu
 from monosem_jax.sharding import Axes
-from monosem_jax.train import Objective, State
+from monosem_jax.train import Objective, State, TrainConfig
 from monosem_jax.transformer.model import Transformer, token_losses
 
 
@@ -80,6 +84,12 @@ def dictionary_objective(
         return jax.tree.map(lambda g: g / rows.shape[0], grads), stats, metrics
 
     return objective
+
+
+def dictionary_optimizer(train: TrainConfig, sae: Any = Relu) -> optax.GradientTransformation:
+    """Adam, with the constraint of unit dictionary vectors where the architecture has it."""
+    links = {"before": [project_out_parallel()], "after": [renormalise()]} if sae.UNIT_NORM else {}
+    return optimizer(train, **links)
 
 
 def row_losses(sae: Any, state: State, rows: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -80,7 +80,7 @@ class SaeRun(TrainedRun):
         They are not compared with the checkpoint's checksums, which are of the whole. Raises BadInput when there is no
         such feature.
         """
-        names = set(jax.eval_shape(lambda: self.sae.init(jax.random.key(0), method=lambda m: m.b_dec)["params"]))
+        names = set(jax.eval_shape(self.sae.initial, jax.random.key(0)))
         if self.experiment == "import" and "log_threshold" in names:  # published ones are stored
             names = names - {"log_threshold"} | {"threshold"}
         n, axes = self.sae.n_features, {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in names}

@@ -14,9 +14,7 @@ from monosem_jax.bench.material import make_rows, sparse_params
 from monosem_jax.bench.store import one_device
 from monosem_jax.bench.timing import rates, ratio
 from monosem_jax.group import Group
-from monosem_jax.objective import dictionary_objective
-from monosem_jax.optimizer import optimizer
-from monosem_jax.sae.constraints import project_out_parallel, renormalise
+from monosem_jax.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.train import State, TrainConfig, create
 
 L0 = 32
@@ -33,7 +31,7 @@ def rates_of(
     dtype = dtype or TrainConfig().dtype()
     rows = make_rows(STEPS, batch, width, jnp.bfloat16)
     params = sparse_params(rows[0], n_features, float(L0))
-    ways = {name: _way(*of, rows, params, dtype, turn_seconds) for name, of in variants(n_features, width).items()}
+    ways = {name: Way(*of, rows, params, dtype, turn_seconds) for name, of in variants(n_features, width).items()}
     l0 = {name: way.l0() for name, way in ways.items()}
     found = rates(ways, rounds)
     ratios = {f"{name} / {REFERENCE}": (ratio(found, name, REFERENCE), None) for name in ways if name != REFERENCE}
@@ -68,7 +66,7 @@ def variants(n_features: int, width: int) -> dict[str, tuple[Any, str, bool]]:
     return found
 
 
-class _way:
+class Way:
     """Dispatches for about `turn_seconds`, and returns the rows they took."""
 
     def __init__(
@@ -77,11 +75,10 @@ class _way:
     ):  # fmt: skip
         mesh, train = one_device(), TrainConfig(learning_rate=SLOW)
         sae = sae_lib.build(config, rows.shape[-1], dtype)
-        links = {"before": [project_out_parallel()], "after": [renormalise()]} if sae.UNIT_NORM else {}
-        tx = optimizer(train, **links)
+        tx = dictionary_optimizer(train, sae)
 
         def initial() -> State:
-            start = sae.init(jax.random.key(0), method=lambda m: m.b_dec)["params"]
+            start = sae.initial(jax.random.key(0))
             start |= {name: _fitting(params[name], p) for name, p in start.items() if name in params}
             if "b_gate" in start:
                 start["b_gate"] = params["b_enc"]

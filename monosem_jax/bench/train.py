@@ -22,11 +22,9 @@ from monosem_jax.bench.material import make_rows, sparse_params
 from monosem_jax.bench.store import one_device
 from monosem_jax.bench.timing import ratio
 from monosem_jax.fit import Group
-from monosem_jax.objective import dictionary_objective
-from monosem_jax.optimizer import optimizer
+from monosem_jax.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.sae import RULES, build
 from monosem_jax.sae import sparse as visiting
-from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.relu import ReluConfig
 from monosem_jax.train import State, TrainConfig, create
 
@@ -63,7 +61,7 @@ def our_group(
     mesh, config = one_device(), TrainConfig(learning_rate=learning_rate)
     relu = ReluConfig(n_features=n_features, sparse=sparse)
     sae, rules = build(relu, width, dtype), RULES
-    tx = optimizer(config, before=[project_out_parallel()], after=[renormalise()])
+    tx = dictionary_optimizer(config, sae)
 
     def initial(seed):
         key = jax.random.key(seed)

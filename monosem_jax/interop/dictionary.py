@@ -101,7 +101,7 @@ def _details(sae: Any) -> dict[str, Any]:
     """What the parameters do not say themselves."""
     found: dict[str, Any] = {"widths": sae.parts if len(sae.parts) > 1 else ()}
     if sae.activation in ("topk", "batchtopk"):
-        sae.config.check_count("k")
+        sae.config.check()
         found["k"] = sae.config.k
     if hasattr(sae.config, "ends"):
         found["prefixes"] = sae.config.ends()

@@ -14,20 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from monosem_jax.errors import BadInput
 from monosem_jax.sae import select
 from monosem_jax.sae.base import Here
 from monosem_jax.sae.index import Index
 from monosem_jax.sae.learning import product
-
-
-def check(config: Any) -> None:
-    """Raises BadInput naming the first impossible value among aux_coefficient, k_aux and dead_rows."""
-    config.check_numbers("aux_coefficient")
-    if config.aux_coefficient and config.k_aux < 1:
-        raise BadInput(f"sae.k_aux is {config.k_aux}: at least 1 is needed (or aux_coefficient 0)")
-    if config.dead_rows < 1:
-        raise BadInput(f"sae.dead_rows is {config.dead_rows}: at least 1 is needed")
 
 
 def reconstruct(

@@ -238,6 +238,11 @@ class Dictionary(nn.Module):
         return 0.0
 
     @nn.nowrap
+    def initial(self, key: Array) -> dict[str, Array]:
+        """Parameters at the beginning."""
+        return self.init(key, method=lambda m: m.b_dec)["params"]
+
+    @nn.nowrap
     def initial_stats(self) -> dict[str, Array]:
         """`last_fired` [F]: the number of steps done when the feature last fired; 0 before it ever did. `threshold`:
         the running mean of the smallest activation that is kept of a batch."""

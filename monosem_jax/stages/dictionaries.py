@@ -16,13 +16,10 @@ from monosem_jax.errors import BadInput
 from monosem_jax.evaluate import evaluate_rows
 from monosem_jax.fit import FitResult, Group, Report, fit
 from monosem_jax.layout import choose
-from monosem_jax.objective import dictionary_objective
-from monosem_jax.optimizer import optimizer
+from monosem_jax.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.resample import Resampler, make_resampling
 from monosem_jax.run import Run, write_json
-from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.median import geometric_median
-from monosem_jax.sae.relu import Relu
 from monosem_jax.sharding import fetch, first_process, put, tree_shardings
 from monosem_jax.stages.evaluate import on_heldout
 from monosem_jax.stages.sources import Source, check_finite, input_scale
@@ -128,13 +125,6 @@ def members_together(features_per_device: int) -> int:
     return 1 if jax.default_backend() == "cpu" else max(FEATURES_TOGETHER // features_per_device, 1)
 
 
-def dictionary_optimizer(train: TrainConfig, sae: Any = Relu) -> Any:
-    """Adam, with the constraint of unit dictionary vectors where the architecture has it."""
-    return (
-        optimizer(train, before=[project_out_parallel()], after=[renormalise()]) if sae.UNIT_NORM else optimizer(train)
-    )
-
-
 def make_objective(config: Any, sae: Any, mesh: Mesh) -> Any:
     """The objective of a `train_sae.SaeRunConfig`."""
     return dictionary_objective(
@@ -147,7 +137,7 @@ def initial_state(sae: Any, tx: Any, material: Material, seed: Any, hyper: dict[
     """Parameters as the architecture begins, the decoder bias at the geometric median of (scaled) activations where it
     says so."""
     init_key, key = jax.random.split(jax.random.key(seed))
-    params = sae.init(init_key, method=lambda m: m.b_dec)["params"]
+    params = sae.initial(init_key)
     if sae.AT_MEDIAN:
         params = {**params, "b_dec": sae.wanted(jnp.asarray(material.median, jnp.float32))}
     hyper = {name: jnp.float32(value) for name, value in hyper.items()}
