@@ -60,9 +60,14 @@ def keeping_programs(path: str):
         put(before)
 
 
-@pytest.fixture(scope="session")
-def program_folder(tmp_path_factory) -> str:
-    return str(tmp_path_factory.mktemp("programs"))
+@pytest.fixture(scope="session", autouse=True)
+def program_folder(tmp_path_factory):
+    """Where compiled programs are kept: by other processes always, by this one while `compiled_once` says so."""
+    path = str(tmp_path_factory.mktemp("programs"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", path)
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield path
 
 
 @pytest.fixture(scope="module")

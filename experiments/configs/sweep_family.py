@@ -26,7 +26,7 @@ FAMILY = {
     "topk": (sae.TopKConfig(**AUXK), KS),
     "batchtopk": (sae.BatchTopKConfig(**AUXK), KS),
     "jumprelu": (
-        sae.JumpReluConfig(l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05), (0.003, 0.0005, 0.00005, 0.000005),
+        sae.JumpReluConfig(target_l0=8.0, l0_coefficient=1.0, l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05), KS,
     ),
     "gated": (sae.GatedConfig(), (0.24, 0.12, 0.08, 0.05)),
     "matryoshka": (sae.MatryoshkaConfig(**AUXK), KS),

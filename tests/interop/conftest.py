@@ -21,9 +21,9 @@ SHORT = dataclasses.replace(TRAIN, evaluate_every=0)
 
 
 @pytest.fixture(scope="package", autouse=True)
-def cache(tmp_path_factory):
+def cache(program_folder):
     """Compiled programs are kept while the tests of this folder run."""
-    with keeping_programs(str(tmp_path_factory.mktemp("cache"))):
+    with keeping_programs(program_folder):
         yield
 
 

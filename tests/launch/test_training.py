@@ -30,33 +30,25 @@ def source(tmp_path_factory) -> pathlib.Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> dict[str, str]:
-    folder = str(tmp_path_factory.mktemp("programs"))
-    return {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-
-
-def sweep(path: pathlib.Path, source: pathlib.Path, cache: dict, launcher: list[str], mesh: str = "") -> None:
+def sweep(path: pathlib.Path, source: pathlib.Path, launcher: list[str], mesh: str = "") -> None:
     flags = [f"--workdir={path}", f"--config.source={source}", *overrides({**SWEEP, "train.mesh": mesh})]
     command = [sys.executable, "-m", *launcher, "experiments.sweep", *flags]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**environment(), **cache}, capture_output=True, text=True, timeout=400
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
-def alone(source, cache, tmp_path_factory) -> pathlib.Path:
+def alone(source, tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("alone") / "sweep"
-    sweep(path, source, cache, [])
+    sweep(path, source, [])
     return path
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-def test_several_processes_train_the_members_that_one_does(alone, source, cache, tmp_path, name):
+def test_several_processes_train_the_members_that_one_does(alone, source, tmp_path, name):
     processes, devices, mesh = PROCESSES[name]
     launcher = ["launch.local", f"--processes={processes}", f"--devices_per_process={devices}", "--"]
-    sweep(tmp_path / "sweep", source, cache, launcher, mesh)
+    sweep(tmp_path / "sweep", source, launcher, mesh)
     members, others = load_run(alone).members, load_run(tmp_path / "sweep").members
     assert members.keys() == others.keys() and len(members) == 4
     for key, member in members.items():

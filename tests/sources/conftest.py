@@ -17,12 +17,9 @@ from tests.sources.tiny import SITE, TRAIN, K, M, config, online_config
 
 
 @pytest.fixture(scope="package", autouse=True)
-def cache(tmp_path_factory):
+def cache(program_folder):
     """Compiled programs are kept while the tests of this folder run: most train the same dictionary again."""
-    path = str(tmp_path_factory.mktemp("cache"))
-    with keeping_programs(path), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", path)  # for other processes
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    with keeping_programs(program_folder):
         yield
 
 
