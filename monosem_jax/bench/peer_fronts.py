@@ -24,12 +24,12 @@ GROUPS = (1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 # Two values each of the key that decides how many features are active, in the units of the library.
 SETTINGS: dict[str, dict[str, tuple[float, ...]]] = {
     "dictionary_learning": {
-        "relu": (0.06, 0.03), "topk": (12, 32), "batchtopk": (12, 32), "jumprelu": (12, 32), "gated": (0.06, 0.03),
-        "matryoshka": (12, 32),
+        "relu": (0.06, 0.03), "topk": (16, 32), "batchtopk": (16, 32), "jumprelu": (16, 32), "gated": (0.06, 0.03),
+        "matryoshka": (16, 32),
     },
     "SAELens": {
-        "relu": (1.0, 0.5), "topk": (12, 32), "batchtopk": (12, 32), "jumprelu": (1.5, 0.5), "gated": (1.4, 0.7),
-        "matryoshka": (12, 32),
+        "relu": (1.0, 0.5), "topk": (16, 32), "batchtopk": (16, 32), "jumprelu": (1.5, 0.5), "gated": (1.4, 0.7),
+        "matryoshka": (16, 32),
     },
 }  # fmt: skip
 

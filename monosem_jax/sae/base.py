@@ -63,6 +63,7 @@ KEYS: dict[str, tuple[Callable, str]] = {
     "k_aux": COUNT,
     "dead_rows": COUNT,
     "l1_coefficient": NUMBER,
+    "tied_norm": NUMBER,
     "l1_warmup": STEPS,
     "l0_coefficient": NUMBER,
     "l0_warmup": STEPS,

@@ -33,9 +33,10 @@ from monosem_jax.sharding import Axes
 @dataclasses.dataclass(frozen=True)
 class ReluConfig(L1Config):
     """The paper's dictionary. With `input_scale` "unit_rms" one `l1_coefficient` serves every site; "none" is the
-    paper's."""
+    paper's. `tied_norm`: the encoder starts as so much of the decoder's transpose (0, the paper's: apart from it)."""
 
     architecture: str = "relu"
+    tied_norm: float = 0.0
 
 
 def gradients(
@@ -93,16 +94,21 @@ def gradients(
 
 
 class Relu(Dictionary):
-    """The paper's dictionary. Its weights start untied, b_dec at the geometric median."""
+    """The paper's dictionary. Its weights start untied if not said otherwise, b_dec at the geometric median."""
 
     LOCAL_TERMS = ("l1",)
 
     def setup(self):
+        if self.config and self.config.tied_norm:
+            return super().setup()
         m, f = self.width, self.n_features
         self.W_enc = self.param("W_enc", linear_init(0), (m, f))
         self.b_enc = self.param("b_enc", nn.initializers.zeros, (f,))
         self.W_dec = self.param("W_dec", lambda *a: unit_rows(linear_init(0)(*a)), (f, m))
         self.b_dec = self.param("b_dec", nn.initializers.zeros, (m,))
+
+    def encoder_init(self, key: Array, shape: tuple[int, int]) -> Array:
+        return self.config.tied_norm * self.W_dec.T
 
     def encode(self, x: Float[Array, "*B M"]) -> Float[Array, "*B F"]:
         """Feature activations of single vectors."""
