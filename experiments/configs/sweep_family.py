@@ -17,22 +17,22 @@ from monosem_jax.stages.sweep import SweepConfig, SweepRunConfig
 from monosem_jax.train import TrainConfig
 
 SIZE = 2048
-AUXK = {"k_aux": 256, "dead_rows": 50_000}
+# In so few steps encoders that start small do better.
+TIED = {"tied_norm": 0.1}
+AUXK = {"k_aux": 256, "dead_rows": 50_000, **TIED}
 KS = (8.0, 16.0, 32.0, 64.0)
 # The configuration of an architecture, and the values of the key that decides how many features are active.
 FAMILY = {
-    "relu": (
-        sae.ReluConfig(input_scale="unit_norm", l1_warmup=0.05, tied_norm=0.1), (0.00024, 0.00012, 0.00006, 0.00003)
-    ),
+    "relu": (sae.ReluConfig(input_scale="unit_rms", l1_warmup=0.05, **TIED), (0.004, 0.002, 0.001, 0.0005)),
     "april_2024": (sae.AprilConfig(), (2.0, 1.0, 0.5, 0.25)),
     "topk": (sae.TopKConfig(**AUXK), KS),
     "batchtopk": (sae.BatchTopKConfig(**AUXK), KS),
     "jumprelu": (
         sae.JumpReluConfig(
-            target_l0=8.0, l0_coefficient=1.0, l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05
+            target_l0=8.0, l0_coefficient=1.0, l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.05, **TIED
         ), KS,
     ),
-    "gated": (sae.GatedConfig(), (0.24, 0.12, 0.08, 0.05)),
+    "gated": (sae.GatedConfig(**TIED), (0.24, 0.12, 0.08, 0.05)),
     "matryoshka": (sae.MatryoshkaConfig(**AUXK), KS),
 }  # fmt: skip
 

@@ -77,7 +77,8 @@ KEYS: dict[str, tuple[Callable, str]] = {
 class SaeConfig:
     """Keys of every architecture. `input_scale` multiplies activations by one number, found on the store and folded
     into the parameters on loading: "unit_rms" for a mean square of 1 of their elements, "sqrt_width" for E‖x‖ = √M,
-    "unit_norm" for E‖x‖² = 1.
+    "unit_norm" for E‖x‖² = 1. W_enc starts as `tied_norm` times the transpose of W_dec, or apart from it (0): 0.1 makes
+    short runs better and leaves fewer features dead (BUILD_NOTES.md 39).
 
     `sparse` "auto" visits features that are not zero alone where that is faster, on CPUs in fp32; "never" always
     multiplies whole arrays; "gather" gathers those that TopK chose, anywhere.
@@ -87,6 +88,7 @@ class SaeConfig:
     n_features: int = 4096
     input_scale: str = "none"
     sparse: str = "auto"
+    tied_norm: float = 1.0
 
     COEFFICIENT: ClassVar[str] = "l1_coefficient"  # which rises from 0 over the steps that WARMUP says
     WARMUP: ClassVar[str] = "l1_warmup"

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from monosem_jax.sae import auxk, learning, select
-from monosem_jax.sae.base import Code, Here, matmul, row_norms, unit_rows, with_unit_rows
+from monosem_jax.sae.base import Code, Here, linear_init, matmul, row_norms, unit_rows, with_unit_rows
 from monosem_jax.sae.index import How, Index, decode_at
 
 
@@ -72,8 +72,9 @@ class Dictionary(nn.Module):
         self.b_dec = self.param("b_dec", nn.initializers.zeros, (self.width_out,))
 
     def encoder_init(self, key: Array, shape: tuple[int, int]) -> Array:
-        """The decoder's transpose, untied from then on."""
-        return self.W_dec.T
+        """Some of the decoder's transpose, untied from then on; or as the decoder's rows are drawn."""
+        norm = self.config.tied_norm if self.config else 1.0
+        return norm * self.W_dec.T if norm else linear_init(0)(key, shape)
 
     # The published form.
 

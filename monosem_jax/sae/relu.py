@@ -33,7 +33,7 @@ from monosem_jax.sharding import Axes
 @dataclasses.dataclass(frozen=True)
 class ReluConfig(L1Config):
     """The paper's dictionary. With `input_scale` "unit_rms" one `l1_coefficient` serves every site; "none" is the
-    paper's. `tied_norm`: the encoder starts as so much of the decoder's transpose (0, the paper's: apart from it)."""
+    paper's."""
 
     architecture: str = "relu"
     tied_norm: float = 0.0
@@ -94,7 +94,7 @@ def gradients(
 
 
 class Relu(Dictionary):
-    """The paper's dictionary. Its weights start untied if not said otherwise, b_dec at the geometric median."""
+    """The paper's dictionary. b_dec starts at the geometric median."""
 
     LOCAL_TERMS = ("l1",)
 
@@ -106,9 +106,6 @@ class Relu(Dictionary):
         self.b_enc = self.param("b_enc", nn.initializers.zeros, (f,))
         self.W_dec = self.param("W_dec", lambda *a: unit_rows(linear_init(0)(*a)), (f, m))
         self.b_dec = self.param("b_dec", nn.initializers.zeros, (m,))
-
-    def encoder_init(self, key: Array, shape: tuple[int, int]) -> Array:
-        return self.config.tied_norm * self.W_dec.T
 
     def encode(self, x: Float[Array, "*B M"]) -> Float[Array, "*B F"]:
         """Feature activations of single vectors."""

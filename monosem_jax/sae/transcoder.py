@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from monosem_jax.errors import BadInput
 from monosem_jax.sae import learning
-from monosem_jax.sae.base import AnyConfig, linear_init
+from monosem_jax.sae.base import AnyConfig
 from monosem_jax.sae.dictionary import Dictionary
 
 
@@ -28,6 +28,12 @@ class TranscoderConfig(AnyConfig):
     activation: str = "topk"
     skip: bool = False
     widths: tuple[int, ...] = ()
+    tied_norm: float = 0.0
+
+    def check(self) -> None:
+        super().check()
+        if self.tied_norm:
+            raise BadInput(f"sae.tied_norm is {self.tied_norm}: a transcoder's encoder reads another site, expected 0")
 
     def check_parts(self, parts: tuple[int, ...]) -> None:
         """Raises BadInput when rows do not consist of two activations."""
@@ -57,9 +63,6 @@ class Transcoder(Dictionary):
         super().setup()
         if self.config.skip:
             self.W_skip = self.param("W_skip", nn.initializers.zeros, (self.width_in, self.width_out))
-
-    def encoder_init(self, key: Array, shape: tuple[int, int]) -> Array:
-        return linear_init(0)(key, shape)
 
     def given(self, rows):
         return rows[..., : self.width_in]
