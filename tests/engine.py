@@ -11,12 +11,11 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.fit import Group
-from monosem_jax.objective import dictionary_objective
+from monosem_jax.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.resample import Resampler, make_resampling
 from monosem_jax.sae.relu import RULES, Relu
 from monosem_jax.sharding import put, tree_shardings
 from monosem_jax.stages import dictionaries
-from monosem_jax.stages.dictionaries import dictionary_optimizer
 from monosem_jax.train import State, TrainConfig
 from tests import reference
 from tests.conftest import mesh_of

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from monosem_jax.fit import Group
-from monosem_jax.objective import row_losses
+from monosem_jax.objective import dictionary_optimizer, row_losses
 from monosem_jax.sae.relu import RULES, Relu
-from monosem_jax.stages.dictionaries import dictionary_optimizer, make_objective
+from monosem_jax.stages.dictionaries import make_objective
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.train import TrainConfig, create
 from tests.conftest import mesh_of

@@ -12,13 +12,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from monosem_jax.evaluate import make_batch_sums, make_row_sums
 from monosem_jax.layout import Layout
+from monosem_jax.objective import dictionary_optimizer
 from monosem_jax.program import collectives, largest
 from monosem_jax.resample import Resampler
 from monosem_jax.sae.median import geometric_median
 from monosem_jax.sae.relu import RULES, Relu, ReluConfig
 from monosem_jax.sharding import tree_shardings
 from monosem_jax.stages import train_sae
-from monosem_jax.stages.dictionaries import dictionary_optimizer
 from monosem_jax.train import TrainConfig, create
 from tests.conftest import TINY, mesh_of
 from tests.engine import initial_state

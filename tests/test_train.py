@@ -9,9 +9,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from monosem_jax.errors import BadInput
+from monosem_jax.objective import dictionary_optimizer
 from monosem_jax.optimizer import optimizer
 from monosem_jax.sae.relu import RULES
-from monosem_jax.stages.dictionaries import dictionary_optimizer
 from monosem_jax.train import State, TrainConfig, create, make_dispatch, make_step, over_members
 from tests import engine, reference, toy
 from tests.conftest import mesh_of

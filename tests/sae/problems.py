@@ -13,9 +13,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax import sae as sae_lib
 from monosem_jax.config import from_dict
-from monosem_jax.objective import dictionary_objective
+from monosem_jax.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.sharding import put, tree_shardings
-from monosem_jax.stages.dictionaries import dictionary_optimizer
 from monosem_jax.train import State, TrainConfig
 from tests.conftest import mesh_of
 from tests.family import FREE_ROWS, Case, Given

@@ -12,9 +12,8 @@ import pytest
 
 from monosem_jax import sae as sae_lib
 from monosem_jax.errors import BadInput
-from monosem_jax.objective import dictionary_objective
+from monosem_jax.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.stages import dictionaries
-from monosem_jax.stages.dictionaries import dictionary_optimizer
 from tests import family
 from tests.conftest import mesh_of
 from tests.engine import close

@@ -12,10 +12,9 @@ from jax.sharding import PartitionSpec
 from monosem_jax import sae as sae_lib
 from monosem_jax.errors import BadInput
 from monosem_jax.fit import Group
-from monosem_jax.objective import dictionary_objective
+from monosem_jax.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.resample import ResampleConfig
 from monosem_jax.sharding import put
-from monosem_jax.stages.dictionaries import dictionary_optimizer
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.train import State, TrainConfig
 from tests import engine, family, reference
