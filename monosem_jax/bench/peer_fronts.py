@@ -1,6 +1,6 @@
 """Dictionaries that other libraries' own trainers make of given rows, as parameters of ours.
 
-They get our learning rate, with the same warm-up and decay, and else their own defaults, with what they count in steps
+They get our warm-up and decay of a given learning rate, and else their own defaults, with what they count in steps
 taken to the length of the run: they are made for a hundred times as many. Activations are scaled as each documents.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from monosem_jax import sae
 from monosem_jax.interop import saelens
 
-LEARNING_RATE, WARMUP, DECAY = 1e-3, 0.05, 0.2
+WARMUP, DECAY = 0.05, 0.2
 DEAD_ROWS = 50_000
 GROUPS = (1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 # Two values each of the key that decides how many features are active, in the units of the library.
@@ -44,6 +44,7 @@ class Job(NamedTuple):
     n_features: int
     steps: int
     batch_size: int
+    learning_rate: float
 
 
 def dictionary_learning(job: Job) -> tuple[str, dict[str, np.ndarray]]:
@@ -57,7 +58,7 @@ def dictionary_learning(job: Job) -> tuple[str, dict[str, np.ndarray]]:
     warmup = round(WARMUP * job.steps)
     own = {
         "steps": job.steps, "activation_dim": job.width, "dict_size": job.n_features, "layer": 0, "lm_name": "",
-        "lr": LEARNING_RATE, "warmup_steps": warmup, "decay_start": round((1 - DECAY) * job.steps), "device": "cpu",
+        "lr": job.learning_rate, "warmup_steps": warmup, "decay_start": round((1 - DECAY) * job.steps), "device": "cpu",
         "seed": 0,
     }  # fmt: skip
     rising = {"sparsity_warmup_steps": warmup}
@@ -125,7 +126,7 @@ def sae_lens(job: Job) -> tuple[str, dict[str, np.ndarray]]:
     trained = library.TrainingSAE.get_sae_class_for_architecture(config.architecture())(config)
     settings = SAETrainerConfig(
         total_training_samples=job.steps * job.batch_size, train_batch_size_samples=job.batch_size,
-        lr=LEARNING_RATE, lr_end=0.0, lr_warm_up_steps=warmup, lr_decay_steps=round(DECAY * job.steps),
+        lr=job.learning_rate, lr_end=0.0, lr_warm_up_steps=warmup, lr_decay_steps=round(DECAY * job.steps),
         dead_feature_window=DEAD_ROWS // job.batch_size,
     )  # fmt: skip
     rows = (torch.from_numpy(batch * scale) for batch in job.batches())

@@ -30,7 +30,8 @@ class FamilyBenchConfig:
 
     With --peers, other libraries' trainers are given the rows of `source`, those that `experiments.sweep` with
     sweep_family.py and `steps` steps of 256 trains on, and are evaluated alike; `sweeps` is the directory of those
-    sweeps, with which they are compared. `only`: a part of the names of what is trained ("SAELens", "topk").
+    sweeps, with which they are compared; `learning_rate` is the other libraries' only. `only`: a part of the names of
+    what is trained ("SAELens", "topk").
     """
 
     features: tuple[int, ...] = (2048, 16_384)
@@ -41,6 +42,7 @@ class FamilyBenchConfig:
     source: str = ""
     sweeps: str = ""
     steps: int = 2000
+    learning_rate: float = 1e-3
     n_features: int = 2048
     only: str = ""
     peers: bool = False
@@ -90,8 +92,9 @@ def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
                 if config.only not in name:
                     continue
                 job = peer_fronts.Job(
-                    architecture, value, batches, source.width, config.n_features, train.steps, train.batch_size
-                )
+                    architecture, value, batches, source.width, config.n_features, train.steps, train.batch_size,
+                    config.learning_rate,
+                )  # fmt: skip
                 begin = time.perf_counter()
                 kind, params = peer_fronts.TRAINERS[library](job)
                 seconds = time.perf_counter() - begin
