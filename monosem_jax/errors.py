@@ -20,6 +20,13 @@ class Stopped(Exception):
     """A signal asked the program to stop; everything up to the last commit is on disk."""
 
 
+def check_counts(owner: object, section: str, *names: str) -> None:
+    """Raises BadInput naming the first attribute of `owner` below 1, as the key that a user gives it by."""
+    for name in names:
+        if getattr(owner, name) < 1:
+            raise BadInput(f"{section}{name} is {getattr(owner, name)}: at least 1 is needed")
+
+
 def disk_full(e: BaseException) -> bool:
     """Whether an exception, of whatever library, says that there is no room left on a disk."""
     lines = ("No space left on device", "quota exceeded")

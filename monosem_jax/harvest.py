@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from monosem_jax.config import difference
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import BadInput, check_counts
 from monosem_jax.made import Kept, Made
 from monosem_jax.sharding import barrier
 from monosem_jax.signals import StopFlag
@@ -49,9 +49,7 @@ class HarvestConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        for name in ("rows_per_context", "batch_contexts", "shard_rows"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"harvest.{name} is {getattr(self, name)}: at least 1 is needed")
+        check_counts(self, "harvest.", "rows_per_context", "batch_contexts", "shard_rows")
         if self.bucket_rows < 0 or self.n_rows < 0:
             raise BadInput(f"harvest: bucket_rows {self.bucket_rows} and n_rows {self.n_rows} must not be negative")
         if self.dtype not in DTYPES:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import BadInput, check_counts
 
 FP32 = INT32 = 4
 ADAM = 3  # copies of each parameter: itself and its two moments
@@ -51,9 +51,7 @@ class Layout:
     micro_batches: int = 1
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise BadInput(f"{field.name} is {getattr(self, field.name)}: at least 1 is needed")
+        check_counts(self, "", *(field.name for field in dataclasses.fields(self)))
         if self.n_features % self.model:
             raise BadInput(f"n_features {self.n_features} is not divisible by the {self.model} model shards")
         if self.batch_size % (self.data * self.micro_batches):

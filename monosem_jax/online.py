@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.contexts import Contexts
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import BadInput, check_counts
 from monosem_jax.sharding import fetch
 from monosem_jax.store.rows import DTYPES
 from monosem_jax.transformer.model import Transformer, site_width
@@ -38,9 +38,7 @@ class OnlineConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        for name in ("rows_per_context", "buffer_rows", "batch_contexts"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"online.{name} is {getattr(self, name)}: at least 1 is needed")
+        check_counts(self, "online.", "rows_per_context", "buffer_rows", "batch_contexts")
         if self.dtype not in DTYPES:
             raise BadInput(f"online.dtype is {self.dtype!r}: expected {', '.join(DTYPES)}")
 

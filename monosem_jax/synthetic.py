@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from monosem_jax.config import check_seed
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import BadInput, check_counts
 
 BLOCK = 4096  # rows that are made together
 RECOVERED = 0.9  # cosine similarity from which on a feature counts as found
@@ -45,9 +45,7 @@ class SyntheticConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        for name in ("n_features", "width", "n_rows", "group_size"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"synthetic.{name} is {getattr(self, name)}: at least 1 is needed")
+        check_counts(self, "synthetic.", "n_features", "width", "n_rows", "group_size")
         if not 0 < self.density < 1:
             raise BadInput(f"synthetic.density is {self.density}: expected more than 0 and less than 1")
         for name, most in (("least_strength", 1), ("correlation", 1)):

@@ -18,7 +18,7 @@ import optax
 from jax.sharding import Mesh
 
 from monosem_jax.checkpoint import Retention
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import BadInput, check_counts
 from monosem_jax.sharding import Rules, make_mesh, tree_shardings
 
 DTYPES = ("float32", "bfloat16")
@@ -72,11 +72,10 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        for name in (
-            "steps", "batch_size", "steps_per_dispatch", "micro_batches", "stop_after", "log_every", "checkpoint_every",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise BadInput(f"train.{name} is {getattr(self, name)}: at least 1 is needed")
+        check_counts(
+            self, "train.", "steps", "batch_size", "steps_per_dispatch", "micro_batches", "stop_after", "log_every",
+            "checkpoint_every",
+        )  # fmt: skip
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise BadInput(f"train.learning_rate is {self.learning_rate}: a positive number is needed")
         if self.schedule not in SCHEDULES:

@@ -13,7 +13,7 @@ from monosem_jax.analysis.examples import choose_features, example_records
 from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.scan import Scan, category_table, scan
 from monosem_jax.config import check_seed, to_dict
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import check_counts
 from monosem_jax.evaluate import replacements
 from monosem_jax.run import Run, parent, progress, read_json, write_json
 from monosem_jax.runs import SaeRun
@@ -40,9 +40,7 @@ class AnalyzeRunConfig:
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         check_seed(self.seed)
-        for name in ("n_features", "n_examples", "training_contexts", "batch_contexts"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"config.{name} is {getattr(self, name)}: at least 1 is needed")
+        check_counts(self, "config.", "n_features", "n_examples", "training_contexts", "batch_contexts")
 
 
 def run(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]:

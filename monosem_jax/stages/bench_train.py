@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from monosem_jax import plan
 from monosem_jax.bench import fresh, peers, sources, train
 from monosem_jax.bench.budget import Budget
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import BadInput, check_counts
 from monosem_jax.stages.dictionaries import members_together
 from monosem_jax.train import DTYPES
 
@@ -51,9 +51,7 @@ class TrainBenchConfig:
         for name in ("features", "members"):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise BadInput(f"config.train.{name} is {getattr(self, name)}: expected numbers above 0")
-        for name in ("source_features", "stacked_features", "width"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"config.train.{name} is {getattr(self, name)}: at least 1 is needed")
+        check_counts(self, "config.train.", "source_features", "stacked_features", "width")
         for name in ("batch_size", "store_rows", "turn_seconds"):
             if getattr(self, name) < 0:
                 raise BadInput(

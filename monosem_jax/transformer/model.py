@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from monosem_jax.errors import BadInput
+from monosem_jax.errors import BadInput, check_counts
 
 # The stations of one block, in the order of the computation.
 SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_hidden", "mlp_out")
@@ -35,9 +35,7 @@ class TransformerConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        for name in ("n_layers", "d_model", "d_mlp", "n_heads"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{name} is {getattr(self, name)}: at least 1 is needed")
+        check_counts(self, "", "n_layers", "d_model", "d_mlp", "n_heads")
         if self.context_length < 2:
             raise BadInput(f"context_length is {self.context_length}: at least 2 is needed (BOS and one token)")
         if self.d_model % self.n_heads:
