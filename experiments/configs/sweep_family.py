@@ -17,7 +17,8 @@ from monosem_jax.stages.sweep import SweepConfig, SweepRunConfig
 from monosem_jax.train import TrainConfig
 
 SIZE = 2048
-# In so few steps encoders that start small do better, and so must JumpReLU's thresholds.
+# In so few steps encoders that start small do better. JumpReLU's thresholds must be smaller than what they give first,
+# and not so small that they cannot rise to where they belong.
 TIED = {"tied_norm": 0.1}
 AUXK = {"k_aux": 256, "dead_rows": 50_000, **TIED}
 KS = (8.0, 16.0, 32.0, 64.0)
@@ -29,7 +30,7 @@ FAMILY = {
     "batchtopk": (sae.BatchTopKConfig(**AUXK), KS),
     "jumprelu": (
         sae.JumpReluConfig(
-            target_l0=8.0, l0_coefficient=1.0, l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.01, **TIED
+            target_l0=8.0, l0_coefficient=1.0, l0_warmup=0.1, bandwidth=0.05, initial_threshold=0.02, tied_norm=0.3
         ), KS,
     ),
     "gated": (sae.GatedConfig(**TIED), (0.24, 0.12, 0.08, 0.05)),
