@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -53,6 +54,8 @@ class FamilyBenchConfig:
             raise BadInput("config.family.features is empty: nothing is to be measured")
         if self.peers and not self.source:
             raise BadInput("config.family.source is empty: --peers needs rows to train on, such as a harvested store")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise BadInput(f"config.family.learning_rate is {self.learning_rate}: a positive number is needed")
 
 
 def suite(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -71,7 +71,12 @@ def test_the_settings_of_each_library_are_of_architectures_that_there_are():
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"features": ()}, "features is empty"), ({"peers": True}, r"family\.source is empty: --peers needs rows")],
+    [
+        ({"features": ()}, "features is empty"),
+        ({"peers": True}, r"family\.source is empty: --peers needs rows"),
+        ({"learning_rate": 0.0}, r"family\.learning_rate is 0\.0: a positive number is needed"),
+        ({"learning_rate": float("nan")}, r"family\.learning_rate is nan: a positive number is needed"),
+    ],
 )
 def test_impossible_configurations_are_named(values, message):
     with pytest.raises(BadInput, match=message):
