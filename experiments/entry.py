@@ -16,9 +16,9 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from monosem_jax.config import from_dict, unknown_key
-from monosem_jax.errors import BadInput, Stopped, disk_full
-from monosem_jax.signals import EXIT_STOPPED
+from monosem_jax.runtime.config import from_dict, unknown_key
+from monosem_jax.runtime.errors import BadInput, Stopped, disk_full
+from monosem_jax.runtime.signals import EXIT_STOPPED
 
 EXIT_BAD_INPUT = 2
 PATIENCE = 2.0  # seconds
@@ -58,8 +58,8 @@ def launch(
         for name, (_, what) in arguments.items():
             if not given[name].value:
                 raise BadInput(f"--{name} is missing: give the {what[0].lower()}{what[1:].partition(':')[0]}")
-        importlib.import_module("monosem_jax.sharding").start_processes()  # imported here, as it needs seconds
-        module = importlib.import_module(f"monosem_jax.stages.{stage}")
+        importlib.import_module("monosem_jax.runtime.processes").start_processes()  # imported here, as it needs seconds
+        module = importlib.import_module(stage if "." in stage else f"monosem_jax.stages.{stage}")
         try:
             values = prepare(handle.value, flags.FLAGS).to_dict()
         except OSError as e:  # a configuration file that cannot be read says so when it is looked at
@@ -93,7 +93,7 @@ def _leaves(stage: str, config_class: str) -> dict[str, Any]:
             found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         return found
 
-    module = importlib.import_module(f"monosem_jax.stages.{stage}")
+    module = importlib.import_module(stage if "." in stage else f"monosem_jax.stages.{stage}")
     return flatten(config_dict(getattr(module, config_class)()).to_dict(), "")
 
 
@@ -175,5 +175,5 @@ def _leave(line: str, code: int, kind: str = "") -> None:
 
 def _processes() -> Any:
     """The module that knows the other processes if this is one of several, else None."""
-    sharding = sys.modules.get("monosem_jax.sharding")  # before it is imported there is one
+    sharding = sys.modules.get("monosem_jax.runtime.processes")  # before it is imported there is one
     return sharding if sharding and sharding.this_process()[1] > 1 else None

@@ -10,7 +10,7 @@ __all__ = ["load_run"]
 
 def __getattr__(name: str) -> Any:
     if name == "load_run":  # imported where used: JAX takes a second
-        from monosem_jax.runs import load_run
+        from monosem_jax.load import load_run
 
         return load_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, Mesh
 
-from monosem_jax.transformer.model import Transformer, TransformerConfig
+from monosem_jax.models.transformer import Transformer, TransformerConfig
 
 if not jax.config.jax_platforms:
     jax.config.update("jax_platforms", "cpu")  # tolerances are those of fp32; JAX_PLATFORMS overrides
@@ -61,20 +61,15 @@ def keeping_programs(path: str):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def program_folder(tmp_path_factory):
-    """Where compiled programs are kept: by other processes always, by this one while `compiled_once` says so."""
-    path = str(tmp_path_factory.mktemp("programs"))
+def program_folder(request, tmp_path_factory):
+    """Where compiled programs are kept: one folder for this process, those that tests start, and the next session."""
+    cache = getattr(request.config, "cache", None)
+    path = str(cache.mkdir("programs") if cache else tmp_path_factory.mktemp("programs"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", path)
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        yield path
-
-
-@pytest.fixture(scope="module")
-def compiled_once(program_folder):
-    """Compiled programs are kept while the tests of a module run, for those that train the same thing again."""
-    with keeping_programs(program_folder):
-        yield
+        with keeping_programs(path):
+            yield path
 
 
 TINY = TransformerConfig(n_layers=1, d_model=16, d_mlp=32, n_heads=2, context_length=12, vocab_size=40)

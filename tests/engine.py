@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from monosem_jax.fit import Group
-from monosem_jax.objective import dictionary_objective, dictionary_optimizer
-from monosem_jax.resample import Resampler, make_resampling
-from monosem_jax.sae.relu import RULES, Relu
-from monosem_jax.sharding import put, tree_shardings
-from monosem_jax.stages import dictionaries
-from monosem_jax.train import State, TrainConfig
+from monosem_jax.runtime.mesh import device_put_sharded, tree_shardings
+from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae.architectures.relu import Relu
+from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
+from monosem_jax.sae.params import RULES
+from monosem_jax.sae.resample import Resampler, make_resampling
+from monosem_jax.training.loop import Ensemble
+from monosem_jax.training.step import State, TrainConfig
 from tests import reference
 from tests.conftest import mesh_of
 
@@ -76,12 +77,12 @@ class Batches:
         found = rows(start, n)
         for i in range(n):
             found[i] = self.changed.get(start + i, found[i])
-        return put(found, self.mesh, PartitionSpec(None, "data"))
+        return device_put_sharded(found, self.mesh, PartitionSpec(None, "data"))
 
 
-def group(state: State, mesh: Mesh, config: TrainConfig = CONFIG, *, together: int = 0, **options) -> Group:
+def group(state: State, mesh: Mesh, config: TrainConfig = CONFIG, *, together: int = 0, **options) -> Ensemble:
     objective = dictionary_objective(SAE, mesh, **options)
-    return Group(state, objective, dictionary_optimizer(config), [], RULES, mesh, together)
+    return Ensemble(state, objective, dictionary_optimizer(config), [], RULES, mesh, together)
 
 
 @functools.cache
@@ -128,5 +129,5 @@ def assert_close(found: State, expected: State, rtol: float = 1e-5) -> None:
 
 def initial_state(sae, tx, median, scale, seed, l1_coefficient):
     """A dictionary's state as it begins."""
-    material = dictionaries.Material(None, None, None, scale, median)
+    material = dictionaries.TrainingInputs(None, None, None, scale, median)
     return dictionaries.initial_state(sae, tx, material, seed, {"l1_coefficient": l1_coefficient})

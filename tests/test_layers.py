@@ -13,41 +13,26 @@ PACKAGES = ("monosem_jax", "experiments", "launch")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 FILE_LINES, FUNCTION_LINES = 300, 75
 
-# A module may import what lies in a lower layer, or in its own. A package stands for everything in it.
+# A package is a layer and may import what lies in a lower one; those on one line are strangers to each other.
 LAYERS = [
-    ["errors", "config", "lookout", "sharding", "logs", "run", "signals", "hlo", "program", "layout"],
-    ["transformer", "sae", "text", "store", "checkpoint"],
-    [
-        "synthetic",
-        "train",
-        "metrics",
-        "objective",
-        "plan",
-        "resample",
-        "contexts",
-        "fit",
-        "group",
-        "stop",
-        "optimizer",
-        "made",
-        "harvest",
-        "online",
-        "evaluate",
-        "loaded",
-        "runs",
-    ],
+    ["runtime"],
+    ["training"],
+    ["text"],
+    ["models"],
+    ["activations"],
+    ["sae"],
     ["analysis"],
-    ["report", "interop", "bench"],
+    ["load"],
+    ["interop", "report"],
     ["stages"],
     ["experiments"],
     ["launch"],
 ]
-STRANGERS = 1  # packages of this layer do not import each other
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
 # Who alone may import a library: everything else is to go through it.
 DOORS = {
-    "tensorstore": ["monosem_jax/store/", "monosem_jax/checkpoint/saved.py"],
-    "orbax": ["monosem_jax/checkpoint/saved.py"],
+    "tensorstore": ["monosem_jax/activations/store/", "monosem_jax/runtime/checkpoint/read.py"],
+    "orbax": ["monosem_jax/runtime/checkpoint/read.py"],
     "absl": ["experiments/"],
     "ml_collections": ["experiments/"],
 }
@@ -115,8 +100,13 @@ def test_imports_go_downwards_only():
     assert not offenders(lambda name, of, module: LAYER[of] < layer(module))
 
 
-def test_the_packages_of_the_first_layer_are_strangers_to_each_other():
-    assert not offenders(lambda name, of, module: LAYER[of] == layer(module) == STRANGERS and of != unit(module))
+def test_packages_on_one_line_are_strangers_to_each_other():
+    assert not offenders(lambda name, of, module: LAYER[of] == layer(module) and of != unit(module))
+
+
+def test_no_module_lies_directly_in_the_package_but_the_table_of_runs():
+    found = {p.name for p in (ROOT / "monosem_jax").iterdir() if p.suffix == ".py"}
+    assert found == {"__init__.py", "load.py"}
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -136,17 +126,17 @@ def test_kinds_of_evidence_do_not_know_each_other_apart_from_the_scan_that_examp
     )
 
 
-def test_the_training_loop_knows_neither_transformer_nor_dictionary():
-    assert not offenders(lambda name, of, module: of == "train" and unit(module) in ("transformer", "sae"))
+def test_training_knows_neither_language_models_nor_dictionaries():
+    assert not offenders(lambda name, of, module: of == "training" and unit(module) not in ("training", "runtime"))
 
 
-def test_the_report_knows_only_the_lowest_layers():
-    assert not offenders(lambda name, of, module: of == "report" != unit(module) and layer(module) > 1)
+def test_the_report_knows_only_the_runtime():
+    assert not offenders(lambda name, of, module: of == "report" and unit(module) not in ("report", "runtime"))
 
 
 def test_the_package_itself_imports_only_what_opens_runs():
     file = ROOT / "monosem_jax" / "__init__.py"
-    assert {m for _, m in imports(file) if m.split(".")[0] in PACKAGES} <= {"monosem_jax.runs"}
+    assert {m for _, m in imports(file) if m.split(".")[0] in PACKAGES} <= {"monosem_jax.load"}
 
 
 @pytest.mark.parametrize("library", DOORS)

@@ -23,23 +23,23 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax.checkpoint import Checkpoints, check_step
-from monosem_jax.errors import BadInput
-from monosem_jax.harvest import HarvestConfig
-from monosem_jax.interop import dictionary as interop_dictionary
+from monosem_jax.activations.harvest import HarvestConfig
+from monosem_jax.activations.store.store import Store, open_rows
+from monosem_jax.interop import exported as interop_dictionary
 from monosem_jax.interop import saelens
 from monosem_jax.interop.tensors import read_tensors
-from monosem_jax.logs import Logs, read_metrics
-from monosem_jax.metrics import MetricsLog
-from monosem_jax.run import FORMAT, Run
-from monosem_jax.runs import KINDS
+from monosem_jax.load import KINDS
+from monosem_jax.runtime.checkpoint import Checkpoints, check_step
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
+from monosem_jax.runtime.workdir import FORMAT, RunDir
 from monosem_jax.stages import harvest, inspect
 from monosem_jax.stages.harvest import HarvestRunConfig
 from monosem_jax.stages.inspect import InspectConfig
-from monosem_jax.store.arrays import Store, open_rows
 from monosem_jax.text.corpus import read_corpus
 from monosem_jax.text.pack import Text, TextConfig, prepare_text
 from monosem_jax.text.tokenizer import load_tokenizer
+from monosem_jax.training.metric_log import MetricsLog
 from tests.conftest import write_words
 from tests.experiments.tiny import run
 from tests.interop.small import random_params, write_folder
@@ -161,7 +161,7 @@ def test_a_configuration_is_refused(tmp_path, trap, what):
     (tmp_path / "config.json").write_bytes(JSON[what](trap))
     assert f"{tmp_path}" in refusal(lambda: load_run(tmp_path))
     refusal(lambda: inspect.run(tmp_path, InspectConfig()))
-    refusal(lambda: Run(tmp_path, "toy", {}, {}))
+    refusal(lambda: RunDir(tmp_path, "toy", {}, {}))
 
 
 ODD = {
@@ -232,7 +232,7 @@ def test_lines_of_others_in_a_log_are_left_out(tmp_path, trap, what):
     own = json.dumps({"step": 5, "time": 1.0, "loss": 2.0}).encode()
     (tmp_path / "metrics.jsonl").write_bytes(own + b"\n" + LINES[what](trap).replace(b"\n", b" ") + b"\n" + own)
     assert read_metrics(tmp_path) == [(5, {"loss": 2.0})] * 2
-    logs = Logs(tmp_path)
+    logs = MetricWriters(tmp_path)
     logs.rewind(9)
     logs.close()
     assert (tmp_path / "metrics.jsonl").read_bytes() == (own + b"\n") * 2
@@ -240,7 +240,7 @@ def test_lines_of_others_in_a_log_are_left_out(tmp_path, trap, what):
 
 @pytest.mark.parametrize("what", JSON)
 def test_an_unfinished_sum_is_refused(tmp_path, trap, what):
-    with Run(tmp_path / "run", "toy", {}, {}) as run:
+    with RunDir(tmp_path / "run", "toy", {}, {}) as run:
         (run.path / ".unfinished.json").write_bytes(JSON[what](trap))
         assert ".unfinished.json" in refusal(lambda: MetricsLog(run, 5, 0))
 

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from monosem_jax import fit
-from monosem_jax.fit import FitResult, Report
-from monosem_jax.optimizer import optimizer
-from monosem_jax.run import Run
-from monosem_jax.train import State, TrainConfig, create
+from monosem_jax.runtime.workdir import RunDir
+from monosem_jax.training import loop as fit
+from monosem_jax.training.loop import FitResult, Report
+from monosem_jax.training.optimizer import optimizer
+from monosem_jax.training.step import State, TrainConfig, create_state
 from tests.conftest import mesh_of
 
 RULES = {"*": PartitionSpec()}
@@ -54,7 +54,7 @@ class Batches:
         return np.random.default_rng(i).normal(1, 1, size=(4, 3)) * self.factors.get(i, 1.0)
 
 
-class Group(fit.Group):
+class Group(fit.Ensemble):
     """A group whose program is compiled once for all calls that make the same one."""
 
     def compile(self, config: TrainConfig) -> Callable:
@@ -65,7 +65,7 @@ class Group(fit.Group):
 @functools.cache
 def compiled(config: TrainConfig, together: int) -> Callable:
     made = group(config, [], [(SEED, PULL)] * (2 if together else 1))
-    return fit.Group.compile(made, config)
+    return fit.Ensemble.compile(made, config)
 
 
 def config_of(**changes) -> TrainConfig:
@@ -80,14 +80,14 @@ def initial(tx: Any, seed: Any = SEED, pull: Any = PULL) -> State:
     return State.create(params, tx, stats=stats, hyper={"pull": jnp.float32(pull)}, key=jax.random.key(seed))
 
 
-def group(config: TrainConfig, runs: Sequence[Run], members: Sequence[tuple[int, float]]) -> Group:
+def group(config: TrainConfig, runs: Sequence[RunDir], members: Sequence[tuple[int, float]]) -> Group:
     """A group of members (seed, pull), stacked where there are several, and then computed one at a time."""
     tx, mesh, together = optimizer(config), mesh_of(1, 1), int(len(members) > 1)
     seeds, pulls = (np.asarray(x, t) for x, t in zip(zip(*members, strict=True), ("uint32", "f4"), strict=True))
     if together:
-        state = create(lambda seed, pull: initial(tx, seed, pull), RULES, mesh, seeds, pulls)
+        state = create_state(lambda seed, pull: initial(tx, seed, pull), RULES, mesh, seeds, pulls)
     else:
-        state = create(lambda: initial(tx, *members[0]), RULES, mesh)
+        state = create_state(lambda: initial(tx, *members[0]), RULES, mesh)
     return Group(state, objective, tx, runs, RULES, mesh, together)
 
 
@@ -100,7 +100,7 @@ def train(
     config, several = config_of(**changes), len(members) > 1 or len(members[0]) > 1
     with contextlib.ExitStack() as stack:
         where = lambda g, i: path / str(g) / str(i) if several else path  # noqa: E731
-        run = lambda g, i: stack.enter_context(Run(where(g, i), "toy", {}, {}))  # noqa: E731
+        run = lambda g, i: stack.enter_context(RunDir(where(g, i), "toy", {}, {}))  # noqa: E731
         groups = [group(config, [run(g, i) for i in range(len(m))], m) for g, m in enumerate(members)]
         return fit.fit(
             groups, config=config, batches=batches or Batches(), reports=reports, transforms=transforms

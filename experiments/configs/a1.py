@@ -7,7 +7,7 @@ The paper prints the L1 coefficient 0.004 for A/5 and says that the sequence sha
 """
 
 from experiments.entry import config_dict
-from monosem_jax.sae.relu import ReluConfig
+from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 
 

@@ -7,10 +7,10 @@ Cost at 16,384 features of width 512: 84 MFLOP a row, 6.9e+16 FLOP in all.
 """
 
 from experiments.entry import config_dict
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.april_2024 import AprilConfig
+from monosem_jax.sae.architectures.april_2024 import AprilConfig
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 
 def get_config():

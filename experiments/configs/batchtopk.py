@@ -8,10 +8,10 @@ five batches without it, as there.
 """
 
 from experiments.entry import config_dict
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.batchtopk import BatchTopKConfig
+from monosem_jax.sae.architectures.batchtopk import BatchTopKConfig
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 
 def get_config():

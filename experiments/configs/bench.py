@@ -1,7 +1,7 @@
 """Defaults of `python -m experiments.bench`."""
 
+from experiments.bench.suites import BenchConfig
 from experiments.entry import config_dict
-from monosem_jax.stages.bench import BenchConfig
 
 
 def get_config():

@@ -9,10 +9,10 @@ token in both. Several sites of one model: harvest with --config.harvest.site=re
 """
 
 from experiments.entry import config_dict
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.crosscoder import CrosscoderConfig
+from monosem_jax.sae.architectures.crosscoder import CrosscoderConfig
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 
 def get_config():

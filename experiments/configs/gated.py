@@ -8,10 +8,10 @@ coefficient is for activations of E‖x‖² = 1.
 """
 
 from experiments.entry import config_dict
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.gated import GatedConfig
+from monosem_jax.sae.architectures.gated import GatedConfig
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 
 def get_config():

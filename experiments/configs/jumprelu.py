@@ -9,10 +9,10 @@ linearly from 0 here, there by a cosine from a tenth.
 """
 
 from experiments.entry import config_dict
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.jumprelu import JumpReluConfig
+from monosem_jax.sae.architectures.jumprelu import JumpReluConfig
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 
 def get_config():

@@ -6,17 +6,17 @@ Cost and expected numbers: see README.md, section "What the quickstart gives".
 """
 
 from experiments.entry import config_dict
-from monosem_jax.evaluate import EvaluateConfig
-from monosem_jax.harvest import HarvestConfig
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.relu import ReluConfig
+from monosem_jax.activations.harvest import HarvestConfig
+from monosem_jax.analysis.metrics import EvaluateConfig
+from monosem_jax.models.transformer import TransformerConfig
+from monosem_jax.sae.architectures.relu import ReluConfig
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.analyze import AnalyzeRunConfig
 from monosem_jax.stages.quickstart import QuickstartConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.stages.train_transformer import TransformerRunConfig
 from monosem_jax.text.pack import TextConfig
-from monosem_jax.train import TrainConfig
-from monosem_jax.transformer.model import TransformerConfig
+from monosem_jax.training.step import TrainConfig
 
 
 def get_config():

@@ -11,10 +11,10 @@ table.
 """
 
 from experiments.entry import config_dict
-from monosem_jax import sae
-from monosem_jax.resample import ResampleConfig
+from monosem_jax.sae import architectures as sae
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.sweep import SweepConfig, SweepRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 SIZE = 2048
 # In so few steps encoders that start small do better. JumpReLU's thresholds must be smaller than what they give first,

@@ -8,10 +8,10 @@ are in README.md. The same settings on other rows: --config.source=ARRAY.
 """
 
 from experiments.entry import config_dict
-from monosem_jax import sae
-from monosem_jax.resample import ResampleConfig
+from monosem_jax.sae import architectures as sae
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 N_FEATURES = 1024
 AUXK = {"k_aux": 64, "dead_rows": 50_000}

@@ -8,10 +8,10 @@ in all. The learning rate of another size n is about 2e-4 / sqrt(n / 2^14).
 """
 
 from experiments.entry import config_dict
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.topk import TopKConfig
+from monosem_jax.sae.architectures.topk import TopKConfig
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 
 def get_config(variant: str = ""):

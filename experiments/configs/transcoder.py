@@ -11,10 +11,10 @@
 """
 
 from experiments.entry import config_dict
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.transcoder import TranscoderConfig
+from monosem_jax.sae.architectures.transcoder import TranscoderConfig
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 
 def get_config(variant: str = ""):

@@ -8,10 +8,10 @@ These are for corpora of up to a few hundred megabytes on one accelerator: 1.3 B
 """
 
 from experiments.entry import config_dict
+from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.stages.train_transformer import TransformerRunConfig
 from monosem_jax.text.pack import TextConfig
-from monosem_jax.train import TrainConfig
-from monosem_jax.transformer.model import TransformerConfig
+from monosem_jax.training.step import TrainConfig
 
 
 def get_config():

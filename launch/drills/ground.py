@@ -139,7 +139,7 @@ class Ground:
 
 def same(a: pathlib.Path, b: pathlib.Path) -> str:
     """What differs between two finished run directories of the same experiment, or ""."""
-    from monosem_jax.runs import load_run  # starts JAX
+    from monosem_jax.load import load_run
 
     x, y = load_run(a), load_run(b)
     if x.summary is None or y.summary is None:

@@ -69,7 +69,7 @@ def stop_one(ground: Ground, processes: int, victim: int) -> Outcome:
 
 def elastic(ground: Ground, sizes: tuple[int, ...] = (4, 2, 4)) -> Outcome:
     """The job is killed and started again with another number of processes, each time; compared with one process."""
-    from monosem_jax.runs import load_run
+    from monosem_jax.load import load_run
 
     alone, _ = ground.reference("elastic")
     outcome, path = Outcome(), ground.fresh("elastic")

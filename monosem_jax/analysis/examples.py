@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from monosem_jax.analysis.scan import Scan
-from monosem_jax.evaluate import context_batches
-from monosem_jax.transformer.model import Transformer
+from monosem_jax.analysis.scan import FeatureStatistics
+from monosem_jax.models.transformer import Transformer
+from monosem_jax.text.batches import context_batches
 
 BEFORE, AFTER = 20, 12  # tokens shown before and after the strongest
 
 
-def choose_features(scan: Scan, first: list[int], n: int, seed: int) -> list[int]:
+def choose_features(scan: FeatureStatistics, first: list[int], n: int, seed: int) -> list[int]:
     """The given features, then alive ones at random until there are `n`."""
     alive = np.random.default_rng(seed).permutation(np.flatnonzero(scan.top_value[:, 0] > 0))
     order = dict.fromkeys([*first, *(int(i) for i in alive)])
@@ -27,7 +27,7 @@ def example_records(
     sae: Any,
     sae_params: Any,
     tokens: np.ndarray,
-    found: Scan,
+    found: FeatureStatistics,
     features: list[int],
     *,
     site: str,

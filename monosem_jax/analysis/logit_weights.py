@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from monosem_jax.errors import BadInput
-from monosem_jax.transformer.model import TransformerConfig, parse_site
+from monosem_jax.models.transformer import TransformerConfig, parse_site
+from monosem_jax.runtime.errors import BadInput
 
 
 def logit_weights(params: Any, config: TransformerConfig, site: str, directions: np.ndarray) -> np.ndarray:

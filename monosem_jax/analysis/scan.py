@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monosem_jax.evaluate import context_batches
-from monosem_jax.transformer.model import Transformer
+from monosem_jax.models.transformer import Transformer
+from monosem_jax.text.batches import context_batches
 
 
 @dataclasses.dataclass(frozen=True)
-class Scan:
+class FeatureStatistics:
     """What a pass found. Units are features of the dictionary (`features`) or neurons of the site (`neurons`).
 
     `density` [F]; `top_value`, `top_context`, `top_position` [F,k]: a feature's contexts by their largest
@@ -46,7 +46,7 @@ def scan(
     batch: int,
     n_top: int = 16,
     advance: Any = lambda n: None,
-) -> Scan:
+) -> FeatureStatistics:
     """Reads contexts [C,T] whose tokens carry the labels [C,T] (numbers below `n_labels`, -1 for none)."""
 
     def moments(x, one_hot):
@@ -83,7 +83,7 @@ def scan(
         advance(int(w.sum()))
     top = jax.tree.map(np.asarray, top)
     n, per_label = float(total["tokens"]), total["label_tokens"]
-    return Scan(
+    return FeatureStatistics(
         density=total["fired"] / n,
         top_value=top["value"],
         top_context=top["context"],
@@ -112,7 +112,9 @@ def label_correlation(moments: dict[str, np.ndarray], label_tokens: np.ndarray, 
     return covariance / spread
 
 
-def category_table(labels: list[str], chosen_on: Scan, measured_on: Scan) -> list[dict[str, Any]]:
+def category_table(
+    labels: list[str], chosen_on: FeatureStatistics, measured_on: FeatureStatistics
+) -> list[dict[str, Any]]:
     """Per label the best feature and the best neuron, chosen on one text and measured on another.
 
     Labels with tokens in both only, by falling correlation of the feature.

@@ -9,11 +9,11 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable
 
-from monosem_jax.errors import BadInput
 from monosem_jax.interop import dictionary_learning, plain, saelens
-from monosem_jax.interop.dictionary import Dictionary
+from monosem_jax.interop.exported import ExportedSAE
+from monosem_jax.runtime.errors import BadInput
 
-WRITERS: dict[str, Callable[[pathlib.Path, Dictionary], None]] = {
+WRITERS: dict[str, Callable[[pathlib.Path, ExportedSAE], None]] = {
     "saelens": saelens.write,
     "dictionary_learning": dictionary_learning.write,
     "safetensors": plain.write_safetensors,
@@ -21,7 +21,7 @@ WRITERS: dict[str, Callable[[pathlib.Path, Dictionary], None]] = {
 }
 
 
-def find(name: str) -> Callable[[pathlib.Path, Dictionary], None]:
+def find_writer(name: str) -> Callable[[pathlib.Path, ExportedSAE], None]:
     """The writer of a format; raises BadInput on an unknown name."""
     if name not in WRITERS:
         raise BadInput(f"--format is {name!r}: expected one of {', '.join(WRITERS)}")

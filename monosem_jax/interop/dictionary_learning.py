@@ -17,16 +17,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from monosem_jax.interop import torch_file
-from monosem_jax.interop.dictionary import Dictionary, for_architecture
-from monosem_jax.run import write_json
+from monosem_jax.interop import torch_pickle as torch_file
+from monosem_jax.interop.exported import ExportedSAE, for_architecture
+from monosem_jax.runtime.files import write_json
 
 # dictionary_learning calls a row one of unit norm up to 1e-5, by its own fp32 sum.
 UNIT = 5e-6
 State = tuple[str, dict[str, np.ndarray]]  # of which class, and its tensors
 
 
-def write(folder: pathlib.Path, dictionary: Dictionary) -> None:
+def write(folder: pathlib.Path, dictionary: ExportedSAE) -> None:
     """Fills a folder that `dictionary_learning.utils.load_dictionary` takes; raises BadInput on an architecture that
     it does not have."""
     dict_class, arrays = for_architecture(ARCHITECTURES, dictionary, "dictionary_learning")(dictionary)
@@ -47,7 +47,7 @@ def write(folder: pathlib.Path, dictionary: Dictionary) -> None:
     write_json(folder / "config.json", {"trainer": trainer, "buffer": buffer})
 
 
-def relu(dictionary: Dictionary) -> State:
+def relu(dictionary: ExportedSAE) -> State:
     """One of ReLU."""
     p = dictionary.params
     weights = _transposed(dictionary)
@@ -57,12 +57,12 @@ def relu(dictionary: Dictionary) -> State:
     return "AutoEncoderNew", {**weights, "encoder.bias": dictionary.bias, "decoder.bias": p["b_dec"]}
 
 
-def topk(dictionary: Dictionary) -> State:
+def topk(dictionary: ExportedSAE) -> State:
     """One of TopK; it may also be used with a threshold, and -1 is what says that there is none."""
     return "AutoEncoderTopK", _selecting(dictionary, -1)
 
 
-def batchtopk(dictionary: Dictionary) -> State:
+def batchtopk(dictionary: ExportedSAE) -> State:
     """One of BatchTopK."""
     threshold = dictionary.params["threshold"]
     if np.any(threshold != threshold[0]):
@@ -70,20 +70,20 @@ def batchtopk(dictionary: Dictionary) -> State:
     return "BatchTopKSAE", _selecting(dictionary, threshold[0])
 
 
-def jumprelu(dictionary: Dictionary) -> State:
+def jumprelu(dictionary: ExportedSAE) -> State:
     """One with a threshold for each feature."""
     p = dictionary.params
     named = {name: p[name] for name in ("W_enc", "W_dec", "b_dec", "threshold")}
     return "JumpReluAutoEncoder", {**named, "b_enc": dictionary.bias}
 
 
-def gated(dictionary: Dictionary) -> State:
+def gated(dictionary: ExportedSAE) -> State:
     """A gated one."""
     names = {"decoder_bias": "b_dec", "r_mag": "r_mag", "gate_bias": "b_gate", "mag_bias": "b_enc"}
     return "GatedAutoEncoder", {**{n: dictionary.params[o] for n, o in names.items()}, **_transposed(dictionary)}
 
 
-def matryoshka(dictionary: Dictionary) -> State:
+def matryoshka(dictionary: ExportedSAE) -> State:
     """One of prefixes: with BatchTopK it has a class of its own, otherwise it is what its activation says."""
     if dictionary.activation != "jumprelu":
         return {"relu": relu, "topk": topk}[dictionary.activation](dictionary)
@@ -96,7 +96,7 @@ def matryoshka(dictionary: Dictionary) -> State:
     return "MatryoshkaBatchTopKSAE", {**named, "k": state["k"], "threshold": state["threshold"], "group_sizes": groups}
 
 
-ARCHITECTURES: dict[str, Callable[[Dictionary], State]] = {
+ARCHITECTURES: dict[str, Callable[[ExportedSAE], State]] = {
     "relu": relu,
     "april_2024": relu,
     "topk": topk,
@@ -107,12 +107,12 @@ ARCHITECTURES: dict[str, Callable[[Dictionary], State]] = {
 }
 
 
-def _transposed(dictionary: Dictionary) -> dict[str, np.ndarray]:
+def _transposed(dictionary: ExportedSAE) -> dict[str, np.ndarray]:
     p = dictionary.params
     return {"encoder.weight": p["W_enc"].T, "decoder.weight": p["W_dec"].T}
 
 
-def _selecting(dictionary: Dictionary, threshold: float) -> dict[str, np.ndarray]:
+def _selecting(dictionary: ExportedSAE, threshold: float) -> dict[str, np.ndarray]:
     """The state of a class that knows k and one threshold."""
     p = dictionary.params
     numbers = {"k": np.array(dictionary.k, np.int32), "threshold": np.array(threshold, np.float32)}

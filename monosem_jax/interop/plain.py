@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from monosem_jax.interop.dictionary import Dictionary
-from monosem_jax.run import write_json
+from monosem_jax.interop.exported import ExportedSAE
+from monosem_jax.runtime.files import write_json
 
 FORMAT = "monosem_jax dictionary 1"
 
 
-def write_safetensors(folder: pathlib.Path, dictionary: Dictionary) -> None:
+def write_safetensors(folder: pathlib.Path, dictionary: ExportedSAE) -> None:
     """`dictionary.safetensors`, with `description` as metadata; what is not known is left out."""
     known = {name: value for name, value in description(dictionary).items() if value is not None}
     metadata = {name: v if isinstance(v, str) else json.dumps(v) for name, v in known.items()}
@@ -35,14 +35,14 @@ def write_safetensors(folder: pathlib.Path, dictionary: Dictionary) -> None:
     save_file(arrays, folder / "dictionary.safetensors", metadata)
 
 
-def write_numpy(folder: pathlib.Path, dictionary: Dictionary) -> None:
+def write_numpy(folder: pathlib.Path, dictionary: ExportedSAE) -> None:
     """A `.npy` file per parameter, and `dictionary.json` with `description`."""
     for name, p in dictionary.params.items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(p, "<f4"))
     write_json(folder / "dictionary.json", description(dictionary))
 
 
-def description(dictionary: Dictionary) -> dict[str, Any]:
+def description(dictionary: ExportedSAE) -> dict[str, Any]:
     """What a dictionary is, as JSON; None where it is not known or has no meaning. `widths` are of the activations that
     a row consists of: of a transcoder, those of x and of what it reconstructs. `prefixes` are Matryoshka's."""
     return {

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from monosem_jax.errors import BadInput
 from monosem_jax.interop import saelens_cfg
-from monosem_jax.interop.dictionary import Dictionary, check_finite, for_architecture
+from monosem_jax.interop.exported import ExportedSAE, check_finite, for_architecture
 from monosem_jax.interop.tensors import read_tensors
-from monosem_jax.run import write_json
-from monosem_jax.transformer.model import SITES_BETWEEN
+from monosem_jax.models.transformer import SITES_BETWEEN
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import write_json
 
 CFG, WEIGHTS, SPARSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
 # Our sites under TransformerLens' names. `hook_mlp_in` is before the LayerNorm, mlp_in behind it.
@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[str, dict[str, str]]] = {
 TRAINED = ("batchtopk", "matryoshka_batchtopk")  # which it has only while they are trained
 
 
-def write(folder: pathlib.Path, dictionary: Dictionary) -> None:
+def write(folder: pathlib.Path, dictionary: ExportedSAE) -> None:
     """Fills a folder that `sae_lens.SAE.load_from_disk` takes; raises BadInput on an architecture that it has not."""
     cfg, tensors = for_architecture(WRITTEN, dictionary, "SAELens")(dictionary)
     metadata: dict[str, Any] = {"sae_lens_version": "6.0.0"}
@@ -63,7 +63,7 @@ def write(folder: pathlib.Path, dictionary: Dictionary) -> None:
         save_file({"sparsity": sparsity}, folder / SPARSITY)
 
 
-def write_sae(dictionary: Dictionary) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def write_sae(dictionary: ExportedSAE) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(what cfg.json says beside the shape, tensors) of a dictionary that reconstructs what it reads."""
     theirs = next(name for name, (ours, _) in KINDS.items() if ours == dictionary.activation)
     cfg: dict[str, Any] = {"architecture": theirs, "apply_b_dec_to_input": dictionary.centred}
@@ -73,7 +73,7 @@ def write_sae(dictionary: Dictionary) -> tuple[dict[str, Any], dict[str, np.ndar
     return cfg, {name: dictionary.params[ours] for name, ours in names.items()}
 
 
-def write_transcoder(dictionary: Dictionary) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def write_transcoder(dictionary: ExportedSAE) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The same of a transcoder; raises BadInput on one of TopK."""
     if dictionary.activation == "topk":
         raise BadInput("SAELens has transcoders with sae.activation relu and batchtopk, and this one is with topk")
@@ -86,7 +86,7 @@ def write_transcoder(dictionary: Dictionary) -> tuple[dict[str, Any], dict[str, 
 
 
 # By our architectures. BatchTopK is a JumpReLU when it is trained, Matryoshka what its activation says.
-WRITTEN: dict[str, Callable[[Dictionary], tuple[dict[str, Any], dict[str, np.ndarray]]]] = {
+WRITTEN: dict[str, Callable[[ExportedSAE], tuple[dict[str, Any], dict[str, np.ndarray]]]] = {
     "relu": write_sae,
     "april_2024": write_sae,
     "topk": write_sae,
@@ -98,7 +98,7 @@ WRITTEN: dict[str, Callable[[Dictionary], tuple[dict[str, Any], dict[str, np.nda
 }
 
 
-def read(folder: pathlib.Path) -> Dictionary:
+def read(folder: pathlib.Path) -> ExportedSAE:
     """The dictionary in a folder, if it is exactly one of ours; raises BadInput with what is in the way otherwise."""
     if not folder.is_dir():
         raise BadInput(f"--import {folder} is not a folder: expected one with {CFG} and {WEIGHTS}")
@@ -117,7 +117,7 @@ def read(folder: pathlib.Path) -> Dictionary:
     params = _read_params(cfg, folder)
     k = saelens_cfg.features_per_row(cfg, where) if architecture == "topk" else None
     hook = cfg["metadata"].get("hook_name", cfg.get("hook_name"))
-    return Dictionary(KINDS[architecture][0], params, site=site_of(hook), k=k)
+    return ExportedSAE(KINDS[architecture][0], params, site=site_of(hook), k=k)
 
 
 def _read_params(cfg: dict[str, Any], folder: pathlib.Path) -> dict[str, np.ndarray]:
@@ -168,7 +168,7 @@ def _with_unit_rows(p: dict[str, np.ndarray], where: str) -> dict[str, np.ndarra
     return {name: _rounded(value, np.float32) for name, value in scaled.items()}
 
 
-def hook_names(dictionary: Dictionary) -> dict[str, str | None]:
+def hook_names(dictionary: ExportedSAE) -> dict[str, str | None]:
     """Where activations come from, and with a transcoder where they go."""
     sites = dictionary.site.split(SITES_BETWEEN)
     if dictionary.architecture == "transcoder" and len(sites) == 2:

@@ -12,7 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from monosem_jax.errors import BadInput
+from monosem_jax.runtime.errors import BadInput
 
 MAX_BYTES = 1 << 24
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monosem_jax.report import pareto
+from monosem_jax.report.figures import Series, mean, pareto_figure, write_figure
 from monosem_jax.report.plots import require_matplotlib
-from monosem_jax.report.series import Series, mean, pareto_figure, write_figure
 
 FIGURES = {"loss": "loss recovered (zero ablation)", "variance_explained": "variance explained"}
 

@@ -15,8 +15,8 @@ import pathlib
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from monosem_jax.report.figures import Point, Series, mean, pareto_figure, sizes_figure, write_figure
 from monosem_jax.report.plots import is_number, require_matplotlib
-from monosem_jax.report.series import Point, Series, mean, pareto_figure, sizes_figure, write_figure
 from monosem_jax.report.text import visible
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from monosem_jax.errors import BadInput
+from monosem_jax.runtime.errors import BadInput
 
 BLUE, ORANGE, GREY = "#1d5b9e", "#b84a00", "#5b6470"
 SIZE = (4.2, 2.5)  # inches; small, so that labels stay legible on a telephone

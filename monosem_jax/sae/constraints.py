@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
-from monosem_jax.sae.relu import unit_rows
+from monosem_jax.sae.params import unit_rows
 
 DICTIONARY = "W_dec"
 

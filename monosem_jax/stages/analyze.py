@@ -11,12 +11,14 @@ import numpy as np
 
 from monosem_jax.analysis.examples import choose_features, example_records
 from monosem_jax.analysis.logit_weights import logit_weights
-from monosem_jax.analysis.scan import Scan, category_table, scan
-from monosem_jax.config import check_seed, to_dict
-from monosem_jax.errors import check_counts
-from monosem_jax.evaluate import replacements
-from monosem_jax.run import Run, parent, progress, read_json, write_json
-from monosem_jax.runs import SaeRun
+from monosem_jax.analysis.metrics import replacements
+from monosem_jax.analysis.scan import FeatureStatistics, category_table, scan
+from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.errors import check_counts
+from monosem_jax.runtime.files import read_json, write_json
+from monosem_jax.runtime.progress import progress
+from monosem_jax.runtime.workdir import RunDir, parent
+from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages.evaluate import open_dictionary
 from monosem_jax.text.tokenizer import token_strings
 
@@ -49,7 +51,7 @@ def run(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]
     begin = time.perf_counter()
     found = open_dictionary(config.run)
     parents = {"run": parent(config.run, "summary.json")}
-    with Run(workdir, "analyze", to_dict(dataclasses.replace(config, run="")), parents) as run:
+    with RunDir(workdir, "analyze", to_dict(dataclasses.replace(config, run="")), parents) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
@@ -69,7 +71,7 @@ def run(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]
         )
 
 
-def _scans(found: SaeRun, config: AnalyzeRunConfig) -> tuple[list[str], Scan, Scan]:
+def _scans(found: SaeRun, config: AnalyzeRunConfig) -> tuple[list[str], FeatureStatistics, FeatureStatistics]:
     """The labels, and a scan of a sample of training contexts and of all held-out ones."""
     text, model = found.transformer.text, found.transformer.model
     labels = sorted(set(text.labels))
@@ -90,7 +92,9 @@ def _scans(found: SaeRun, config: AnalyzeRunConfig) -> tuple[list[str], Scan, Sc
     return labels, *scans
 
 
-def _records(found: SaeRun, config: AnalyzeRunConfig, heldout: Scan, categories: list[dict[str, Any]]) -> list[dict]:
+def _records(
+    found: SaeRun, config: AnalyzeRunConfig, heldout: FeatureStatistics, categories: list[dict[str, Any]]
+) -> list[dict]:
     """A record for the best feature of every category, then for alive features at random."""
     text, model = found.transformer.text, found.transformer.model
     features = choose_features(heldout, [c["feature"] for c in categories], config.n_features, config.seed)

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from monosem_jax.config import to_dict
-from monosem_jax.errors import BadInput
-from monosem_jax.evaluate import EvaluateConfig, evaluate
-from monosem_jax.run import Run, parent, progress
-from monosem_jax.runs import SaeRun, TransformerRun, load_run
+from monosem_jax.analysis.metrics import EvaluateConfig, evaluate
+from monosem_jax.load import load_run
+from monosem_jax.models.run import TransformerRun
+from monosem_jax.runtime.config import to_dict
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.progress import progress
+from monosem_jax.runtime.workdir import RunDir, parent
+from monosem_jax.sae.run import SaeRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,7 @@ def open_dictionary(path: str, step: int = -1) -> SaeRun:
 
 
 def measure(found: SaeRun, config: EvaluateConfig) -> tuple[dict[str, Any], np.ndarray]:
-    """What `monosem_jax.evaluate.evaluate` gives on the held-out text of its transformer."""
+    """What `monosem_jax.analysis.metrics.evaluate` gives on the held-out text of its transformer."""
     return on_heldout(found.transformer, found.sae, found.params, found.site, config)
 
 
@@ -58,12 +61,12 @@ def on_heldout(
 
 
 def run(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str, Any]:
-    """Evaluates into `workdir` and returns the summary: the metrics of `monosem_jax.evaluate.evaluate`."""
+    """Evaluates into `workdir` and returns the summary: the metrics of `monosem_jax.analysis.metrics.evaluate`."""
     config.evaluate.check()
     begin = time.perf_counter()
     found = open_dictionary(config.run, config.step)
     parents = {"run": parent(config.run, "summary.json")}
-    with Run(workdir, "evaluate", to_dict(dataclasses.replace(config, run="")), parents) as run:
+    with RunDir(workdir, "evaluate", to_dict(dataclasses.replace(config, run="")), parents) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary

@@ -12,18 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from monosem_jax import interop
-from monosem_jax.checkpoint import Checkpoints
-from monosem_jax.config import to_dict
-from monosem_jax.errors import BadInput
-from monosem_jax.evaluate import EvaluateConfig
+from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.interop import saelens
-from monosem_jax.interop.dictionary import Dictionary, members_of, of_run
-from monosem_jax.interop.folder import new_folder
-from monosem_jax.run import Run, file_hash, parent, write_json
-from monosem_jax.runs import TransformerRun, load_run
+from monosem_jax.interop.exported import ExportedSAE, members_of, of_run
+from monosem_jax.load import load_run
+from monosem_jax.models.run import TransformerRun, open_transformer
+from monosem_jax.models.transformer import parse_site, site_width
+from monosem_jax.runtime.checkpoint import Checkpoints
+from monosem_jax.runtime.config import to_dict
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import file_hash, new_folder, write_json
+from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.stages.evaluate import measure
-from monosem_jax.stages.harvest import open_transformer
-from monosem_jax.transformer.model import parse_site, site_width
 
 ANY_LAYER = 10_000  # where no transformer says how many there are
 
@@ -62,7 +62,7 @@ def export_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, i
 
     Raises BadInput when there is nothing to export, the format cannot hold it, or the output is there already.
     """
-    write = interop.find(config.format)
+    write = interop.find_writer(config.format)
     if not config.output:
         raise BadInput("--output is missing: give the folder to make")
     members = members_of(load_run(workdir))
@@ -80,7 +80,7 @@ def export_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, i
 
 def import_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
     """Makes `workdir` a finished run of the dictionary in the folder, and returns its summary: what
-    `monosem_jax.evaluate.evaluate` gives where there is a transformer.
+    `monosem_jax.analysis.metrics.evaluate` gives where there is a transformer.
 
     Raises BadInput when the folder holds anything that is not exactly a dictionary of ours, or does not fit the
     transformer.
@@ -96,7 +96,7 @@ def import_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
     sae = {"architecture": found.architecture, "n_features": found.n_features}
     if found.k is not None:
         sae["k"] = found.k
-    with Run(workdir, "import", {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}, parents) as run:
+    with RunDir(workdir, "import", {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}, parents) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
@@ -108,7 +108,7 @@ def import_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
         return run.finish({**metrics, "wall_seconds": time.perf_counter() - begin})
 
 
-def _checked_site(config: ExportConfig, found: Dictionary, transformer: TransformerRun | None) -> str | None:
+def _checked_site(config: ExportConfig, found: ExportedSAE, transformer: TransformerRun | None) -> str | None:
     """The site that the dictionary explains; raises BadInput when the transformer has none such of its width."""
     site = config.site or found.site
     if transformer is None:
@@ -125,7 +125,7 @@ def _checked_site(config: ExportConfig, found: Dictionary, transformer: Transfor
     return site
 
 
-def _save(run: Run, found: Dictionary, site: str | None) -> None:
+def _save(run: RunDir, found: ExportedSAE, site: str | None) -> None:
     """Writes what `load_run` takes a dictionary from."""
     checkpoints = Checkpoints(run.path / "checkpoints")
     try:

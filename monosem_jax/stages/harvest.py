@@ -12,19 +12,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from monosem_jax.config import check_seed, to_dict
-from monosem_jax.contexts import Contexts
-from monosem_jax.errors import BadInput
-from monosem_jax.harvest import HarvestConfig, bucket_bytes, check_room, fill, store_bytes
-from monosem_jax.made import ArrayRows, Made, TransformerRows
-from monosem_jax.run import Run, lock, parent, progress
-from monosem_jax.runs import TransformerRun, load_run
-from monosem_jax.signals import stop_flag
-from monosem_jax.store.arrays import find_store, open_rows, source_identity
-from monosem_jax.store.location import Location
-from monosem_jax.store.rows import RowRange
-from monosem_jax.store.verify import verify_store
-from monosem_jax.transformer.model import site_widths
+from monosem_jax.activations.harvest import HarvestConfig, bucket_bytes, check_room, fill, store_bytes
+from monosem_jax.activations.producers import ArrayProducer, ModelActivations, RowProducer
+from monosem_jax.activations.rows import RowRange
+from monosem_jax.activations.sampling import ContextSampler
+from monosem_jax.activations.store.location import Location
+from monosem_jax.activations.store.store import find_store, open_rows, source_identity
+from monosem_jax.activations.store.verify import verify_store
+from monosem_jax.models.run import open_transformer
+from monosem_jax.models.transformer import site_widths
+from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import lock
+from monosem_jax.runtime.progress import progress
+from monosem_jax.runtime.signals import signal_flag
+from monosem_jax.runtime.workdir import RunDir, parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,21 +50,11 @@ class HarvestRunConfig:
             raise BadInput("config.transformer and config.source (--from) are both given: expected one of them")
 
 
-def open_transformer(path: str) -> TransformerRun:
-    """A finished transformer run; raises BadInput on anything else."""
-    if not path:
-        raise BadInput("config.transformer is empty: expected the directory of a finished train_transformer run")
-    found = load_run(path)
-    if not isinstance(found, TransformerRun) or found.summary is None:
-        raise BadInput(f"{path} is not a finished train_transformer run")
-    return found
-
-
 @dataclasses.dataclass(frozen=True)
-class Job:
+class HarvestJob:
     """What is to be harvested: `manifest` says where from, `n_contexts` 0 means that there are no tokens."""
 
-    made: Made
+    made: RowProducer
     manifest: dict[str, Any]
     parents: dict[str, Any]
     n_contexts: int = 0
@@ -71,7 +63,7 @@ class Job:
         return self.made.contexts.tokens(np.arange(start, stop))
 
 
-def open_job(config: HarvestRunConfig) -> Job:
+def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
     """Opens the transformer or the array; raises BadInput on an impossible configuration."""
     config.check()
     h = config.harvest
@@ -85,11 +77,11 @@ def open_job(config: HarvestRunConfig) -> Job:
             "site": "", "context_length": 0, "rows_per_context": 0, "model": "", "tokenizer_sha256": "",
             "corpus_sha256": parents["source"]["sha256"],
         }  # fmt: skip
-        return Job(ArrayRows(rows, h.dtype), manifest, parents)
+        return HarvestJob(ArrayProducer(rows, h.dtype), manifest, parents)
     run = open_transformer(config.transformer)
-    contexts = Contexts(run.text.tokens("train"), run.text.bos, h.rows_per_context, config.seed)
+    contexts = ContextSampler(run.text.tokens("train"), run.text.bos, h.rows_per_context, config.seed)
     n = h.count_contexts(len(contexts))
-    made = TransformerRows(
+    made = ModelActivations(
         run.model, run.params, h.site, contexts, k=h.rows_per_context, n_contexts=n, dtype=h.dtype,
         batch_contexts=h.batch_contexts,
     )  # fmt: skip
@@ -103,20 +95,20 @@ def open_job(config: HarvestRunConfig) -> Job:
     }
     if len(widths := site_widths(run.model.config, h.site)) > 1:
         manifest["widths"] = list(widths)
-    return Job(made, manifest, {"transformer": parent(config.transformer, "summary.json")}, n)
+    return HarvestJob(made, manifest, {"transformer": parent(config.transformer, "summary.json")}, n)
 
 
 def run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
     """Harvests into `workdir` (or takes it up again) and returns its summary."""
     begin = time.perf_counter()
-    job = open_job(config)
+    job = open_harvest_job(config)
     identity = to_dict(dataclasses.replace(config, transformer="", source=""))
-    with Run(workdir, "harvest", identity, job.parents) as run:
+    with RunDir(workdir, "harvest", identity, job.parents) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
         location = Location(config.store or run.path)
-        with lock_store(location, run), stop_flag() as stop, progress(0, "harvest", "rows") as bar:
+        with lock_store(location, run), signal_flag() as stop, progress(0, "harvest", "rows") as bar:
             done = fill(
                 location, job.made, job.manifest, config=config.harvest, seed=config.seed,
                 stop=stop, tokens=job.tokens if job.n_contexts else None, n_contexts=job.n_contexts,
@@ -128,7 +120,7 @@ def run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]
         return run.finish({**summary, "rows_per_second": done["n_rows"] / seconds, "wall_seconds": seconds})
 
 
-def lock_store(location: Location, run: Run) -> contextlib.AbstractContextManager:
+def lock_store(location: Location, run: RunDir) -> contextlib.AbstractContextManager:
     """The right to write a store that lies elsewhere than in its run directory (over URLs nobody sees to that).
 
     Raises BadInput when another run has it.
@@ -139,9 +131,9 @@ def lock_store(location: Location, run: Run) -> contextlib.AbstractContextManage
     return lock(location.local, "store")
 
 
-def plan(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
+def dry_run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
     """Prints what a harvest would take, and returns it; raises BadInput when the disk cannot hold it."""
-    job = open_job(config)
+    job = open_harvest_job(config)
     made, h = job.made, config.harvest
     location = Location(config.store or workdir)
     bucket, shard = h.buckets(made.n_rows, made.width)
@@ -165,7 +157,7 @@ def plan(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any
     return found
 
 
-def measure_rate(made: Made, seconds: float = 3.0) -> float:
+def measure_rate(made: RowProducer, seconds: float = 3.0) -> float:
     """Rows made per second on this machine, without the time to compile."""
     next(made.batches(0, made.n_rows))
     begin, rows = time.perf_counter(), 0

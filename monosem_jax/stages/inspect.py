@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from monosem_jax.checkpoint import about, check_step
-from monosem_jax.errors import BadInput
-from monosem_jax.layout import quantity
-from monosem_jax.runs import LoadedRun, SweepRun, load_run
+from monosem_jax.load import load_run
+from monosem_jax.runtime.checkpoint import check_step, read_metadata
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.loaded_run import LoadedRun
+from monosem_jax.sae.cost_model import quantity
+from monosem_jax.sae.run import SweepRun
 
 SHOWN_METRICS = 8
 
@@ -75,7 +77,7 @@ def _checkpoints(run: LoadedRun) -> Iterator[str]:
     yield from ("", f"checkpoints   {len(run.steps)} steps, {size(folder)}")
     for step in run.steps:
         try:
-            noted = about(folder / str(step))
+            noted = read_metadata(folder / str(step))
             metrics = ", ".join(f"{k} {_value(v)}" for k, v in list(noted.get("metrics", {}).items())[:SHOWN_METRICS])
             told = f"format {noted.get('format', 1)}" + (f"; {metrics}" if metrics else "")
         except (ValueError, OSError) as e:

@@ -6,15 +6,15 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from monosem_jax.config import from_dict
-from monosem_jax.errors import BadInput
-from monosem_jax.logs import read_metrics
+from monosem_jax.load import load_run
 from monosem_jax.report.page import Records, write_page
 from monosem_jax.report.plots import require_matplotlib
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.run import Run, parent
-from monosem_jax.runs import load_run
-from monosem_jax.train import TrainConfig
+from monosem_jax.runtime.config import from_dict
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.metric_writers import read_metrics
+from monosem_jax.runtime.workdir import RunDir, parent
+from monosem_jax.sae.resample import ResampleConfig
+from monosem_jax.training.step import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ def run(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
     if analysis.experiment != "analyze" or analysis.summary is None:
         raise BadInput(f"{config.analysis} is not a finished analyze run")
     parents = {"analysis": parent(config.analysis, "summary.json")}
-    with Run(workdir, "report", {"title": config.title}, parents) as run:
+    with RunDir(workdir, "report", {"title": config.title}, parents) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary

@@ -13,19 +13,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monosem_jax import plan as costs
-from monosem_jax.config import check_seed
-from monosem_jax.errors import BadInput
-from monosem_jax.group import member_of
-from monosem_jax.layout import Layout
+from monosem_jax.activations.sources import ActivationSource, open_source
+from monosem_jax.load import load_run
 from monosem_jax.report import comparison, pareto
 from monosem_jax.report.plots import require_matplotlib
-from monosem_jax.run import Run
-from monosem_jax.runs import SweepRun, load_run
-from monosem_jax.sharding import first_process
-from monosem_jax.stages import dictionaries, train_sae
-from monosem_jax.stages.sources import Source, open_source
+from monosem_jax.runtime.config import check_seed
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.processes import first_process
+from monosem_jax.runtime.workdir import RunDir
+from monosem_jax.sae import cost_table as costs
+from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae.cost_model import StepCost
+from monosem_jax.sae.run import SweepRun
+from monosem_jax.stages import train_sae
 from monosem_jax.stages.train_sae import SaeRunConfig, identity
+from monosem_jax.training.ensemble import member_of
 
 MEMBERS = "members"
 MEASURED_FLOPS = 2e11  # about a second on two CPU cores
@@ -63,7 +65,7 @@ class SweepConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanConfig:
+class DryRunConfig:
     """For --plan: the share of the matmul peak that is reached (0: some steps are measured instead), and this peak in
     TFLOP/s of one device (0: it is measured)."""
 
@@ -78,7 +80,7 @@ class SweepRunConfig(SaeRunConfig):
     members."""
 
     sweep: SweepConfig = SweepConfig()
-    plan: PlanConfig = PlanConfig()
+    dry_run: DryRunConfig = DryRunConfig()
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -124,8 +126,8 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     source = open_source(config)
     mesh = open_mesh(config, source)
     with contextlib.ExitStack() as stack:
-        own = dataclasses.replace(config, plan=PlanConfig())
-        whole = stack.enter_context(Run(workdir, "sweep", identity(own), source.parents, train_sae.defaults(config)))
+        own = dataclasses.replace(config, plan=DryRunConfig())
+        whole = stack.enter_context(RunDir(workdir, "sweep", identity(own), source.parents, train_sae.defaults(config)))
         if whole.finished:
             print(f"{whole.path} is finished: nothing to do")
             return whole.summary
@@ -133,14 +135,14 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
         for name, member in config.members().items():
             path = whole.path / MEMBERS / name
             runs[name] = stack.enter_context(
-                Run(path, "train_sae", identity(member), source.parents, train_sae.defaults(member))
+                RunDir(path, "train_sae", identity(member), source.parents, train_sae.defaults(member))
             )
         checked = all((r.path / "input.json").exists() for r in runs.values())
         material = dictionaries.prepare(config, source, mesh, checked=checked)
         for member in runs.values():
-            dictionaries.note_input(member, material)
+            dictionaries.write_input_record(member, material)
         groups = [
-            dictionaries.make_group(list(members.values()), [runs[name] for name in members], material)
+            dictionaries.make_ensemble(list(members.values()), [runs[name] for name in members], material)
             for members in config.groups().values()
         ]
         result = dictionaries.train(groups, config, material, f"{len(runs)} dictionaries")
@@ -149,7 +151,7 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
         trained = zip(config.groups().values(), groups, result.states, result.frozen, strict=True)
         for members, (group, _), state, frozen in trained:
             for i, (name, member) in enumerate(members.items()):
-                summary = runs[name].summary if runs[name].finished else dictionaries.finish(
+                summary = runs[name].summary if runs[name].finished else train_sae.finish(
                     runs[name], member, member_of(state, i, group), result, material, trained_seconds, frozen[i]
                 )  # fmt: skip
                 rows.append(row(name, member, summary))
@@ -162,7 +164,7 @@ def row(name: str, member: SaeRunConfig, summary: dict[str, Any]) -> dict[str, A
     return {**own, "seed": member.seed, **{key: summary.get(key) for key in COLUMNS}}
 
 
-def _finish(whole: Run, rows: list[dict], result: Any, config: SweepRunConfig, begin: float) -> dict[str, Any]:
+def _finish(whole: RunDir, rows: list[dict], result: Any, config: SweepRunConfig, begin: float) -> dict[str, Any]:
     files = pareto.write_sweep(whole.path, rows) if first_process() else []
     if first_process():
         print(pareto.table(rows))
@@ -179,7 +181,7 @@ def _finish(whole: Run, rows: list[dict], result: Any, config: SweepRunConfig, b
     })  # fmt: skip
 
 
-def open_mesh(config: SweepRunConfig, source: Source) -> Any:
+def open_mesh(config: SweepRunConfig, source: ActivationSource) -> Any:
     """The mesh of all members; what it must divide is checked for each size, and it is chosen for the largest."""
     meshes = [dictionaries.open_mesh(config, source, size) for size in sorted(config.sweep.sizes)]
     for size in config.sweep.sizes:
@@ -188,7 +190,7 @@ def open_mesh(config: SweepRunConfig, source: Source) -> Any:
     return meshes[-1]
 
 
-def plan(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
+def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
     """Prints what the sweep would take; writes nothing. Without an MFU it trains on a few rows to measure the time."""
     del workdir
     config.check()
@@ -196,7 +198,7 @@ def plan(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
     mesh = open_mesh(config, source)
     device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit", 0) if device.platform != "cpu" else 0
-    shape = Layout(
+    shape = StepCost(
         mesh.shape["data"], mesh.shape["model"], min(config.sweep.sizes), source.width, config.train.batch_size,
         jnp.dtype(config.train.dtype()).itemsize, config.train.micro_batches,
     )  # fmt: skip
@@ -206,7 +208,7 @@ def plan(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
     found = costs.estimate(
         members, shape, config.train.steps, **time_of, steps_per_dispatch=config.train.steps_per_dispatch,
         element_bytes=source.itemsize(config), bytes_limit=limit, store_rows=source.rows.n_rows if source.rows else 0,
-        together=dictionaries.members_together,
+        together=dictionaries.vmap_size,
     )  # fmt: skip
     if first_process():
         print(costs.table(found))
@@ -233,7 +235,7 @@ def finished_sweeps(folder: str | pathlib.Path) -> dict[str, SweepRun]:
     return {name: run for name, run in runs.items() if isinstance(run, SweepRun) and run.summary is not None}
 
 
-def measure(config: SweepRunConfig, source: Source, mesh: Any) -> dict[int, float]:
+def measure(config: SweepRunConfig, source: ActivationSource, mesh: Any) -> dict[int, float]:
     """Seconds of one step of all members of each size, from one on few random rows, as long as a second allows."""
     found = {}
     for (size, _), members in config.groups().items():
@@ -242,10 +244,10 @@ def measure(config: SweepRunConfig, source: Source, mesh: Any) -> dict[int, floa
         rows = min(config.train.batch_size, max(afford // shards, 1) * shards)
         small = dataclasses.replace(config.train, batch_size=rows)
         configs = [dataclasses.replace(m, train=small) for m in members.values()]
-        material = dictionaries.Material.unseen(configs[0], source.width, mesh, source.widths, source)
-        group, _ = dictionaries.make_group(configs, [], material)
+        material = dictionaries.TrainingInputs.unseen(configs[0], source.width, mesh, source.widths, source)
+        group, _ = dictionaries.make_ensemble(configs, [], material)
         block = np.maximum(np.random.default_rng(0).normal(size=(1, rows, source.width)), 0).astype(np.float32)
-        block = dictionaries.put(block, mesh, jax.P(None, "data"))
+        block = dictionaries.device_put_sharded(block, mesh, jax.P(None, "data"))
         dispatch = group.compile(small)
         state, _ = jax.block_until_ready(dispatch(group.state, block))
         begin = time.perf_counter()

@@ -9,25 +9,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from monosem_jax import layout
-from monosem_jax import sae as sae_lib
-from monosem_jax.config import check_seed, to_dict
-from monosem_jax.errors import BadInput
-from monosem_jax.evaluate import EvaluateConfig
-from monosem_jax.fit import Group
-from monosem_jax.online import OnlineConfig
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.run import Run
-from monosem_jax.sae.base import SaeConfig
-from monosem_jax.sae.relu import ReluConfig
-from monosem_jax.sharding import first_process, tree_shardings
-from monosem_jax.stages import dictionaries
-from monosem_jax.stages.sources import ONLINE, SYNTHETIC, Source, open_source
-from monosem_jax.store.stream import StreamConfig
-from monosem_jax.synthetic import SyntheticConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.activations.online import OnlineConfig
+from monosem_jax.activations.sources import ONLINE, SYNTHETIC, ActivationSource, open_source
+from monosem_jax.activations.stream.stream import StreamConfig
+from monosem_jax.activations.synthetic import SyntheticConfig, recovery
+from monosem_jax.analysis.metrics import EvaluateConfig, evaluate_rows
+from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.mesh import device_get_global, tree_shardings
+from monosem_jax.runtime.processes import first_process
+from monosem_jax.runtime.workdir import RunDir
+from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae import cost_model as layout
+from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae.architectures.relu import ReluConfig
+from monosem_jax.sae.config import SaeConfig
+from monosem_jax.sae.resample import ResampleConfig
+from monosem_jax.sae.trainer import TrainingInputs
+from monosem_jax.stages.evaluate import on_heldout
+from monosem_jax.training.loop import Ensemble, FitResult
+from monosem_jax.training.step import State, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,23 +88,23 @@ def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
     begin = time.perf_counter()
     source = open_source(config)
     mesh = dictionaries.open_mesh(config, source, config.sae.n_features)
-    with Run(workdir, "train_sae", identity(config), source.parents, defaults(config)) as run:
+    with RunDir(workdir, "train_sae", identity(config), source.parents, defaults(config)) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
         announce(config, mesh, source)
         material = dictionaries.prepare(config, source, mesh, checked=(run.path / "input.json").exists())
-        dictionaries.note_input(run, material)
-        group = dictionaries.make_group([config], [run], material)
+        dictionaries.write_input_record(run, material)
+        group = dictionaries.make_ensemble([config], [run], material)
         result = dictionaries.train([group], config, material, "dictionary")
         seconds = time.perf_counter() - begin
-        return dictionaries.finish(run, config, result.states[0], result, material, seconds)
+        return finish(run, config, result.states[0], result, material, seconds)
 
 
-def announce(config: SaeRunConfig, mesh: Mesh, source: Source) -> None:
+def announce(config: SaeRunConfig, mesh: Mesh, source: ActivationSource) -> None:
     """Says what training will take of every device."""
     if first_process():
-        found = layout.Layout(
+        found = layout.StepCost(
             mesh.shape["data"], mesh.shape["model"], config.sae.n_features, source.width, config.train.batch_size,
             jnp.dtype(config.train.dtype()).itemsize, config.train.micro_batches,
         )  # fmt: skip
@@ -125,15 +129,57 @@ def lower_dispatch(config: SaeRunConfig, mesh: Mesh, width: int, n_steps: int) -
     Rows are bfloat16, as stores have them.
     """
     config.train.check_mesh(mesh)
-    rules, material = sae_lib.RULES, dictionaries.Material.unseen(config, width, mesh)
+    rules, material = sae_lib.RULES, dictionaries.TrainingInputs.unseen(config, width, mesh)
     sae = sae_lib.build(config.sae, width, config.train.dtype(), material.parts)
     tx = dictionaries.dictionary_optimizer(config.train, sae)
     shapes = jax.eval_shape(lambda: dictionaries.initial_state(sae, tx, material, 0, config.sae.hyper()))
     place = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)  # noqa: E731
     state = jax.tree.map(place, shapes, tree_shardings(shapes, rules, mesh))
-    group = Group(state, dictionaries.make_objective(config, sae, mesh), tx, [], rules, mesh)
+    group = Ensemble(state, dictionaries.make_objective(config, sae, mesh), tx, [], rules, mesh)
     rows = jax.ShapeDtypeStruct(
         (n_steps, config.train.batch_size, width), jnp.bfloat16,
         sharding=NamedSharding(mesh, PartitionSpec(None, "data")),
     )  # fmt: skip
     return group.compile(config.train).lower(state, rows)
+
+
+def figures(config: Any, state: State, material: TrainingInputs) -> tuple[dict[str, Any], np.ndarray]:
+    """Metrics and densities of a trained member, on held-out text or on the rows kept back; its dictionary stays on
+    the devices as it was trained."""
+    source, mesh = material.source, material.mesh
+    sae = sae_lib.build(config.sae, material.width, jnp.float32, material.parts)
+
+    def published(params, stats):
+        return sae.fold(sae.publish(params, stats), material.scale)
+
+    shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, mesh)
+    params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
+    if source.transformer is None:
+        return evaluate_rows(sae, params, source.heldout, mesh=mesh)
+    return on_heldout(source.transformer, sae, params, source.site, config.evaluate, mesh)
+
+
+def finish(
+    run: RunDir, config: Any, state: State, result: FitResult, material: TrainingInputs, seconds: float,
+    frozen_at: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Evaluates a member and writes the last files of its run directory; returns its summary."""
+    metrics, density = figures(config, state, material)
+    if material.source.truth is not None:
+        metrics |= recovery(material.source.truth, device_get_global(state.params["W_dec"]))
+    if first_process():
+        np.save(run.path / "density.npy", density)
+    size = config.train.batch_size
+    summary = {
+        **metrics,
+        config.sae.sparsity_key: config.sae.sparsity,
+        "rows_trained": config.train.steps * size,
+        "rows_per_second": result.steps * size / max(result.seconds, 1e-9),
+        "steps_skipped": int(state.guard["skipped"]),
+        "resumed_from_step": config.train.steps - result.steps,
+        "checkpoint_stall_seconds": result.mean_stall,
+        "wall_seconds": seconds,
+    }
+    if frozen_at is not None:
+        summary["diverged_at_step"] = frozen_at
+    return run.finish(summary)

@@ -13,20 +13,19 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from monosem_jax.config import check_seed, to_dict
-from monosem_jax.errors import BadInput
-from monosem_jax.evaluate import context_batches
-from monosem_jax.fit import Group, Report, fit
-from monosem_jax.objective import language_objective
-from monosem_jax.optimizer import optimizer
-from monosem_jax.run import Run
-from monosem_jax.sharding import fetch
-from monosem_jax.text.batches import TokenBatches
+from monosem_jax.models.objective import language_objective
+from monosem_jax.models.transformer import Transformer, TransformerConfig, token_losses
+from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.mesh import device_get_global
+from monosem_jax.runtime.workdir import RunDir
+from monosem_jax.text.batches import TokenBatches, context_batches
 from monosem_jax.text.bigram import bigram_loss
 from monosem_jax.text.corpus import EMBEDDED
 from monosem_jax.text.pack import Text, TextConfig, prepare_text
-from monosem_jax.train import State, TrainConfig, create
-from monosem_jax.transformer.model import Transformer, TransformerConfig, token_losses
+from monosem_jax.training.loop import Ensemble, Report, fit
+from monosem_jax.training.optimizer import optimizer
+from monosem_jax.training.step import State, TrainConfig, create_state
 
 PEEK = 256  # held-out contexts for a quick look while training; the summary has the whole split
 RULES = {"*": PartitionSpec()}  # the model is small: data parallel, replicated
@@ -60,7 +59,7 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
         config = dataclasses.replace(
             config, text=dataclasses.replace(config.text, corpus=os.path.abspath(config.text.corpus))
         )
-    with Run(workdir, "train_transformer", to_dict(config), {}, to_dict(TransformerRunConfig())) as run:
+    with RunDir(workdir, "train_transformer", to_dict(config), {}, to_dict(TransformerRunConfig())) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
@@ -80,7 +79,7 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
             return State.create(params, tx, stats={}, hyper={}, key=key)
 
         peek = make_heldout_loss(model, heldout[:: max(1, len(heldout) // PEEK)])
-        group = Group(create(initial, RULES, mesh), language_objective(model), tx, [run], RULES, mesh)
+        group = Ensemble(create_state(initial, RULES, mesh), language_objective(model), tx, [run], RULES, mesh)
         result = fit(
             [group],
             config=config.train,
@@ -90,7 +89,9 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
             unit_per_batch=config.train.batch_size * text.manifest["context_length"],
             description="transformer",
         )
-        return run.finish(_summary(model, fetch(result.states[0].params), text, heldout, config, result, begin))
+        return run.finish(
+            _summary(model, device_get_global(result.states[0].params), text, heldout, config, result, begin)
+        )
 
 
 def _summary(model, params, text: Text, heldout, config: TransformerRunConfig, result, begin: float) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import grain
 import jax
 import numpy as np
@@ -31,3 +33,11 @@ class TokenBatches:
         rows = range(*index[1].indices(shape[1]))
         picked = [[self._order[(start + i) * shape[1] + j] for j in rows] for i in range(shape[0])]
         return self._tokens[np.asarray(picked)].astype(np.int32)
+
+
+def context_batches(tokens: np.ndarray, batch: int, *more: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields (tokens [batch,T], more …, weight [batch]); the last batch is filled up with contexts of weight 0."""
+    for c in range(0, len(tokens), batch):
+        pick = np.minimum(np.arange(c, c + batch), len(tokens) - 1)
+        weight = (np.arange(c, c + batch) < len(tokens)).astype(np.float32)
+        yield (np.asarray(tokens[pick], np.int32), *(np.asarray(m[pick]) for m in more), weight)

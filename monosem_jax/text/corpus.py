@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from monosem_jax.errors import BadInput
+from monosem_jax.runtime.errors import BadInput
 
 EMBEDDED = "embedded"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".txt")

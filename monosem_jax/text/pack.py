@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from monosem_jax.config import check_seed
-from monosem_jax.errors import BadInput
-from monosem_jax.run import file_hash, read_array, read_json, write_json
+from monosem_jax.runtime.config import check_seed
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import file_hash, read_array, read_json, write_json
 from monosem_jax.text import corpus as corpus_lib
 from monosem_jax.text import tokenizer as tokenizer_lib
 

@@ -6,7 +6,7 @@ import pathlib
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from monosem_jax.errors import BadInput
+from monosem_jax.runtime.errors import BadInput
 
 BOS = "<bos>"
 # Names under which published tokenizers carry a token that may stand at the beginning of a context.

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from monosem_jax.analysis.logit_weights import logit_weights
-from monosem_jax.analysis.scan import Scan, category_table, label_correlation, scan
-from monosem_jax.errors import BadInput
-from monosem_jax.sae.relu import Relu
+from monosem_jax.analysis.scan import FeatureStatistics, category_table, label_correlation, scan
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae.architectures.relu import Relu
 from tests import reference
 from tests.conftest import TINY, build_lively
 
@@ -39,7 +39,7 @@ def dictionary():
     return p
 
 
-def run(tiny, p=None, batch: int = 4, **more) -> Scan:
+def run(tiny, p=None, batch: int = 4, **more) -> FeatureStatistics:
     p = dictionary() if p is None else p
     return scan(
         *tiny, Relu(32, N_FEATURES), p, contexts(), labels(), n_labels=N_LABELS, bos=BOS, site=SITE, batch=batch,
@@ -48,7 +48,7 @@ def run(tiny, p=None, batch: int = 4, **more) -> Scan:
 
 
 @pytest.fixture(scope="module")
-def found(tiny) -> Scan:
+def found(tiny) -> FeatureStatistics:
     return run(tiny)
 
 
@@ -130,7 +130,7 @@ def test_a_context_is_among_the_top_ones_once(found):
 @pytest.mark.parametrize("batch", [1, 3, 10])
 def test_a_scan_does_not_depend_on_the_batch(tiny, found, batch):
     other = run(tiny, batch=batch)
-    for field in dataclasses.fields(Scan):
+    for field in dataclasses.fields(FeatureStatistics):
         a, b = (np.asarray(getattr(s, field.name), np.float64) for s in (found, other))
         exact = field.name in ("density", "top_context", "top_position", "label_tokens", "tokens")
         if field.name.startswith(("top", "feature")):  # ties, and rounding divided by rounding
@@ -144,12 +144,12 @@ def test_advance_is_told_of_every_context_once(tiny):
     assert done == [4, 4, 2]
 
 
-def scan_with(correlation, tokens=(5, 5)) -> Scan:
+def scan_with(correlation, tokens=(5, 5)) -> FeatureStatistics:
     values = np.array(correlation, np.float64)
     nothing = np.zeros((0, 0))
     counts = np.asarray(tokens, np.float64)
     values[counts == 0] = math.nan
-    return Scan(nothing, nothing, nothing, nothing, values, values[:, ::-1], counts, int(counts.sum()))
+    return FeatureStatistics(nothing, nothing, nothing, nothing, values, values[:, ::-1], counts, int(counts.sum()))
 
 
 def test_the_category_table_chooses_on_one_scan_and_measures_on_the_other():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from monosem_jax.bench.store import _neighbours, make_source
+from experiments.bench.store import _neighbours, make_source
 from tests.experiments.tiny import run
 
 

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from experiments import configs
-from monosem_jax.config import from_dict
+from monosem_jax.runtime.config import from_dict
 
 STAGES = {"quickstart": "QuickstartConfig", "evaluate": "EvaluateRunConfig", "analyze": "AnalyzeRunConfig"}
 STAGES |= {

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax import sae as sae_lib
-from monosem_jax.config import from_dict
-from monosem_jax.errors import BadInput
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.stages import dictionaries, sweep, train_sae
-from monosem_jax.train import TrainConfig
-from tests.sources.tiny import assert_same_run
+from monosem_jax.runtime.config import from_dict
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae.resample import ResampleConfig
+from monosem_jax.stages import sweep, train_sae
+from monosem_jax.training.step import TrainConfig
+from tests.activations.sources.tiny import assert_same_run
 from tests.toy import Crash, crash
 
 F, WIDTH, STEPS = 24, 12, 16
@@ -39,8 +40,6 @@ FAMILY = {
     "transcoder": (sae_lib.TranscoderConfig(**AUXK, widths=(5, 7)), (3,), ("f24_k3_s0",)),
     "crosscoder": (sae_lib.CrosscoderConfig(widths=(5, 7)), (0.5, 1.0), ("f24_l0.5_s0", "f24_l1_s0")),
 }  # fmt: skip
-
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,7 @@ def test_a_killed_sweep_ends_with_the_bits_of_members_trained_alone(name, source
 
 @pytest.mark.parametrize("name", ["topk", "crosscoder"])
 def test_the_plan_measures_steps_of_any_architecture(name, source, tmp_path, capsys):
-    sweep.plan(tmp_path, config(name, source))
+    sweep.dry_run(tmp_path, config(name, source))
     told = capsys.readouterr().out
     assert "rows" in told and "memory" in told and "time" in told and not any(tmp_path.iterdir())
 

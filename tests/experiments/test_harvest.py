@@ -13,15 +13,15 @@ import pytest
 import safetensors.numpy
 import tensorstore as ts
 
-from monosem_jax.contexts import Contexts
-from monosem_jax.errors import BadInput
-from monosem_jax.harvest import HarvestConfig
-from monosem_jax.run import lock
-from monosem_jax.runs import load_run
+from monosem_jax.activations.harvest import HarvestConfig
+from monosem_jax.activations.sampling import ContextSampler
+from monosem_jax.activations.store.location import Location
+from monosem_jax.activations.store.store import Store
+from monosem_jax.load import load_run
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import lock
 from monosem_jax.stages import harvest
 from monosem_jax.stages.harvest import HarvestRunConfig
-from monosem_jax.store.arrays import Store
-from monosem_jax.store.location import Location
 from tests.experiments.tiny import HARVEST, SAE, environment, overrides, run
 
 BAD = np.asarray([17, 1000, 4999])
@@ -105,14 +105,14 @@ def test_a_plan_in_a_finished_directory_changes_nothing(harvested):
 def test_a_plan_that_does_not_fit_on_the_disk_is_printed_and_refused(arrays, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Location, "free_bytes", lambda self: 200_000)
     with pytest.raises(BadInput, match=r"takes 0.0002048 GB more, but the disk of .*/new has 0.0002 GB"):
-        harvest.plan(tmp_path / "new", HarvestRunConfig(source=str(arrays / "good.npy"), harvest=CONFIG))
+        harvest.dry_run(tmp_path / "new", HarvestRunConfig(source=str(arrays / "good.npy"), harvest=CONFIG))
     assert "disk     0.0002048 GB in about 13 files; free: 0.0002 GB" in capsys.readouterr().out
     assert not (tmp_path / "new").exists()
 
 
 def test_a_plan_measures_the_rate_even_of_a_single_batch(arrays, tmp_path):
     config = HarvestRunConfig(source=str(arrays / "good.npy"), harvest=CONFIG)
-    found = harvest.plan(tmp_path, config)
+    found = harvest.dry_run(tmp_path, config)
     assert found["rows"] == 5000 and found["rows_per_second"] > 100_000 and found["seconds"] < 0.05
 
 
@@ -201,8 +201,8 @@ def test_a_store_says_what_it_was_harvested_from(harvested, small_transformer):
 def test_the_seed_decides_on_contexts_and_places(small_transformer):
     text = load_run(small_transformer).text
     for seed in (0, 1):
-        job = harvest.open_job(HarvestRunConfig(seed=seed, transformer=str(small_transformer), harvest=SMALL))
-        expected = Contexts(text.tokens("train"), text.bos, 8, seed)
+        job = harvest.open_harvest_job(HarvestRunConfig(seed=seed, transformer=str(small_transformer), harvest=SMALL))
+        expected = ContextSampler(text.tokens("train"), text.bos, 8, seed)
         assert np.array_equal(job.tokens(3, 10), expected.tokens(np.arange(3, 10)))
         assert np.array_equal(job.made.origin(0, 80)[:, 1], expected.positions(np.arange(10)).reshape(-1))
         assert job.n_contexts == len(expected) and job.made.n_rows == 8 * len(expected)

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax.errors import BadInput
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.relu import ReluConfig
-from monosem_jax.stages import dictionaries, sweep, train_sae
-from monosem_jax.stages.sources import Source
-from monosem_jax.store.stream import StreamConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.activations.sources import ActivationSource
+from monosem_jax.activations.stream.stream import StreamConfig
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae.architectures.relu import ReluConfig
+from monosem_jax.sae.resample import ResampleConfig
+from monosem_jax.stages import sweep, train_sae
+from monosem_jax.training.step import TrainConfig
+from tests.activations.sources.tiny import assert_same_run
 from tests.experiments.tiny import overrides, run
-from tests.sources.tiny import assert_same_run
 from tests.toy import Crash, crash
 
 SIZES, L1, SEEDS = (16, 32), (0.004, 3.0), (3, 5)  # with 3.0 features die, and are resampled
@@ -25,9 +26,6 @@ TRAIN = TrainConfig(
     steps=STEPS, batch_size=BATCH, learning_rate=0.05, steps_per_dispatch=4, log_every=4, evaluate_every=8,
     checkpoint_every=8, stop_after=3, mesh="data=8",
 )  # fmt: skip
-
-
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +106,7 @@ def test_a_finished_sweep_does_nothing(whole, source, capsys):
 
 
 def test_every_batch_is_read_once_for_all_members(source, tmp_path, monkeypatch):
-    reads, stream = [], Source.stream
+    reads, stream = [], ActivationSource.stream
 
     def counting(self, *args):
         found = stream(self, *args)
@@ -122,13 +120,13 @@ def test_every_batch_is_read_once_for_all_members(source, tmp_path, monkeypatch)
 
         return Counted()
 
-    monkeypatch.setattr(Source, "stream", counting)
+    monkeypatch.setattr(ActivationSource, "stream", counting)
     sweep.run(tmp_path, config(source, resample=ResampleConfig(steps=())))
     assert reads == list(range(STEPS))
 
 
 def test_resampling_streams_its_inputs_for_all_members_together(source, tmp_path, monkeypatch):
-    reads, stream = [], Source.stream
+    reads, stream = [], ActivationSource.stream
 
     def counting(self, *args):
         found = stream(self, *args)
@@ -136,7 +134,7 @@ def test_resampling_streams_its_inputs_for_all_members_together(source, tmp_path
         monkeypatch.setattr(type(found), "__call__", lambda s, a, n: reads.append((a, n)) or call(s, a, n))
         return found
 
-    monkeypatch.setattr(Source, "stream", counting)
+    monkeypatch.setattr(ActivationSource, "stream", counting)
     sweep.run(tmp_path, config(source, stream=StreamConfig("disk")))
     extra = [r for r in reads if reads.count(r) > 1]
     assert set(extra) <= {(10, 4), (14, 2)} and reads.count((14, 2)) == 3  # twice for the event, once to train
@@ -160,7 +158,7 @@ def test_a_killed_sweep_ends_with_the_same_bits(whole, source, tmp_path, monkeyp
 
 
 def test_a_sweep_killed_while_members_are_evaluated_goes_on_with_the_others(whole, source, tmp_path, monkeypatch):
-    finish, done = dictionaries.finish, []
+    finish, done = train_sae.finish, []
 
     def crashing(*args):
         if len(done) == 3:
@@ -169,7 +167,7 @@ def test_a_sweep_killed_while_members_are_evaluated_goes_on_with_the_others(whol
         return finish(*args)
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(dictionaries, "finish", crashing)
+        patch.setattr(train_sae, "finish", crashing)
         sweep.run(tmp_path, config(source))
     finished = [p.parent.name for p in (tmp_path / "members").glob("*/summary.json")]
     assert len(finished) == 3
@@ -235,8 +233,8 @@ def test_sizes_that_the_mesh_does_not_divide_are_named(source, tmp_path):
 
 
 def test_the_plan_says_what_it_will_take_and_writes_nothing(source, tmp_path, capsys):
-    for given in (sweep.PlanConfig(), sweep.PlanConfig(mfu=0.5, peak_tflops=0.1)):
-        sweep.plan(tmp_path / "new", config(source, plan=given))
+    for given in (sweep.DryRunConfig(), sweep.DryRunConfig(mfu=0.5, peak_tflops=0.1)):
+        sweep.dry_run(tmp_path / "new", config(source, plan=given))
         out = capsys.readouterr().out
         assert out.count("\n") > 12 and "read once for all 8" in out and f"{STEPS * BATCH:,}" in out
     assert "50 % of 0.1 TFLOP/s" in out

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from monosem_jax import load_run
-from monosem_jax.checkpoint import Checkpoints
-from monosem_jax.run import FORMAT, write_json
-from monosem_jax.runs import SaeRun
+from monosem_jax.runtime.checkpoint import Checkpoints
+from monosem_jax.runtime.files import write_json
+from monosem_jax.runtime.workdir import FORMAT
+from monosem_jax.sae.run import SaeRun
 from tests.interop.small import FEATURES, WIDTH
 
 OUT = 4  # the width of what a transcoder reconstructs

@@ -8,23 +8,16 @@ import shutil
 import numpy as np
 import pytest
 
-from monosem_jax.harvest import HarvestConfig
-from monosem_jax.resample import ResampleConfig
+from monosem_jax.activations.harvest import HarvestConfig
+from monosem_jax.models.transformer import TransformerConfig
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import harvest, train_sae, train_transformer
 from monosem_jax.text.pack import TextConfig
-from monosem_jax.transformer.model import TransformerConfig
-from tests.conftest import keeping_programs, write_words
+from tests.activations.sources.tiny import SITE, TRAIN, K, M, config
+from tests.conftest import write_words
 from tests.interop.small import MEMBERS
-from tests.sources.tiny import SITE, TRAIN, K, M, config
 
 SHORT = dataclasses.replace(TRAIN, evaluate_every=0)
-
-
-@pytest.fixture(scope="package", autouse=True)
-def cache(program_folder):
-    """Compiled programs are kept while the tests of this folder run."""
-    with keeping_programs(program_folder):
-        yield
 
 
 @pytest.fixture(scope="package")

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax import sae as sae_lib
-from monosem_jax.errors import BadInput
 from monosem_jax.interop import WRITERS
-from monosem_jax.interop.dictionary import Dictionary
-from monosem_jax.runs import SaeRun
+from monosem_jax.interop.exported import ExportedSAE
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages.export import ExportConfig, run
+from tests.activations.sources.tiny import F, M
 from tests.interop import torch_pt
 from tests.interop.architectures import (
     CASES,
@@ -30,7 +31,6 @@ from tests.interop.architectures import (
 )
 from tests.interop.small import FEATURES, SITE, WIDTH, packed, parse_safetensors, safetensors_bytes, write_folder
 from tests.interop.test_import import FEW, refused, take
-from tests.sources.tiny import F, M
 
 CLOSE = 1e-5
 
@@ -186,21 +186,21 @@ def test_thresholds_that_differ_are_written_for_a_class_that_has_many(tmp_path):
     for kind, more in (("batchtopk", {}), ("matryoshka", {"prefixes": (3, 9)})):
         folder = tmp_path / kind
         folder.mkdir()
-        WRITERS["dictionary_learning"](folder, Dictionary(kind, params, k=2, **more))
+        WRITERS["dictionary_learning"](folder, ExportedSAE(kind, params, k=2, **more))
         assert json.loads((folder / "config.json").read_text())["trainer"]["dict_class"] == "JumpReluAutoEncoder"
         np.testing.assert_array_equal(torch_pt.read(folder / "ae.pt")["threshold"], params["threshold"])
 
 
 def test_prefixes_of_one_size_are_one_group(tmp_path):
     params = {**trained(CASES["batchtopk"]), "threshold": np.full(FEATURES, 0.5, np.float32)}
-    WRITERS["dictionary_learning"](tmp_path, Dictionary("matryoshka", params, k=2, prefixes=(2, 2, 9)))
+    WRITERS["dictionary_learning"](tmp_path, ExportedSAE("matryoshka", params, k=2, prefixes=(2, 2, 9)))
     assert torch_pt.read(tmp_path / "ae.pt")["group_sizes"].tolist() == [2, 7]
 
 
 def test_a_dictionary_of_several_sites_has_no_single_hook(tmp_path):
     for form in ("saelens", "dictionary_learning"):
         (tmp_path / form).mkdir()
-        WRITERS[form](tmp_path / form, Dictionary("relu", trained(CASES["relu"]), site="mlp_in.0+mlp_out.0"))
+        WRITERS[form](tmp_path / form, ExportedSAE("relu", trained(CASES["relu"]), site="mlp_in.0+mlp_out.0"))
     assert cfg_of(tmp_path / "saelens")["metadata"]["hook_name"] is None
     assert json.loads((tmp_path / "dictionary_learning" / "config.json").read_text())["trainer"]["layer"] is None
 

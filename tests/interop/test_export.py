@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax.errors import BadInput
-from monosem_jax.interop import WRITERS, torch_file
-from monosem_jax.interop.dictionary import Dictionary
-from monosem_jax.runs import SaeRun
+from monosem_jax.interop import WRITERS
+from monosem_jax.interop import torch_pickle as torch_file
+from monosem_jax.interop.exported import ExportedSAE
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages.export import ExportConfig, run
+from tests.activations.sources.tiny import STEPS, F, M
 from tests.interop import torch_pt
 from tests.interop.small import (
     FEATURES,
@@ -25,7 +27,6 @@ from tests.interop.small import (
     random_params,
     reconstructions,
 )
-from tests.sources.tiny import STEPS, F, M
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -85,7 +86,7 @@ def test_features_and_reconstructions_are_those_of_the_run_for_raw_activations(r
 def test_a_dictionary_whose_rows_have_any_norm_is_written_exactly(tmp_path, form):
     params = random_params(norm=None)
     params["W_dec"][4] = 0
-    WRITERS[form](tmp_path, Dictionary("relu", params))
+    WRITERS[form](tmp_path, ExportedSAE("relu", params))
     x = np.random.default_rng(1).standard_normal((50, WIDTH))
     found = READERS[form](tmp_path)
     np.testing.assert_allclose(features(found, x), features(params, x), **CLOSE)
@@ -97,7 +98,7 @@ def test_dictionary_learning_divides_by_norms_so_that_it_gets_its_other_class_un
     for norm in (1.0, 1 + 3e-6, 1 + 2e-5, None):
         folder = tmp_path / str(norm)
         folder.mkdir()
-        WRITERS["dictionary_learning"](folder, Dictionary("relu", random_params(norm=norm)))
+        WRITERS["dictionary_learning"](folder, ExportedSAE("relu", random_params(norm=norm)))
         classes.append(json.loads((folder / "config.json").read_text())["trainer"]["dict_class"])
     assert classes == ["AutoEncoder", "AutoEncoder", "AutoEncoderNew", "AutoEncoderNew"]
 
@@ -133,7 +134,7 @@ def test_how_often_features_fire_is_written_for_the_last_step_of_a_finished_run_
 
 
 def test_a_feature_that_never_fired_has_the_lowest_sparsity_that_saelens_writes(tmp_path):
-    WRITERS["saelens"](tmp_path, Dictionary("relu", random_params(), density=np.asarray([0.0, 0.1] + [1.0] * 7)))
+    WRITERS["saelens"](tmp_path, ExportedSAE("relu", random_params(), density=np.asarray([0.0, 0.1] + [1.0] * 7)))
     sparsity = parse_safetensors(tmp_path / "sparsity.safetensors")[0]["sparsity"]
     np.testing.assert_allclose(sparsity, [-10, -1] + [0] * 7, atol=1e-6)
 
@@ -151,7 +152,7 @@ def test_the_plain_formats_say_what_they_hold(root, tmp_path):
 def test_what_is_not_known_is_not_told(tmp_path):
     for form, write in WRITERS.items():
         (tmp_path / form).mkdir()
-        write(tmp_path / form, Dictionary("relu", random_params()))
+        write(tmp_path / form, ExportedSAE("relu", random_params()))
     cfg = json.loads((tmp_path / "saelens" / "cfg.json").read_text())
     assert cfg["metadata"] == {"sae_lens_version": "6.0.0"}
     trainer = json.loads((tmp_path / "dictionary_learning" / "config.json").read_text())["trainer"]
@@ -281,7 +282,7 @@ def test_weights_that_are_not_finite_are_refused(root, tmp_path, monkeypatch):
 
 
 def test_an_architecture_that_a_program_lacks_is_refused(tmp_path):
-    strange = Dictionary("crosscoder", random_params())
+    strange = ExportedSAE("crosscoder", random_params())
     for form in ("saelens", "dictionary_learning"):
         with pytest.raises(BadInput, match=r"is written for sae\.architecture relu, .*, and this one is crosscoder"):
             WRITERS[form](tmp_path, strange)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax.errors import BadInput
-from monosem_jax.evaluate import EvaluateConfig
+from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.interop import saelens, saelens_cfg
-from monosem_jax.runs import SaeRun
+from monosem_jax.models.transformer import SITES
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages import analyze, evaluate
 from monosem_jax.stages.export import ExportConfig, run
-from monosem_jax.transformer.model import SITES
+from tests.activations.sources.tiny import F, M
 from tests.interop.small import (
     FEATURES,
     SITE,
@@ -27,7 +28,6 @@ from tests.interop.small import (
     safetensors_bytes,
     write_folder,
 )
-from tests.sources.tiny import F, M
 
 FEW = EvaluateConfig(contexts=8, batch_contexts=8)
 

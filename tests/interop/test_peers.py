@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax.interop import WRITERS, torch_file
-from monosem_jax.interop.dictionary import Dictionary
+from monosem_jax.interop import WRITERS
+from monosem_jax.interop import torch_pickle as torch_file
+from monosem_jax.interop.exported import ExportedSAE
 from monosem_jax.stages.export import ExportConfig, run
 from tests.interop.small import WIDTH, features, random_params, reconstructions
 
@@ -77,7 +78,7 @@ def test_saelens_loads_a_run(root, tmp_path, x, load_saelens, torch, name):
 def test_saelens_writes_what_can_be_imported(tmp_path, load_saelens, torch):
     params = random_params(norm=None)
     (tmp_path / "first").mkdir()
-    WRITERS["saelens"](tmp_path / "first", Dictionary("relu", params, site="attn_out.0"))
+    WRITERS["saelens"](tmp_path / "first", ExportedSAE("relu", params, site="attn_out.0"))
     theirs = load_saelens(tmp_path / "first")
     for apply_b_dec, dtype in ((True, torch.float32), (False, torch.float32), (True, torch.bfloat16)):
         theirs = theirs.to(dtype)
@@ -117,7 +118,7 @@ def test_dictionary_learning_loads_a_run(root, tmp_path, x, load_theirs, torch, 
 def test_dictionary_learning_changes_no_dictionary_whose_rows_have_any_norm(tmp_path, load_theirs, torch):
     params = random_params(norm=None)
     params["W_dec"][4] = 0
-    WRITERS["dictionary_learning"](tmp_path, Dictionary("relu", params))
+    WRITERS["dictionary_learning"](tmp_path, ExportedSAE("relu", params))
     theirs, _ = load_theirs(tmp_path)
     with torch.no_grad():
         f = theirs.encode(torch.from_numpy(X))
@@ -130,9 +131,9 @@ def test_safetensors_reads_the_plain_file(tmp_path):
     from safetensors.numpy import load_file
 
     params = random_params()
-    WRITERS["safetensors"](tmp_path, Dictionary("relu", params))
+    WRITERS["safetensors"](tmp_path, ExportedSAE("relu", params))
     found = load_file(tmp_path / "dictionary.safetensors")
-    WRITERS["numpy"](tmp_path, Dictionary("relu", params))
+    WRITERS["numpy"](tmp_path, ExportedSAE("relu", params))
     assert json.loads((tmp_path / "dictionary.json").read_text())["site"] is None
     for name, value in params.items():
         np.testing.assert_array_equal(found[name], value)

@@ -15,15 +15,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from monosem_jax import program
-from monosem_jax.errors import BadInput
-from monosem_jax.hlo import Shape
-from monosem_jax.layout import choose
-from monosem_jax.program import Collective
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sae.relu import ReluConfig
-from monosem_jax.stages import compile_check
-from monosem_jax.stages.compile_check import (
+from launch.compile_check import check as compile_check
+from launch.compile_check import hlo_cost as program
+from launch.compile_check.check import (
     CHIPS,
     GIB,
     Chip,
@@ -37,8 +31,14 @@ from monosem_jax.stages.compile_check import (
     run,
     time_line,
 )
+from launch.compile_check.hlo_cost import HloCollective
+from launch.compile_check.hlo_parser import Shape
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae.architectures.relu import ReluConfig
+from monosem_jax.sae.cost_model import choose_mesh
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import TrainConfig
+from monosem_jax.training.step import TrainConfig
 
 ROOT = pathlib.Path(__file__).parents[2]
 B, M, F = 32, 8, 64
@@ -142,8 +142,8 @@ def test_the_time_of_a_step_is_between_the_longest_part_and_the_sum():
     assert worst == "if nothing overlaps 3.5 ms: 22.9 %"
 
 
-def collective(kind="all-reduce", times=8, conditional=False, devices=4) -> Collective:
-    return Collective(kind, (Shape("f32", (10, 5)),), devices, times, conditional, "")
+def collective(kind="all-reduce", times=8, conditional=False, devices=4) -> HloCollective:
+    return HloCollective(kind, (Shape("f32", (10, 5)),), devices, times, conditional, "")
 
 
 def test_collectives_of_a_dispatch_are_divided_by_its_steps():
@@ -168,7 +168,7 @@ def test_the_mesh_is_chosen_for_the_described_devices_not_for_those_of_this_mach
     wide = dataclasses.replace(with_train(mesh="", batch_size=8), sae=ReluConfig(n_features=4096))
     for n in (2, 4, 8):
         mesh = mesh_of(jax.devices()[:n], M, wide)
-        assert (mesh.shape["data"], mesh.shape["model"]) == choose(n, 4096, M, 8)
+        assert (mesh.shape["data"], mesh.shape["model"]) == choose_mesh(n, 4096, M, 8)
     assert dict(mesh_of(jax.devices()[:4], M, with_train(mesh="model=4")).shape) == {"data": 1, "model": 4}
     assert dict(mesh_of(jax.devices(), M, with_train(mesh="model=2, data=4")).shape) == {"data": 4, "model": 2}
 

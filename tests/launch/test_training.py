@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
+from tests.activations.sources.tiny import metrics
 from tests.experiments.tiny import ROOT, environment, overrides
-from tests.sources.tiny import metrics
 
 LR = 0.1  # so that features are dead by step 12 where L1 is 30
 SWEEP = {

@@ -31,10 +31,11 @@ def run(workdir: str, config: Config) -> None:
     import jax.numpy as jnp
     from jax.experimental import multihost_utils
 
-    from monosem_jax.errors import BadInput
-    from monosem_jax.sharding import agreed, barrier, first_process, make_mesh, meet, this_process
-    from monosem_jax.signals import stop_flag
-    from monosem_jax.stop import common_stop
+    from monosem_jax.runtime.errors import BadInput
+    from monosem_jax.runtime.mesh import make_mesh
+    from monosem_jax.runtime.processes import all_agree, barrier, barrier_next, first_process, this_process
+    from monosem_jax.runtime.signals import signal_flag
+    from monosem_jax.training.preemption import preemption_sync
 
     number, mine = this_process()[0], this_process()[0] == config.who
     if config.what == "mistake":  # before any device is in use
@@ -72,16 +73,16 @@ def run(workdir: str, config: Config) -> None:
             print("came at last", flush=True)
         barrier("far")
     elif config.what == "agreed":
-        print("agreed", *map(agreed, (True, mine, not mine, False, True)), flush=True)
+        print("agreed", *map(all_agree, (True, mine, not mine, False, True)), flush=True)
     elif config.what == "meeting":
         for name in ("first", "second"):  # not in the same order: process 1 comes late to the first
             time.sleep(1 if mine == (name == "first") else 0)
             print(f"before {name} {time.time()}", flush=True)
-            meet("here")
+            barrier_next("here")
             print(f"after {name} {time.time()}", flush=True)
     elif config.what == "common stop":
         largest, last = jax.jit(jnp.max, out_shardings=jax.NamedSharding(mesh, jax.P())), 0
-        with common_stop(mesh) as stop:
+        with preemption_sync(mesh) as stop:
             for step in range(1000):
                 if stop.requested:
                     print(f"{stop.requested} at {step}", flush=True)
@@ -91,7 +92,7 @@ def run(workdir: str, config: Config) -> None:
                 if mine and step == 7:
                     os.kill(os.getpid(), signal.SIGTERM)
     elif config.what == "signal":
-        with stop_flag() as stop:
+        with signal_flag() as stop:
             print(config.what, flush=True) if mine else None
             while True:
                 time.sleep(0.05)

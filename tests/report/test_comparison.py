@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
-from monosem_jax.errors import BadInput
 from monosem_jax.report.comparison import table, write_comparison
+from monosem_jax.runtime.errors import BadInput
 from monosem_jax.stages import sweep
 
 

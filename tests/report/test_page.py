@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from monosem_jax.errors import BadInput
 from monosem_jax.report import plots
 from monosem_jax.report.cards import context_html, percent
 from monosem_jax.report.page import Records, page, write_page
 from monosem_jax.report.text import token_html, visible
+from monosem_jax.runtime.errors import BadInput
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 # Figures take most of the time, and hold no text but the page's own.

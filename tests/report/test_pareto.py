@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from monosem_jax.errors import BadInput
 from monosem_jax.report import pareto
+from monosem_jax.report.figures import COLOURS, MARKERS, Series, mean, pareto_figure, sizes_figure
 from monosem_jax.report.pareto import COLUMNS, front, settings, table, to_csv, write_sweep
 from monosem_jax.report.plots import STYLE
-from monosem_jax.report.series import COLOURS, MARKERS, Series, mean, pareto_figure, sizes_figure
+from monosem_jax.runtime.errors import BadInput
 
 ALL = ["sweep.csv", *(f"{n}.{e}" for n in ("pareto_loss", "pareto_mse", "sizes") for e in ("png", "svg"))]
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from monosem_jax import sae as sae_lib
-from monosem_jax.config import from_dict
-from monosem_jax.objective import dictionary_objective, dictionary_optimizer
-from monosem_jax.sharding import put, tree_shardings
-from monosem_jax.train import State, TrainConfig
+from monosem_jax.runtime.config import from_dict
+from monosem_jax.runtime.mesh import device_put_sharded, tree_shardings
+from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
+from monosem_jax.training.step import State, TrainConfig
 from tests.conftest import mesh_of
 from tests.family import FREE_ROWS, Case, Given
 
@@ -191,7 +191,7 @@ def compiled(name: str, dtype: str = "float32", shape: tuple[int, int] = (1, 1),
 def step_of(name: str, given: Given, **how: Any):
     """(gradients, statistics, metrics) of the objective."""
     state, mesh = state_of(name, given), mesh_of(*how.get("shape", (1, 1)))
-    return compiled(name, **how)(placed(state, mesh), put(given.rows, mesh, PartitionSpec("data")))
+    return compiled(name, **how)(placed(state, mesh), device_put_sharded(given.rows, mesh, PartitionSpec("data")))
 
 
 def placed(state: State, mesh: Mesh, stacked: bool = False) -> State:

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax.objective import dictionary_objective
-from monosem_jax.optimizer import optimizer
+from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
-from monosem_jax.sae.relu import Relu
-from monosem_jax.train import State, TrainConfig, make_step
+from monosem_jax.sae.objective import dictionary_objective
+from monosem_jax.training.optimizer import optimizer
+from monosem_jax.training.step import State, TrainConfig, make_step
 from tests import reference
 from tests.conftest import mesh_of
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax import sae as sae_lib
-from monosem_jax.errors import BadInput
-from monosem_jax.objective import dictionary_objective, dictionary_optimizer
-from monosem_jax.stages import dictionaries
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
 from tests import family
 from tests.conftest import mesh_of
 from tests.engine import close
@@ -31,7 +31,7 @@ from tests.sae.problems import (
     scale_of,
     state_of,
     step_of,
-)  # fmt: skip
+)
 
 AUXILIARY = [name for name, case in CASES.items() if case.with_aux]
 BATCHES = [name for name, case in CASES.items() if case.activates == "batchtopk"]
@@ -147,7 +147,7 @@ def test_it_begins_as_its_docstring_says(name):
     """As `dictionaries.initial_state` makes it, from the median and the variance of activations."""
     case, sae = CASES[name], sae_of(name)
     median, variance = np.arange(1.0, sum(case.parts) + 1), np.linspace(1, 2, sum(case.parts))
-    material = dictionaries.Material(None, None, None, scale_of(name), median, variance, case.parts)
+    material = dictionaries.TrainingInputs(None, None, None, scale_of(name), median, variance, case.parts)
     state = dictionaries.initial_state(sae, dictionary_optimizer(TRAIN, sae), material, 3, sae.config.hyper())
     p, free = family.doubles(state.params), case.architecture in family.FREE_ROWS
     assert {k: v.shape for k, v in p.items()} == {k: v.shape for k, v in given_of(name).params.items()}

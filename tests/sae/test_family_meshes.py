@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from monosem_jax import sae as sae_lib
-from monosem_jax.errors import BadInput
-from monosem_jax.fit import Group
-from monosem_jax.objective import dictionary_objective, dictionary_optimizer
-from monosem_jax.resample import ResampleConfig
-from monosem_jax.sharding import put
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.mesh import device_put_sharded
+from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
+from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.train import State, TrainConfig
+from monosem_jax.training.loop import Ensemble
+from monosem_jax.training.step import State, TrainConfig
 from tests import engine, family, reference
 from tests.conftest import mesh_of
 from tests.engine import close
@@ -32,10 +32,9 @@ from tests.sae.problems import (
     sae_of,
     state_of,
     step_of,
-)  # fmt: skip
+)
 from tests.toy import assert_same, member
 
-pytestmark = pytest.mark.usefixtures("compiled_once")  # the members alone are one program
 MESHES = {"8x1": (8, 1), "2x4": (2, 4)}
 NAMES = (
     "april_2024", "multi_topk", "batchtopk", "jumprelu to a target", "gated", "matryoshka", "transcoder", "crosscoder",
@@ -63,9 +62,9 @@ def trained(name: str, shape: tuple[int, int] = (1, 1), members: tuple[int, ...]
     sae, mesh = sae_of(name), mesh_of(*shape)
     state = engine.stacked([first(name, i) for i in members]) if together else first(name, *members)
     state, tx = placed(state, mesh, together > 0), dictionary_optimizer(TRAIN, sae)
-    group = Group(state, dictionary_objective(sae, mesh), tx, [], sae_lib.RULES, mesh, together)
+    group = Ensemble(state, dictionary_objective(sae, mesh), tx, [], sae_lib.RULES, mesh, together)
     state, metrics = jax.device_get(
-        group.compile(TRAIN)(group.state, put(rows_of(name, 0, 3), mesh, PartitionSpec(None, "data")))
+        group.compile(TRAIN)(group.state, device_put_sharded(rows_of(name, 0, 3), mesh, PartitionSpec(None, "data")))
     )
     if not together:
         return [(state, metrics)]

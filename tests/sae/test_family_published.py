@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax import sae as sae_lib
-from monosem_jax.errors import BadInput
-from monosem_jax.objective import row_losses
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae.objective import row_losses
 from tests import family
 from tests.engine import close
 from tests.sae.problems import CASES, F, given_of, rows_of, sae_of, scale_of, state_of

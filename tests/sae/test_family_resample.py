@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from monosem_jax import sae as sae_lib
-from monosem_jax.resample import Resampler, make_resampling, replace_features
-from monosem_jax.sharding import put
-from monosem_jax.train import State, TrainConfig
+from monosem_jax.runtime.mesh import device_put_sharded
+from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae.resample import Resampler, make_resampling, replace_features
+from monosem_jax.training.step import State, TrainConfig
 from tests import engine, family, reference
 from tests.conftest import mesh_of
 from tests.engine import close
@@ -34,7 +34,7 @@ def before(name: str) -> State:
 def event(name: str, shape: tuple[int, int], method: str) -> State:
     mesh = mesh_of(*shape)
     resampler = Resampler(sae_of(name), mesh, sae_lib.RULES, window=WINDOW, method=method)
-    batches = lambda start, n: put(rows(name)[start - STEP :][:n], mesh, PartitionSpec(None, "data"))  # noqa: E731
+    batches = lambda start, n: device_put_sharded(rows(name)[start - STEP :][:n], mesh, PartitionSpec(None, "data"))  # noqa: E731
     transform = make_resampling([resampler], (STEP,), N * B, TrainConfig(batch_size=B, steps_per_dispatch=2))
     (state,) = transform.apply([placed(before(name), mesh)], STEP, batches)
     return jax.device_get(state)

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from monosem_jax.objective import dictionary_objective
-from monosem_jax.sae import index, learning, sparse
-from monosem_jax.sharding import put
+from monosem_jax.runtime.mesh import device_put_sharded
+from monosem_jax.sae import gradients as learning
+from monosem_jax.sae.objective import dictionary_objective
+from monosem_jax.sae.ops import gathered_matmul as index
+from monosem_jax.sae.ops import sparse_matmul as sparse
 from tests.conftest import mesh_of
 from tests.engine import close
 from tests.family import Given
@@ -58,7 +60,7 @@ def problem(name: str, share: float, dead: float = 0.02) -> tuple[Any, Given]:
 
 
 def rows(name: str, given: Given) -> jax.Array:
-    return put(given.rows, mesh(name), PartitionSpec("data"))
+    return device_put_sharded(given.rows, mesh(name), PartitionSpec("data"))
 
 
 @functools.cache

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax.sae import sparse
-from monosem_jax.sae.relu import Relu, gradients
-from monosem_jax.sharding import Axes
+from monosem_jax.runtime.mesh import Axes
+from monosem_jax.sae.architectures.relu import Relu, gradients
+from monosem_jax.sae.ops import sparse_matmul as sparse
 from tests import reference
 from tests.engine import close
 

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from monosem_jax import sae as sae_lib
-from monosem_jax.config import from_dict
-from monosem_jax.errors import BadInput
+from monosem_jax.runtime.config import from_dict
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae import architectures as sae_lib
 
 M, F = 9, 40
 PARTS = {"transcoder": (4, 5), "crosscoder": (4, 5)}

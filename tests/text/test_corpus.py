@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from monosem_jax.errors import BadInput
+from monosem_jax.runtime.errors import BadInput
 from monosem_jax.text import corpus
 from monosem_jax.text.corpus import Document, corpus_hash, read_corpus, split_heldout
 

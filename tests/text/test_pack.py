@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from monosem_jax.errors import BadInput
-from monosem_jax.run import read_json
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import read_json
 from monosem_jax.text.corpus import corpus_hash, read_corpus
 from monosem_jax.text.pack import Text, TextConfig, prepare_text
 

@@ -1,0 +1,33 @@
+"""Benchmarks on this machine: both sides of every comparison in one run, as a table and as DIR/bench.json.
+
+  python -m experiments.bench --workdir=runs/bench --suite=store
+  python -m experiments.bench --workdir=runs/bench --suite=train --peers
+
+store: reading, harvesting, mixing, memory. Needs about 3 GB of disk and ten minutes; --config.rows=1048576 halves both.
+train: training steps by size of the dictionary against matmul peaks; the loop with rows from the disk, from device
+memory and from a transformer; several dictionaries together; start-up; memory. Takes about --config.train.minutes (9):
+what there is no time for is named. --peers: also the training steps of SAELens and dictionary_learning, if they are
+installed (pip install -e '.[peers]').
+family: training steps of every architecture against the ReLU one. --peers: other libraries' trainers on the rows of
+--config.family.source, and what their dictionaries reconstruct beside ours (--config.family.sweeps): 24 trainings.
+"""
+
+from absl import flags
+
+from experiments.entry import launch
+
+flags.DEFINE_string("suite", None, "Which benchmarks: store, train or family.")
+flags.DEFINE_bool("peers", None, "With --suite=train or family: other libraries' trainers too.")
+
+
+def with_suite(config, parsed):
+    """Puts --suite and --peers into the configuration."""
+    if parsed.suite:
+        config.suite = parsed.suite
+    if parsed.peers is not None:
+        config.train.peers = config.family.peers = parsed.peers
+    return config
+
+
+if __name__ == "__main__":
+    launch("experiments.bench.suites", "BenchConfig", "bench.py", with_suite)

@@ -1,0 +1,124 @@
+"""The suite "family" of the benchmarks: how fast every architecture trains, and other libraries' fronts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.bench import family, peer_fronts
+from monosem_jax.activations.sources import open_source
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae.resample import ResampleConfig
+from monosem_jax.stages.evaluate import on_heldout
+from monosem_jax.stages.sweep import finished_sweeps
+from monosem_jax.stages.train_sae import SaeRunConfig
+from monosem_jax.training.step import TrainConfig
+
+FIGURES = ("l0", "variance_explained", "loss_recovered_zero", "dead")
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyBenchConfig:
+    """Rates are of steps on `batch_size` rows (0: chosen by the platform) of `width`, for each of the `features`.
+
+    With --peers, other libraries' trainers are given the rows of `source`, those that `experiments.sweep` with
+    sweep_family.py and `steps` steps of 256 trains on, and are evaluated alike; `sweeps` is the directory of those
+    sweeps, with which they are compared; `learning_rate` is the other libraries' only. `only`: a part of the names of
+    what is trained ("SAELens", "topk").
+    """
+
+    features: tuple[int, ...] = (2048, 16_384)
+    batch_size: int = 0
+    width: int = 512
+    turn_seconds: float = 2.0
+    rounds: int = 5
+    source: str = ""
+    sweeps: str = ""
+    steps: int = 2000
+    learning_rate: float = 1e-3
+    n_features: int = 2048
+    only: str = ""
+    peers: bool = False
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        if not self.features and not self.peers:
+            raise BadInput("config.family.features is empty: nothing is to be measured")
+        if self.peers and not self.source:
+            raise BadInput("config.family.source is empty: --peers needs rows to train on, such as a harvested store")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise BadInput(f"config.family.learning_rate is {self.learning_rate}: a positive number is needed")
+
+
+def suite(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (name, figures) of every part."""
+    for n_features in config.features:
+        yield f"{n_features:,} features", family.rates_of(
+            n_features, width=config.width, batch=config.batch_size or _batch(n_features),
+            turn_seconds=config.turn_seconds, rounds=config.rounds,
+        )  # fmt: skip
+    if config.peers:
+        yield from fronts(config)
+
+
+def _batch(n_features: int) -> int:
+    return 8192 if jax.default_backend() != "cpu" else max(256, (1 << 21) // n_features)
+
+
+def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Other libraries' dictionaries: what they reconstruct with how many features, beside ours of that architecture at
+    the same number."""
+    train = TrainConfig(steps=config.steps, batch_size=256)
+    given = SaeRunConfig(source=config.source, train=train, resample=ResampleConfig(steps=()))
+    source = open_source(given)
+    if source.transformer is None:
+        raise BadInput(f"{config.source} comes without its transformer: losses cannot be compared")
+    material = dictionaries.prepare(given, source, dictionaries.open_mesh(given, source, 1), checked=True)
+    ours = read_sweeps(config.sweeps)
+
+    def batches() -> Iterator[np.ndarray]:
+        for start in range(0, train.steps, 50):
+            yield from np.asarray(material.stream(start, min(50, train.steps - start)).astype(jnp.float32))
+
+    for library, architectures in peer_fronts.SETTINGS.items():
+        for architecture, values in architectures.items():
+            for value in values:
+                name = f"{library} {architecture} {value:g}"
+                if config.only not in name:
+                    continue
+                job = peer_fronts.PeerTraining(
+                    architecture, value, batches, source.width, config.n_features, train.steps, train.batch_size,
+                    config.learning_rate,
+                )  # fmt: skip
+                begin = time.perf_counter()
+                kind, params = peer_fronts.TRAINERS[library](job)
+                seconds = time.perf_counter() - begin
+                sae = peer_fronts.module(job, kind)
+                found, _ = on_heldout(source.transformer, sae, params, source.site, given.evaluate)
+                figures = {key: found[key] for key in FIGURES} | {"seconds": seconds}
+                yield name, {"theirs": figures, "ours": at_l0(ours.get(architecture, []), found["l0"]), "ratios": {}}
+
+
+def read_sweeps(directory: str) -> dict[str, list[dict[str, float]]]:
+    """architecture -> the members of the finished sweeps of it in a folder, from low to high L0."""
+    found: dict[str, list] = {}
+    for run in finished_sweeps(directory).values() if directory else ():
+        found.setdefault(run.config["sae"]["architecture"], []).extend(run.table)
+    return {name: sorted(rows, key=lambda row: row["l0"]) for name, rows in found.items()}
+
+
+def at_l0(rows: list[dict[str, float]], l0: float) -> dict[str, float]:
+    """What sparser and less sparse members give at this L0, on straight lines between them over its logarithm; {} where
+    it lies beyond them."""
+    if not rows or not rows[0]["l0"] <= l0 <= rows[-1]["l0"]:
+        return {}
+    x = np.log([row["l0"] for row in rows])
+    return {key: float(np.interp(np.log(l0), x, [row[key] for row in rows])) for key in FIGURES[1:3]}

@@ -1,0 +1,213 @@
+"""The training program of a dictionary, compiled for TPUs that need not be there: does it fit, and how fast can it be?
+
+Figures of chips are those of the public pages of their system architecture (cloud.google.com/tpu/docs). The time of a
+step is a roofline, below which no run comes:
+
+  compute  the compiler's FLOPs at the chip's peak for bfloat16; products in fp32 take several times as long
+  memory   bytes that cross main memory, each array once per instruction that needs it, at full bandwidth; what stays
+           in the chip's fast memory is free
+  links    what each chip sends in rings, at the bandwidth of all its links; a ring along one axis of the torus has
+           only two of four links (v5e, v6e) or of six (v4, v5p), so this may take two or three times as long
+
+At best the three overlap, and the longest is the step; else they follow one another. Not counted are the microseconds
+that each hop of a ring takes, what hosts do, resampling, evaluation and checkpoints.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import re
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from launch.compile_check import hlo_cost as program
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.mesh import make_mesh
+from monosem_jax.sae.cost_model import StepCost, choose_mesh, quantity
+from monosem_jax.stages.train_sae import SaeRunConfig, lower_dispatch
+
+GIB = 1 << 30
+REMEDY = "take more chips, a smaller train.batch_size or train.steps_per_dispatch, or more train.micro_batches"
+
+
+class Chip(NamedTuple):
+    """What one chip has: bytes of memory; FLOP/s in bfloat16; bytes/s of memory, and of its links together."""
+
+    memory: int
+    flops: float
+    memory_rate: float
+    link_rate: float
+
+
+# By the name that JAX gives a device of the kind.
+CHIPS = {
+    "TPU v4": Chip(32 * GIB, 275e12, 1228e9, 300e9),
+    "TPU v5 lite": Chip(16 * GIB, 197e12, 819e9, 200e9),
+    "TPU v5": Chip(95 * GIB, 459e12, 2765e9, 600e9),
+    "TPU v6 lite": Chip(32 * GIB, 918e12, 1640e9, 448e9),
+}
+# Without them, libtpu asks for this machine's TPUs, complains that there are none, and lets in one process at a time.
+ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+
+
+def run(topology: str, width: str, config: SaeRunConfig) -> None:
+    """Compiles the training program for the chips of `topology` and rows of `width`, and prints what it takes.
+
+    Raises BadInput when it does not fit, or cannot be divided among the chips.
+    """
+    if not width.isdecimal() or int(width) < 1:
+        raise BadInput(f"--width is {width!r}: expected the number of activations in a row")
+    config = for_tpus(config)
+    config.check()
+    devices = described(topology)
+    kind = devices[0].device_kind
+    if kind not in CHIPS:
+        raise BadInput(f"--topology {topology}: nothing is known of {kind}, only of {', '.join(CHIPS)}")
+    hosts = len({d.process_index for d in devices})
+    print(f"{topology}: {_plural(count_chips(devices), 'chip')} of {kind}, {_plural(hosts, 'host')}", flush=True)
+    for line in report(devices, CHIPS[kind], int(width), config):
+        print(line, flush=True)
+
+
+def for_tpus(config: SaeRunConfig) -> SaeRunConfig:
+    """The configuration as it comes to be on a TPU, and not on the machine that compiles; rows may be from anywhere."""
+    dtype = config.train.compute_dtype
+    train = dataclasses.replace(config.train, compute_dtype="bfloat16" if dtype == "auto" else dtype)
+    sae = dataclasses.replace(config.sae, sparse="gather" if config.sae.sparse == "gather" else "never")
+    return dataclasses.replace(config, source=config.source or "anywhere", train=train, sae=sae)
+
+
+def described(topology: str) -> list[Any]:
+    """The devices of a slice of TPUs, as libtpu describes them; raises BadInput when it cannot."""
+    if importlib.util.find_spec("libtpu") is None:
+        raise BadInput("libtpu, the compiler for TPUs, is not installed: pip install '.[tpu]'")
+    from jax.experimental import topologies
+
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # The two cores of a v4 chip count as one device, as on Cloud TPUs; later kinds are described so anyway.
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices
+    except RuntimeError as e:
+        raise BadInput(f"--topology {topology}: {_one_line(e)}") from None
+
+
+def count_chips(devices: Sequence[Any]) -> int:
+    """How many chips these are: a chip may be two devices."""
+    return len({(getattr(d, "slice_index", 0), *getattr(d, "coords", [d.id])) for d in devices})
+
+
+def report(devices: Sequence[Any], chip: Chip, width: int, config: SaeRunConfig) -> list[str]:
+    """What the training program takes on these devices, as lines; raises BadInput when it does not fit."""
+    mesh = mesh_of(devices, width, config)
+    steps, per_chip = config.train.steps_per_dispatch, len(devices) // count_chips(devices)
+    chip = Chip(*(figure / per_chip for figure in chip))  # what each device has of it
+    layout = StepCost(
+        mesh.shape["data"], mesh.shape["model"], config.sae.n_features, width, config.train.batch_size,
+        config.train.dtype().itemsize, config.train.micro_batches,
+    )  # fmt: skip
+    begin = time.perf_counter()
+    compiled = compile_for(mesh, width, config)
+    seconds, text = time.perf_counter() - begin, compiled.as_text()
+    where = f"mesh data={layout.data},model={layout.model}: {layout.rows:,} rows and {layout.features:,} features"
+    counted, own = layout.flops, program.flops(compiled)
+    said = f", {quantity(own, 'FLOP')} by the compiler's count" if own else ""
+    crossings = program.memory_passes(text, layout.rows // layout.micro_batches * layout.features)
+    found = [c for c in program.collectives(text) if c.devices > 1]
+    sent = sum(c.sent * (c.times or 1) for c in found if not c.conditional) / steps
+    times = {
+        "compute": (own or counted) / chip.flops,
+        "memory": program.traffic(text) / steps / chip.memory_rate,
+        "links": sent / chip.link_rate,
+    }
+    return [
+        f"{where} on each device, {steps} steps to a dispatch, compiled in {seconds:.1f} s",
+        memory_line(program.memory(compiled), layout.row_bytes(steps, 2) // 2, chip.memory),
+        f"a step on each device: {quantity(counted, 'FLOP')} by 10 B M F{said}",
+        f"rows x features: read {crossings['reads']} times and written {crossings['writes']} times in main memory",
+        *collective_lines(found, steps),
+        time_line(times, counted / chip.flops),
+    ]
+
+
+def mesh_of(devices: Sequence[Any], width: int, config: SaeRunConfig) -> Mesh:
+    """The mesh that training would open on these devices: the configured one, or that of the least traffic."""
+    if config.train.mesh:
+        return make_mesh(config.train.mesh, devices)
+    data, model = choose_mesh(len(devices), config.sae.n_features, width, config.train.batch_size)
+    return make_mesh(f"data={data},model={model}", devices)
+
+
+def compile_for(mesh: Mesh, width: int, config: SaeRunConfig) -> jax.stages.Compiled:
+    """The compiled dispatch; raises BadInput when the compiler finds no room for it."""
+    try:
+        return lower_dispatch(config, mesh, width, config.train.steps_per_dispatch).compile()
+    except jax.errors.JaxRuntimeError as e:
+        if "RESOURCE_EXHAUSTED" not in str(e):
+            raise
+        raise BadInput(f"does not fit: {_one_line(e)}; {REMEDY}") from None
+
+
+def memory_line(found: dict[str, int], next_rows: int, capacity: float) -> str:
+    """What a device has to hold against what it can, with the rows of the next dispatch, which are fetched meanwhile;
+    raises BadInput when it is too much."""
+    sizes = {"arguments": found["arguments"], "temporaries": found["temporaries"], "the next rows": next_rows}
+    parts = ", ".join(f"{name} {quantity(size, 'B')}" for name, size in sizes.items())
+    needed = found["peak"] + next_rows
+    share = f"{quantity(needed, 'B')} of {quantity(capacity, 'B')}"
+    if needed > capacity:
+        raise BadInput(f"does not fit: each device would hold {share} ({parts}); {REMEDY}")
+    return f"memory of each device: {share}, {100 * needed / capacity:.3g} % ({parts})"
+
+
+def collective_lines(found: Sequence[program.HloCollective], steps: int) -> list[str]:
+    """A line for every kind of collective and size of its groups, with what a device puts in and sends in a step."""
+    groups: dict[tuple, list[program.HloCollective]] = {}
+    for c in found:
+        groups.setdefault((c.conditional, c.times is None, c.kind, c.devices), []).append(c)
+    lines = []
+    for (conditional, unknown, kind, devices), same in sorted(groups.items()):
+        times = [(c.times or 1) / steps for c in same]
+        put_in = sum(n * c.bytes for n, c in zip(times, same, strict=True))
+        sent = sum(n * c.sent for n, c in zip(times, same, strict=True))
+        how = ", in a branch, not in the time" * conditional + ", how often is unknown: once a dispatch" * unknown
+        sizes = f"{quantity(put_in, 'B')} put in, {quantity(sent, 'B')} sent"
+        lines.append(f"  {sum(times):.3g} {kind} over {devices} devices: {sizes}{how}")
+    return ["collectives of a step, each device:", *lines] if lines else ["no collectives"]
+
+
+def time_line(seconds: dict[str, float], useful: float) -> str:
+    """The roofline: at best the longest of these times, at worst their sum. `useful`: what the counted FLOPs take."""
+    best, worst = max(seconds.values()), sum(seconds.values())
+    parts = ", ".join(f"{name} {_milliseconds(t)}" for name, t in seconds.items())
+    return (
+        f"a step takes at least {_milliseconds(best)}, the longest of {parts}: "
+        f"MFU at most {100 * useful / best:.3g} %\n"
+        f"if nothing overlaps {_milliseconds(worst)}: {100 * useful / worst:.3g} %"
+    )
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" + "s" * (n != 1)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms"
+
+
+def _one_line(error: Exception) -> str:
+    """What a library says, without the kind of the error and where to read on."""
+    text = " ".join(str(error).split())
+    return re.sub(r"^(?:[A-Z_]+: )?(?:E\d+: \w+: )?| See https?://\S.*$", "", text).rstrip(".")

@@ -1,0 +1,244 @@
+"""Rows made on demand → a store, decorrelated at write time.
+
+Buckets of consecutive rows are permuted within, so rows of one context lie all over their bucket, and a bucket can be
+made again alone, by any process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from monosem_jax.activations.producers import DropRows, RowProducer
+from monosem_jax.activations.rows import DTYPES, as_integers
+from monosem_jax.activations.store.location import Location
+from monosem_jax.activations.store.store import create_array, read_manifest
+from monosem_jax.activations.store.writer import PARTS, StoreWriter, check_sizes
+from monosem_jax.activations.stream.order import BLOCK_ROWS
+from monosem_jax.runtime.config import difference
+from monosem_jax.runtime.errors import BadInput, check_counts
+from monosem_jax.runtime.processes import barrier
+from monosem_jax.runtime.signals import SignalFlag
+
+LEAST_BUCKET = 1_000_000  # rows: below that one sees which rows came together (Gemma Scope shuffled that many)
+
+
+@dataclasses.dataclass(frozen=True)
+class HarvestConfig:
+    """Which activations, and how many. The paper: 250 tokens of each of 40 M contexts. `n_rows` 0 takes everything.
+
+    Rows are permuted within buckets, and two of them are held in memory. `bucket_rows` 0: the whole store if it fits
+    into `memory_gb`, else as many as do, at least a million.
+    """
+
+    site: str = "mlp_hidden.0"
+    rows_per_context: int = 250
+    n_rows: int = 0
+    dtype: str = "bfloat16"
+    batch_contexts: int = 64
+    memory_gb: float = 4.0
+    bucket_rows: int = 0
+    shard_rows: int = 1 << 16
+    skip_nonfinite: bool = False
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        check_counts(self, "harvest.", "rows_per_context", "batch_contexts", "shard_rows")
+        if self.bucket_rows < 0 or self.n_rows < 0:
+            raise BadInput(f"harvest: bucket_rows {self.bucket_rows} and n_rows {self.n_rows} must not be negative")
+        if self.dtype not in DTYPES:
+            raise BadInput(f"harvest.dtype is {self.dtype!r}: expected {', '.join(DTYPES)}")
+        if not 0 < self.memory_gb < math.inf:
+            raise BadInput(f"harvest.memory_gb is {self.memory_gb}: expected a positive number")
+
+    def buckets(self, n_rows: int, width: int) -> tuple[int, int]:
+        """(rows of a bucket, rows of a shard).
+
+        Raises BadInput when the memory allows only small buckets, or they are not made of whole shards and blocks.
+        """
+        bucket, shard = self._buckets(n_rows, width)
+        check_sizes(bucket, shard)
+        return bucket, shard
+
+    def _buckets(self, n_rows: int, width: int) -> tuple[int, int]:
+        if self.bucket_rows:
+            return self.bucket_rows, min(self.shard_rows, self.bucket_rows)
+        row = bucket_bytes(1, width, self.dtype)
+        shard = min(self.shard_rows, _up(n_rows, BLOCK_ROWS))
+        rows = int((self.memory_gb * 1e9 - 4 * shard * row) // (2 * row)) // shard * shard
+        if rows >= n_rows:
+            return _up(n_rows, shard), shard
+        least = min(LEAST_BUCKET, n_rows)
+        if rows < least:
+            needed = math.ceil((2 * _up(least, shard) + 4 * shard) * row / 1e7) / 100
+            raise BadInput(
+                f"harvest.memory_gb {self.memory_gb} holds buckets of {max(rows, 0)} rows of width {width}: at least "
+                f"{least} are needed to mix them, that is {needed} GB (or give bucket_rows)"
+            )
+        return rows, shard
+
+    def count_contexts(self, usable: int) -> int:
+        """How many contexts are harvested; raises BadInput when n_rows is not to be had from the `usable` ones."""
+        k = self.rows_per_context
+        wanted = self.n_rows // k if self.n_rows else usable
+        if not 1 <= wanted <= usable:
+            raise BadInput(
+                f"harvest.n_rows is {self.n_rows}: expected {k} to {usable * k}, that is rows_per_context {k} from "
+                f"each of {usable} usable contexts"
+            )
+        return wanted
+
+
+def fill(
+    location: Location,
+    made: RowProducer,
+    manifest: dict[str, Any],
+    *,
+    config: HarvestConfig,
+    seed: int,
+    stop: SignalFlag,
+    tokens: Callable[[int, int], np.ndarray] | None = None,
+    n_contexts: int = 0,
+    total: Callable[[int], Any] = lambda n: None,
+    advance: Callable[[int], Any] = lambda n: None,
+) -> dict[str, Any]:
+    """Fills the store at `location`, from its last commit on, and returns its manifest.
+
+    Args:
+      manifest: what it shall say of the parents: site, context_length, model, tokenizer_sha256, corpus_sha256, ….
+      tokens: (start, stop) -> the harvested contexts [C,T], of which there are n_contexts; None writes none.
+      total, advance: told how many rows there will be, and of rows done, those of earlier runs first.
+
+    Raises Stopped at the next commit after a signal, BadInput on an impossible configuration, rows that are not finite,
+    a disk that cannot hold the store, or a store of something else at `location`.
+    """
+    config.check()
+    process = (jax.process_index(), jax.process_count())
+    config.buckets(made.n_rows, made.width)  # what is impossible is refused before the rows are looked through
+    if config.skip_nonfinite:
+        made = skip_nonfinite(location, made, process, stop)
+    bucket_rows, shard_rows = config.buckets(made.n_rows, made.width)
+    manifest = {"n_rows": made.n_rows, "width": made.width, "dtype": config.dtype, **manifest, "seed": seed}
+    manifest["bucket_rows"] = bucket_rows
+    length = manifest["context_length"]
+    refuse_other(location, manifest)
+    check_room(location, store_bytes(made.n_rows, made.width, config.dtype, n_contexts, length))
+
+    def prepare(writer: StoreWriter) -> None:
+        if tokens is not None:
+            write_tokens(writer, tokens, n_contexts, length)
+
+    writer = StoreWriter(
+        location, manifest, shard_rows=shard_rows, bucket_rows=bucket_rows, process=process, prepare=prepare,
+        barrier=barrier,
+    )  # fmt: skip
+    barrier("harvest: begun")  # the others may look for store.json at once
+    try:
+        mine = sum(z - a for _, a, z in writer.todo)
+        done = made.n_rows - mine if process[1] == 1 else 0
+        total(mine + done)
+        advance(done)
+        for bucket, start, end in writer.todo:
+            if stop.requested:
+                writer.wait()
+                stop.check()
+            rows, origin = writer.buffers(end - start)
+            sums = fill_bucket(made, bucket, start, rows, origin, seed, advance, manifest["site"])
+            writer.write(bucket, rows, origin, **sums)
+        return writer.finish(lambda: (time.sleep(0.1), stop.check()))
+    finally:
+        writer.close()
+
+
+def fill_bucket(
+    made: RowProducer, bucket: int, start: int, rows: np.ndarray, origin: np.ndarray, seed: int, advance: Any, what: str
+) -> dict[str, float]:
+    """Fills in rows [n,M] and origin [n,2] of a bucket, permuted, and returns its sums for the manifest."""
+    end = start + len(rows)
+    where = np.random.default_rng([seed, 5, bucket]).permutation(end - start)
+    squares = np.empty(end - start, np.float64)
+    for first, values, square in made.batches(start, end):
+        at = where[first - start : first - start + len(values)]
+        as_integers(rows)[at] = as_integers(values)
+        squares[at], origin[at] = square, made.origin(first, first + len(values))
+        advance(len(values))
+    bad = np.flatnonzero(~np.isfinite(squares[where]))
+    if len(bad):
+        raise BadInput(
+            f"activations{what and f' at {what}'} are not finite: {len(bad)} of rows {start} to {end - 1}, first at "
+            f"{made.place(origin[where[bad[0]]])} (in a fresh --workdir, --skip_nonfinite leaves them out)"
+        )
+    return {"norm_sum": float(np.sqrt(squares).sum()), "square_sum": float(squares.sum())}
+
+
+def skip_nonfinite(location: Location, made: RowProducer, process: tuple[int, int], stop: SignalFlag) -> RowProducer:
+    """Without the rows that are not finite: makes all rows once more to find them, each process its share."""
+    number, count = process
+    low, high = number * made.n_rows // count, (number + 1) * made.n_rows // count
+    found = [np.zeros(0, np.int64)]
+    for first, _, squares in made.batches(low, high) if low < high else ():
+        found.append(first + np.flatnonzero(~np.isfinite(squares)))
+        stop.check()
+    left_out = np.concatenate(found)
+    if count > 1:
+        location.write(f"{PARTS}nonfinite-{number}-of-{count}", left_out.astype("<i8").tobytes())
+        barrier("harvest: looked for rows that are not finite")
+        parts = [location.read(f"{PARTS}nonfinite-{p}-of-{count}") for p in range(count)]
+        left_out = np.frombuffer(b"".join(parts), "<i8")
+    if len(left_out) == made.n_rows:
+        raise BadInput(f"all {made.n_rows} rows are not finite: nothing is left to harvest")
+    if len(left_out) and not number:
+        g = int(left_out[0])
+        print(f"{len(left_out)} rows are not finite, first at {made.place(made.origin(g, g + 1)[0])}: left out")
+    return DropRows(made, left_out) if len(left_out) else made
+
+
+def write_tokens(writer: StoreWriter, tokens: Callable[[int, int], np.ndarray], n: int, length: int) -> None:
+    """Writes the harvested contexts, each process its share, a shard at a time."""
+    shard = min(_up(n, BLOCK_ROWS), 16 * BLOCK_ROWS)
+    array = create_array(writer.location, "tokens", (n, length), "int32", shard)
+    for i, a in enumerate(range(0, n, shard)):
+        if i % writer.process[1] == writer.process[0]:
+            array[a : min(a + shard, n)].write(tokens(a, min(a + shard, n)).astype(np.int32)).result()
+
+
+def bucket_bytes(n_rows: int, width: int, dtype: str) -> int:
+    """Memory of a bucket: its rows, their origin and sums."""
+    return n_rows * (width * np.dtype(DTYPES[dtype]).itemsize + 8 + 8)
+
+
+def store_bytes(n_rows: int, width: int, dtype: str, n_contexts: int, length: int) -> int:
+    """What a store takes on disk, but for its indices and manifests: every array in whole blocks."""
+    row = width * np.dtype(DTYPES[dtype]).itemsize + 8
+    return _up(n_rows, BLOCK_ROWS) * row + _up(n_contexts, BLOCK_ROWS) * length * 4
+
+
+def refuse_other(location: Location, manifest: dict[str, Any]) -> None:
+    """Raises BadInput when a store lies there that `manifest` does not describe."""
+    if location.read("store.json") is None:
+        return
+    old = read_manifest(location)
+    changes = difference({k: old.get(k) for k in manifest}, manifest, prefix="store.json")
+    if changes:
+        raise BadInput(f"{location} holds a store of something else ({'; '.join(changes)})")
+
+
+def check_room(location: Location, size: int) -> None:
+    """Raises BadInput when the disk cannot hold what is not there yet of a store's `size` bytes."""
+    free = location.free_bytes()
+    if free is None:
+        return
+    arrays = (location.local / name for name in ("activations", "origin", "tokens"))
+    more = size - sum(p.stat().st_size for a in arrays for p in a.rglob("*") if p.is_file())
+    if more > free:
+        raise BadInput(f"the store takes {more / 1e9:.4g} GB more, but the disk of {location} has {free / 1e9:.4g} GB")
+
+
+def _up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit

@@ -1,0 +1,148 @@
+"""What a store is filled with: rows made on demand, in the order of making, from a transformer or from an array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from monosem_jax.activations.rows import DTYPES, Rows
+from monosem_jax.activations.sampling import ContextSampler
+from monosem_jax.models.transformer import Transformer, site_width
+from monosem_jax.runtime.errors import BadInput
+
+ARRAY_BATCH = 8192
+
+
+class RowProducer(Protocol):
+    """Rows 0 … n_rows-1; any range of them can be made alone, with the same bits."""
+
+    n_rows: int
+    width: int
+
+    def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Covers rows start … stop-1 with (number of the first row, rows [m,M], their sums of squares [m])."""
+        ...
+
+    def origin(self, start: int, stop: int) -> np.ndarray:
+        """[stop-start, 2] uint32: where each row comes from."""
+        ...
+
+    def place(self, origin: np.ndarray) -> str:
+        """In words."""
+        ...
+
+
+def local_mesh() -> Mesh:
+    """All devices of this process, along the axis "each"."""
+    return Mesh(np.asarray(jax.local_devices()), ("each",), axis_types=(AxisType.Auto,))
+
+
+def make_activation_reader(model: Transformer, site: str, dtype: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """The compiled function (params, tokens [C,T], positions [C,k]) -> (rows [C·k,M], their sums of squares [C·k]).
+
+    Contexts are divided over the devices of this process, each computing on as many: C is a multiple of their number.
+    """
+    mesh = local_mesh()
+
+    def tap(params, tokens, positions):
+        _, acts = model.apply({"params": params}, tokens, site, method=model.to_acts)
+        rows = jnp.take_along_axis(acts, positions[..., None], axis=1).astype(dtype)
+        rows = rows.reshape(-1, rows.shape[-1])
+        return rows, jnp.sum(jnp.square(rows.astype(jnp.float32)), axis=-1)
+
+    each = PartitionSpec("each")
+    return jax.jit(jax.shard_map(tap, mesh=mesh, in_specs=(PartitionSpec(), each, each), out_specs=each))
+
+
+class ModelActivations:
+    """A transformer's activations at a site: row g is sample g mod k of context g div k."""
+
+    def __init__(
+        self, model: Transformer, params: Any, site: str, contexts: ContextSampler, *, k: int, n_contexts: int,
+        dtype: str, batch_contexts: int,
+    ):  # fmt: skip
+        self.width = site_width(model.config, site)
+        self.n_rows, self._k, self._n_contexts, self.contexts = n_contexts * k, k, n_contexts, contexts
+        self._tap = make_activation_reader(model, site, dtype)
+        self._params = jax.device_put(params, NamedSharding(local_mesh(), PartitionSpec()))
+        self._batch = batch_contexts * jax.local_device_count()
+
+    def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """One batch is computed ahead. All have the same shape: the last is filled up, and the surplus cut off."""
+        ahead = None
+        for c in range(start // self._k, -(-stop // self._k), self._batch):
+            pick = np.minimum(np.arange(c, c + self._batch), self._n_contexts - 1)
+            out = self._tap(self._params, self.contexts.tokens(pick), self.contexts.positions(pick))
+            if ahead is not None:
+                yield _cut(*ahead, start, stop)
+            ahead = (c * self._k, *out)
+        yield _cut(*ahead, start, stop)
+
+    def origin(self, start: int, stop: int) -> np.ndarray:
+        g = np.arange(start, stop)
+        first = start // self._k
+        positions = self.contexts.positions(np.arange(first, -(-stop // self._k)))
+        return np.stack([g // self._k, positions[g // self._k - first, g % self._k]], axis=1).astype(np.uint32)
+
+    def place(self, origin: np.ndarray) -> str:
+        return f"context {origin[0]} position {origin[1]}"
+
+
+class ArrayProducer:
+    """The rows of an array that is to become a store."""
+
+    def __init__(self, rows: Rows, dtype: str):
+        self._rows, self._dtype = rows, DTYPES[dtype]
+        self.n_rows, self.width = rows.n_rows, rows.width
+        if self.n_rows > 1 << 32:
+            raise BadInput(f"the array has {self.n_rows} rows: a store records row numbers below 2**32")
+
+    def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        for first in range(start, stop, ARRAY_BATCH):
+            with np.errstate(over="ignore"):  # what is too large for the new dtype is found as not finite
+                rows = self._rows.read(first, min(first + ARRAY_BATCH, stop)).astype(self._dtype)
+            yield first, rows, np.einsum("nm,nm->n", x := rows.astype(np.float64), x)
+
+    def origin(self, start: int, stop: int) -> np.ndarray:
+        return np.stack([np.arange(start, stop), np.zeros(stop - start)], axis=1).astype(np.uint32)
+
+    def place(self, origin: np.ndarray) -> str:
+        return f"row {origin[0]}"
+
+
+class DropRows:
+    """All rows but those numbered in `left_out`, in order."""
+
+    def __init__(self, made: RowProducer, left_out: np.ndarray):
+        self._made, self._out = made, np.sort(left_out)
+        self._before = self._out - np.arange(len(self._out))  # kept rows before each of those left out
+        self.n_rows, self.width = made.n_rows - len(left_out), made.width
+
+    def _number(self, kept: np.ndarray | int) -> Any:
+        return kept + np.searchsorted(self._before, kept, side="right")
+
+    def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        for first, rows, squares in self._made.batches(int(self._number(start)), int(self._number(stop - 1)) + 1):
+            low, high = np.searchsorted(self._out, [first, first + len(rows)])
+            keep = np.ones(len(rows), bool)
+            keep[self._out[low:high] - first] = False
+            if keep.any():
+                yield start, rows[keep], squares[keep]
+                start += int(keep.sum())
+
+    def origin(self, start: int, stop: int) -> np.ndarray:
+        numbers = self._number(np.arange(start, stop))
+        return self._made.origin(int(numbers[0]), int(numbers[-1]) + 1)[numbers - numbers[0]]
+
+    def place(self, origin: np.ndarray) -> str:
+        return self._made.place(origin)
+
+
+def _cut(first: int, values: Any, squares: Any, start: int, stop: int):
+    low, high = max(start - first, 0), min(stop - first, values.shape[0])
+    return first + low, np.asarray(values)[low:high], np.asarray(squares, np.float64)[low:high]

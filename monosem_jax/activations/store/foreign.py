@@ -1,0 +1,262 @@
+"""Arrays of activations [n,M] that others wrote: `.npy` files, zarr v2 and v3, `.safetensors` files."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import tensorstore as ts
+
+from monosem_jax.activations.rows import DTYPES, Rows
+from monosem_jax.activations.store.location import Location, context
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import is_url
+
+SAFETENSORS_DTYPES = {"BF16": "bfloat16", "F32": "float32", "F16": "float16"}
+ZARR_DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}  # by the file that an array's metadata is in
+MIB = 1 << 20
+SCAN_THREADS = 4  # as many blocks are in memory at once
+SHOWN_TENSORS = 8  # of those that an error message lists
+
+
+class NpyRows:
+    """A memory-mapped `.npy` array [n,M] of fp32, fp16 or (as raw 2-byte `bfloat16`) bf16, in either order."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        try:
+            self._array = np.lib.format.open_memmap(path, mode="r")  # unlike np.load, takes nothing but .npy
+        except Exception as e:  # a damaged header raises many kinds
+            raise BadInput(f"{path} is not a readable .npy array: {_reason(e)[:200]}") from None
+        if self._array.dtype == np.dtype("V2"):  # NumPy writes ml_dtypes.bfloat16 without its name
+            self._array = self._array.view(ml_dtypes.bfloat16)
+        self.dtype = _check(str(path), self._array.shape, str(self._array.dtype))
+        self.n_rows, self.width = self._array.shape
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return np.asarray(self._array[start:stop])
+
+
+class SafetensorsRows:
+    """A memory-mapped tensor [n,M] of a `.safetensors` file; `tensor` may be left out where there is no choice."""
+
+    def __init__(self, path: str | os.PathLike[str], tensor: str | None = None):
+        try:
+            with safetensors.safe_open(path, framework="numpy") as f:  # compares the whole header with the file's size
+                slices = [(name, f.get_slice(name)) for name in f.keys()]  # noqa: SIM118
+            with open(path, "rb") as f:
+                length = int.from_bytes(f.read(8), "little")
+                header = json.loads(f.read(length))
+        except Exception as e:  # the library's own kind; and what it does not look at may be too much for Python's JSON
+            raise BadInput(f"{path} is not a readable .safetensors file: {_reason(e)[:200]}") from None
+        tensors = {name: (s.get_dtype(), tuple(s.get_shape())) for name, s in slices}
+        self.tensor = _choose(str(path), tensors) if tensor is None else tensor
+        if self.tensor not in tensors:
+            raise BadInput(f"{path} has no tensor {self.tensor!r}: it has {_listed(tensors)}")
+        dtype, shape = tensors[self.tensor]
+        self.dtype = _check(f"{path}: {self.tensor!r}", shape, SAFETENSORS_DTYPES.get(dtype, dtype))
+        self.n_rows, self.width = shape
+        # Not read through the library: it holds the interpreter's lock while it waits for the disk.
+        offset = 8 + length + header[self.tensor]["data_offsets"][0]
+        self._array = np.memmap(path, self.dtype, "r", offset, shape)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return np.asarray(self._array[start:stop])
+
+
+class ZarrRows:
+    """A zarr array [n,M], v3 or v2 as `file` (a key of ZARR_DRIVERS) says; chunks nobody wrote hold the fill value."""
+
+    def __init__(self, location: Location, file: str):
+        self.location, self.file = location, file
+        spec = {
+            "driver": ZARR_DRIVERS[file],
+            "kvstore": location.spec,
+            "recheck_cached_data": False,
+            "recheck_cached_metadata": False,
+        }
+        try:
+            self._array = ts.open(spec, read=True, context=context()).result()
+        except (ValueError, OSError, RuntimeError) as e:
+            reason = _reason(e).rpartition(f'{file}": ')[2]  # what comes before names the file at length
+            raise BadInput(f"{location} is not a readable zarr array: {file}: {reason[:200]}") from None
+        self.dtype = _check(str(location), self._array.shape, self._array.dtype.name)
+        self.n_rows, self.width = self._array.shape
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        stop = min(stop, self.n_rows)
+        try:
+            return self._array[min(start, stop) : stop].read().result()
+        except (ValueError, OSError, RuntimeError) as e:
+            raise BadInput(f"{self.location}: rows {start} to {stop} cannot be read: {_reason(e)}") from None
+
+
+def open_foreign(source: str | os.PathLike[str]) -> Rows | None:
+    """Opens the array that `source` names; None when no array is there.
+
+    Args:
+      source: a `.npy` file; a `.safetensors` file, with `:name` to choose one of its tensors; a directory or URL of a
+        zarr array.
+
+    Raises BadInput when something is there, but is no array [n,M] of a known type.
+    """
+    name = os.fspath(source)
+    path, tensor = _split(name)
+    suffix = os.path.splitext(path)[1]
+    if suffix in (".npy", ".safetensors") and not os.path.isdir(path):  # a zarr array may have any name
+        if is_url(name):
+            raise BadInput(f"{name} is a {suffix} file at a URL: only zarr arrays are read over URLs")
+        if not os.path.exists(path):
+            raise BadInput(f"{path} does not exist")
+        return NpyRows(path) if suffix == ".npy" else SafetensorsRows(path, tensor)
+    if not is_url(name) and not os.path.isdir(name):
+        return None
+    location = Location(name)
+    file = next((file for file in ZARR_DRIVERS if location.read(file) is not None), None)
+    return ZarrRows(location, file) if file else None
+
+
+def identity(source: str | os.PathLike[str]) -> dict[str, str]:
+    """The record of an array as a run's parent: where it is, and a hash that does not depend on where.
+
+    The hash covers a file's size, beginning and end; of a zarr array its metadata; and of both a zarr array and a
+    tensor (which need not reach either end of its file) the first and the last row.
+    """
+    name = os.fspath(source)
+    rows = open_foreign(name)
+    if rows is None:
+        raise BadInput(f"{name} is not an array: expected a .npy or .safetensors file, or a zarr array")
+    h = hashlib.sha256()
+    if isinstance(rows, ZarrRows):
+        h.update(rows.location.read(rows.file) or b"")
+    else:
+        _add_file(h, _split(name)[0])
+    if isinstance(rows, SafetensorsRows):
+        h.update(rows.tensor.encode())
+    if not isinstance(rows, NpyRows):
+        for i in (0, rows.n_rows - 1):
+            h.update(rows.read(i, i + 1).tobytes())
+    return {"path": name, "sha256": h.hexdigest()}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FiniteCheck:
+    """What `scan_rows` found. The means are over rows without NaN or Inf, and NaN when there is none.
+
+    first_nonfinite: (row, column) of the first such element, row by row.
+    mean_square: of the elements. mean_norm: of the rows.
+    nonfinite: the rows that hold one, int64, in order.
+    """
+
+    n_rows: int
+    n_nonfinite: int
+    first_nonfinite: tuple[int, int] | None
+    mean_square: float
+    mean_norm: float
+    nonfinite: np.ndarray
+
+
+def check_rows_finite(
+    rows: Rows, block_rows: int = 8192, advance: Callable[[int], object] = lambda n: None
+) -> FiniteCheck:
+    """Reads everything once. `advance` is told the number of rows of each block, in order, when it is done."""
+    starts = range(0, rows.n_rows, block_rows)
+    square_sum = norm_sum = 0.0
+    nonfinite, first = [np.zeros(0, np.int64)], None
+    with concurrent.futures.ThreadPoolExecutor(min(SCAN_THREADS, os.cpu_count() or 1)) as pool:
+        for i in range(0, len(starts), 64):  # so that the queue stays short
+            blocks = starts[i : i + 64]
+            results = pool.map(lambda start: _scan_block(rows, start, start + block_rows), blocks)
+            for start, found in zip(blocks, results, strict=True):
+                square_sum, norm_sum = square_sum + found.square_sum, norm_sum + found.norm_sum
+                nonfinite.append(start + found.nonfinite)
+                if first is None and found.column is not None:
+                    first = int(nonfinite[-1][0]), found.column
+                advance(found.n_rows)
+    bad = np.concatenate(nonfinite)
+    n = rows.n_rows - len(bad)
+    return FiniteCheck(
+        n_rows=rows.n_rows,
+        n_nonfinite=len(bad),
+        first_nonfinite=first,
+        mean_square=square_sum / (n * rows.width) if n else float("nan"),
+        mean_norm=norm_sum / n if n else float("nan"),
+        nonfinite=bad,
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Block:
+    """Sums over the finite rows of a block, the numbers of the other rows in it, and the first's first bad column."""
+
+    n_rows: int
+    square_sum: float
+    norm_sum: float
+    nonfinite: np.ndarray
+    column: int | None
+
+
+def _scan_block(rows: Rows, start: int, stop: int) -> _Block:
+    x = rows.read(start, stop)
+    with np.errstate(invalid="ignore"):  # the conversion of a signalling NaN
+        squares = np.einsum("ij,ij->i", x, x, dtype=np.float64)  # converts piecewise, without the interpreter's lock
+        finite = np.isfinite(squares)  # fp64 holds the sum of any fp32 squares: it is finite where the row is
+        bad = np.flatnonzero(~finite)
+        column = int(np.flatnonzero(~np.isfinite(x[bad[0]].astype(np.float64)))[0]) if len(bad) else None
+    squares = squares[finite]
+    return _Block(len(x), float(squares.sum()), float(np.sqrt(squares).sum()), bad, column)
+
+
+def _check(name: str, shape: tuple[int, ...], dtype: str) -> np.dtype:
+    """The type called `dtype`; raises BadInput when an array of that shape and type holds no activations."""
+    if len(shape) != 2 or not all(shape):
+        raise BadInput(f"{name} has shape {shape}: expected [n, M] with at least one row")
+    if dtype not in DTYPES:
+        raise BadInput(f"{name} has dtype {dtype}: expected {', '.join(DTYPES)}")
+    return np.dtype(DTYPES[dtype])
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """(file, tensor) of `file.safetensors:tensor`, (name, None) of anything else."""
+    head, colon, tensor = name.partition(".safetensors:")
+    return (f"{head}.safetensors", tensor) if colon else (name, None)
+
+
+def _choose(path: str, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> str:
+    """The only tensor of a file, or the only one that could hold activations."""
+    fitting = {n: t for n, t in tensors.items() if t[0] in SAFETENSORS_DTYPES and len(t[1]) == 2}
+    among = fitting or tensors
+    if len(among) == 1:
+        return next(iter(among))
+    if fitting:
+        raise BadInput(f"{path} holds several arrays: expected {path}:NAME with a NAME among {_listed(fitting)}")
+    raise BadInput(f"{path} holds no 2-D tensor of {', '.join(DTYPES)}: it has {_listed(tensors)}")
+
+
+def _listed(tensors: dict[str, tuple[str, tuple[int, ...]]]) -> str:
+    """Names (quoted: they may hold anything) with types and shapes."""
+    shown = [f"{n!r} ({d} {list(shape)})" for n, (d, shape) in sorted(tensors.items())]
+    rest = f" and {len(shown) - SHOWN_TENSORS} more" if len(shown) > SHOWN_TENSORS else ""
+    return (", ".join(shown[:SHOWN_TENSORS]) or "none") + rest
+
+
+def _add_file(h: hashlib._Hash, path: str) -> None:
+    """Adds a file's size, first and last MiB to a hash."""
+    size = os.stat(path).st_size
+    h.update(str(size).encode())
+    with open(path, "rb") as f:
+        h.update(f.read(MIB))
+        f.seek(max(size - MIB, 0))
+        h.update(f.read())
+
+
+def _reason(error: BaseException) -> str:
+    """An error's message in one line, without the specification and source lines that TensorStore adds."""
+    return " ".join(re.split(r" \[[\w ]+='", str(error), maxsplit=1)[0].split())

@@ -1,0 +1,131 @@
+"""Where data lies: a local directory, or any key-value store TensorStore can reach (gs://, s3://, memory:// …)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+import re
+import shutil
+from typing import Any
+
+import tensorstore as ts
+
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import is_url
+
+
+@functools.cache
+def context() -> ts.Context:
+    """The one TensorStore context of this process, so that every opener of memory:// sees the same data."""
+    retries = {"max_retries": 6}  # a minute; the default keeps a wrong address waiting for an hour
+    return ts.Context({"s3_request_retries": retries, "gcs_request_retries": retries})
+
+
+class Location:
+    """A directory, opened lazily. `file` of each method is a path relative to it.
+
+    Takes a local path, a kvstore URL (`s3://bucket/path`, `gs://…`, `file:///…`, `memory://…`), or a kvstore
+    specification as JSON. `AWS_ENDPOINT_URL` names the server of s3:// URLs when it is not Amazon's.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | Location):
+        if isinstance(path, Location):
+            path = path.name
+        self.name = str(path)
+        self.spec = _spec(self.name)
+        local = self.spec["driver"] == "file"
+        self.local = pathlib.Path(self.spec["path"]) if local else None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def sub(self, name: str) -> dict[str, Any]:
+        """The kvstore specification of a directory in this one, for an array."""
+        return {**self.spec, "path": f"{self.spec['path']}{name}/"}
+
+    @functools.cached_property
+    def _kv(self) -> ts.KvStore:
+        try:
+            return ts.KvStore.open(self.spec, context=context()).result()
+        except (ValueError, OSError, RuntimeError) as e:
+            raise BadInput(f"{self.name} cannot be opened: {short_error(e)}") from None
+
+    def read(self, file: str) -> bytes | None:
+        """A file's bytes, None where there is none; raises BadInput when the store cannot be reached."""
+        try:
+            found = self._kv.read(file).result()
+        except (ValueError, OSError, RuntimeError) as e:
+            raise BadInput(f"{self.name}: {file} cannot be read: {short_error(e)}") from None
+        return bytes(found.value) if found.state == "value" else None
+
+    def write(self, file: str, content: bytes) -> None:
+        """Replaces a file as a whole: readers see the old bytes or the new. Raises BadInput where it cannot."""
+        try:
+            self._kv.write(file, content).result()
+        except (ValueError, OSError, RuntimeError) as e:
+            if "No space left on device" in str(e):
+                raise  # not the fault of what was given
+            raise BadInput(f"{self.name}: {file} cannot be written: {short_error(e)}") from None
+
+    def delete(self, folder: str) -> None:
+        """Deletes a directory in this one, `folder` ends with a slash."""
+        if self.local is not None:
+            shutil.rmtree(self.local / folder, ignore_errors=True)  # takes the locks of a killed process too
+        else:
+            self._kv.delete_range(ts.KvStore.KeyRange(folder, folder[:-1] + "0")).result()  # "0" comes after "/"
+
+    def list(self, prefix: str = "") -> list[str]:
+        """The paths of all files that begin with `prefix`, in order."""
+        try:
+            found = self._kv.list(ts.KvStore.KeyRange(prefix, prefix.encode() + b"\xff")).result()
+        except (ValueError, OSError, RuntimeError) as e:
+            raise BadInput(f"{self.name} cannot be listed: {short_error(e)}") from None
+        return sorted(k.decode() for k in found)
+
+    def read_json(self, file: str) -> Any:
+        """A JSON file; raises BadInput with its name when it is missing or damaged."""
+        content = self.read(file)
+        if content is None:
+            raise BadInput(f"{self.name.rstrip('/')}/{file} does not exist")
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError) as e:  # numbers of thousands of digits and deep nesting included
+            raise BadInput(f"{self.name.rstrip('/')}/{file} is not valid JSON: {e}") from None
+
+    def write_json(self, file: str, value: Any) -> None:
+        self.write(file, json.dumps(value, indent=1, allow_nan=False).encode())
+
+    def free_bytes(self) -> int | None:
+        """Free space of the local disk it is on; None where that cannot be told."""
+        if self.local is None:
+            return None
+        existing = next(p for p in (self.local, *self.local.parents) if p.exists())
+        return shutil.disk_usage(existing).free
+
+
+def short_error(error: BaseException) -> str:
+    """The beginning of an error's message, without TensorStore's lists of sources and addresses."""
+    return (re.split(r" \[[\w -]+='", str(error))[0].splitlines() or [type(error).__name__])[0][:200]
+
+
+def last_part(error: BaseException) -> str:
+    """What happened at last, without the files that TensorStore names on the way there."""
+    return short_error(ValueError(re.split(r" \[[\w -]+='", str(error))[0].rpartition('": ')[2]))
+
+
+def _spec(name: str) -> dict[str, Any]:
+    if not is_url(name):
+        return {"driver": "file", "path": f"{os.path.abspath(name)}/"}
+    try:
+        spec = ts.KvStore.Spec(json.loads(name) if name.startswith("{") else name).to_json()
+    except ValueError as e:
+        raise BadInput(f"{name} is not a location: {short_error(e)}") from None
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if spec["driver"] == "s3" and endpoint:
+        spec = {"endpoint": endpoint, "aws_region": os.environ.get("AWS_REGION", "us-east-1"), **spec}
+    if spec["driver"] == "s3" and os.environ.get("AWS_ACCESS_KEY_ID"):
+        spec = {"aws_credentials": {"type": "environment"}, **spec}  # else complaints that there is no ~/.aws
+    path = spec.get("path", "")
+    return {**spec, "path": path if not path or path.endswith("/") else f"{path}/"}

@@ -1,0 +1,198 @@
+"""Activation stores and what else rows [n,M] are read from: one interface with `read(start, stop)`."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+
+from monosem_jax.activations.rows import DTYPES, Rows
+from monosem_jax.activations.store import foreign
+from monosem_jax.activations.store.location import Location, context, last_part, short_error
+from monosem_jax.activations.stream.order import BLOCK_ROWS
+from monosem_jax.activations.stream.stream import open_stream
+from monosem_jax.runtime.errors import BadInput
+
+FORMAT = 1
+KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model")
+
+
+class Store:
+    """An activation store: only its committed rows are visible.
+
+    `path` is as given, `run` the harvest's run directory where there is one, `location` where the data lies.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = str(path)
+        self.location = find_store(path) or Location(path)
+        self.manifest: dict[str, Any] = read_manifest(self.location)
+        self.n_rows: int = self.manifest["rows_written"]
+        self.width: int = self.manifest["width"]
+        self.dtype = np.dtype(DTYPES[self.manifest["dtype"]])
+        if not self.n_rows:
+            raise BadInput(f"{path} is empty: no rows have been committed yet")
+
+    @property
+    def run(self) -> pathlib.Path | None:
+        local = Location(self.path).local
+        return local if local and (local / "config.json").exists() else None
+
+    @functools.cached_property
+    def _activations(self) -> ts.TensorStore:
+        return open_array(self.location, "activations")
+
+    @functools.cached_property
+    def _origin(self) -> ts.TensorStore:
+        return open_array(self.location, "origin")
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self._read(self._activations, start, stop)
+
+    def origin(self, start: int, stop: int) -> np.ndarray:
+        """[stop-start, 2]: context index into `tokens()`, position; of a converted array: its row number, 0."""
+        return self._read(self._origin, start, stop)
+
+    def _read(self, array: ts.TensorStore, start: int, stop: int) -> np.ndarray:
+        stop = min(stop, self.n_rows)
+        try:
+            return array[min(start, stop) : stop].read().result()
+        except (ValueError, OSError, RuntimeError) as e:
+            raise BadInput(f"{self.path}: rows {start} to {stop - 1} cannot be read: {last_part(e)}") from None
+
+    def tokens(self) -> np.ndarray:
+        """[C,T] the harvested contexts; raises BadInput where the store was made from an array."""
+        if not self.manifest["model"]:
+            raise BadInput(f"{self.path} was converted from an array: it has no tokens")
+        return open_array(self.location, "tokens").read().result()
+
+    def stream(self, batch_size: int, seed: int, mesh: Any = None, **options: Any) -> Any:
+        """Shuffled batches, see `activations.stream.stream.open_stream`; `mesh` None takes every device for `data`."""
+        return open_stream(self, batch_size, seed, mesh, **options)
+
+
+def read_manifest(location: Location) -> dict[str, Any]:
+    """store.json; raises BadInput where it is missing, damaged, or of another format."""
+    manifest = location.read_json("store.json")
+    if not isinstance(manifest, dict):
+        raise BadInput(f"{location}: store.json is not a manifest")
+    if manifest.get("format") != FORMAT:
+        raise BadInput(f"{location} has store format {manifest.get('format')}: this version reads {FORMAT}")
+    missing = [k for k in KEYS if k not in manifest]
+    if missing:
+        raise BadInput(f"{location}: store.json lacks {', '.join(missing)}")
+    if manifest["dtype"] not in [*DTYPES]:
+        raise BadInput(f"{location}: store.json has dtype {manifest['dtype']}: expected {', '.join(DTYPES)}")
+    for key in ("n_rows", "rows_written", "width"):
+        if type(manifest[key]) is not int or manifest[key] < 0:
+            raise BadInput(f"{location}: store.json has {key} {manifest[key]!r}: expected a count")
+    return manifest
+
+
+def checksum(manifest: dict[str, Any]) -> str:
+    """The hash of a manifest's other keys."""
+    rest = {k: v for k, v in manifest.items() if k != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def hash_array(location: Location, name: str) -> str:
+    """The hash of the metadata of one of a store's arrays; "" where it has no such array."""
+    content = location.read(f"{name}/zarr.json")
+    return "" if content is None else hashlib.sha256(content).hexdigest()
+
+
+def find_store(path: str | os.PathLike[str]) -> Location | None:
+    """Where the store named by `path` lies: there, or where its harvest's run directory says; None if there is none."""
+    location = Location(path)
+    if location.read("store.json") is not None:
+        return location
+    if location.read("config.json") is None:
+        return None
+    config = location.read_json("config.json")
+    config = config.get("config") if isinstance(config, dict) else None
+    elsewhere = config.get("store") if isinstance(config, dict) else None
+    return Location(elsewhere) if elsewhere and Location(elsewhere).read("store.json") is not None else None
+
+
+def open_rows(source: str | os.PathLike[str]) -> Rows:
+    """Opens a store, a zarr array, a `.npy` file or a safetensors tensor; raises BadInput on anything else."""
+    if find_store(source):
+        return Store(source)
+    found = foreign.open_foreign(source)
+    if found is not None:
+        return found
+    location = Location(source)
+    if location.local is not None and not location.local.exists():
+        raise BadInput(f"source {source} does not exist")
+    if location.local is None:
+        location.list("store.json")  # says what is wrong with the place itself
+    raise BadInput(
+        f"source {source} is neither a store directory (with store.json) nor a zarr array, nor a .npy array or a "
+        ".safetensors file"
+    )
+
+
+def array_spec(location: Location, name: str, shape: tuple[int, ...], dtype: str, shard_rows: int) -> dict[str, Any]:
+    """A zarr v3 array: shards of `shard_rows`, checksummed inner chunks of BLOCK_ROWS."""
+    tail = list(shape[1:])
+    return {
+        "driver": "zarr3",
+        "kvstore": location.sub(name),
+        "metadata": {
+            "shape": list(shape),
+            "data_type": dtype,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [shard_rows, *tail]}},
+            "codecs": [
+                {
+                    "name": "sharding_indexed",
+                    "configuration": {
+                        "chunk_shape": [BLOCK_ROWS, *tail],
+                        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+                    },
+                }
+            ],
+        },
+        # Rows of zeros are data like any other: what is missing must be an error.
+        "store_data_equal_to_fill_value": True,
+    }
+
+
+def create_array(location: Location, name: str, shape: tuple[int, ...], dtype: str, shard_rows: int) -> ts.TensorStore:
+    """Creates or opens an array of a store for writing."""
+    spec = array_spec(location, name, shape, dtype, shard_rows)
+    try:
+        return ts.open(spec, create=True, open=True, context=context()).result()
+    except ValueError as e:
+        if "No space left on device" in str(e):
+            raise
+        raise BadInput(f"{location}/{name} cannot be made: {short_error(e)}") from None
+
+
+def open_array(location: Location, name: str) -> ts.TensorStore:
+    """Opens an array of a store for reading; missing data is an error, not zeros."""
+    spec = {
+        "driver": "zarr3",
+        "kvstore": location.sub(name),
+        "fill_missing_data_reads": False,
+        "recheck_cached_data": False,
+        "recheck_cached_metadata": False,
+    }
+    try:
+        return ts.open(spec, read=True, context=context()).result()
+    except (ValueError, OSError) as e:
+        raise BadInput(f"{location}/{name} is not a zarr v3 array: {short_error(e)}") from None
+
+
+def source_identity(source: str | os.PathLike[str]) -> dict[str, str]:
+    """The record of a source as a run's parent: a store by its manifest, an array by its size, beginning and end."""
+    found = find_store(source)
+    if found is None:
+        return foreign.identity(source)
+    record = {"path": str(source), "sha256": hashlib.sha256(found.read("store.json") or b"").hexdigest()}
+    return record if found.local is None else {**record, "file": "store.json"}

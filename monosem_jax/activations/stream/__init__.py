@@ -1,0 +1,1 @@
+"""Shuffled batches of activation rows, from disk or from device memory."""

@@ -1,0 +1,63 @@
+"""Opening the run directory of a transformer."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from tokenizers import Tokenizer
+
+from monosem_jax.models.transformer import Transformer, TransformerConfig
+from monosem_jax.runtime.config import from_dict
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.loaded_run import LoadedRun, TrainedRun
+from monosem_jax.runtime.workdir import read_record
+from monosem_jax.text.pack import Text
+
+
+class FromTransformer(LoadedRun):
+    """A run that was made from a transformer, which is opened when it is asked for."""
+
+    @functools.cached_property
+    def transformer(self) -> TransformerRun:
+        """The transformer that this run was made from."""
+        return TransformerRun(self.parent("transformer"))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.transformer.text.tokenizer
+
+
+class TransformerRun(TrainedRun, FromTransformer):
+    """`params` as NumPy in fp32, `model` the linen module that takes them, `text` what it was trained on."""
+
+    @functools.cached_property
+    def model(self) -> Transformer:
+        values = {**self.config["transformer"], "vocab_size": self.text.manifest["vocab_size"]}
+        return Transformer(from_dict(TransformerConfig, values))
+
+    @functools.cached_property
+    def text(self) -> Text:
+        return Text(self.path / "text")
+
+    @property
+    def transformer(self) -> TransformerRun:
+        return self
+
+    def logits(self, tokens: Any) -> jax.Array:
+        """[C,T] tokens → [C,T,V] logits."""
+        return self.model.apply({"params": self.params}, jnp.asarray(tokens))
+
+
+def open_transformer(path: str) -> TransformerRun:
+    """A finished transformer run; raises BadInput on anything else."""
+    if not path:
+        raise BadInput("config.transformer is empty: expected the directory of a finished train_transformer run")
+    directory = pathlib.Path(path)
+    found = TransformerRun(path) if read_record(directory)["experiment"] == "train_transformer" else None
+    if found is None or found.summary is None:
+        raise BadInput(f"{path} is not a finished train_transformer run")
+    return found

@@ -1,0 +1,180 @@
+"""The transformer of the paper's section "The transformer": decoder-only, pre-LayerNorm, ReLU MLP, no dropout.
+
+The model is a chain of stations. Between two stations the computation is a pair `(carry, acts)`: `acts` is the array
+that lives at the station's site, `carry` the residual stream that still has to be added to it later (or None). To cut
+the model at a site is to stop the chain there, so the two halves composed are the model itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from monosem_jax.runtime.errors import BadInput, check_counts
+
+# The stations of one block, in the order of the computation.
+SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_hidden", "mlp_out")
+SITES_BETWEEN = "+"  # of several sites that are read together, such as mlp_in.0+mlp_out.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """Shape of the transformer. `d_mlp` is the M of the default site; `vocab_size` 0 means: the tokenizer's."""
+
+    n_layers: int = 1
+    d_model: int = 128
+    d_mlp: int = 512
+    n_heads: int = 4
+    context_length: int = 128
+    vocab_size: int = 0
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        check_counts(self, "", "n_layers", "d_model", "d_mlp", "n_heads")
+        if self.context_length < 2:
+            raise BadInput(f"context_length is {self.context_length}: at least 2 is needed (BOS and one token)")
+        if self.d_model % self.n_heads:
+            raise BadInput(f"d_model {self.d_model} is not divisible by n_heads {self.n_heads}")
+        if (self.d_model // self.n_heads) % 2:
+            raise BadInput(f"head width {self.d_model // self.n_heads} is odd: rotary positions need an even one")
+
+
+def parse_site(site: str, n_layers: int) -> tuple[int, str]:
+    """Splits a site such as "mlp_hidden.0" into (layer, kind); raises BadInput on one the model does not have."""
+    kind, _, layer = site.partition(".")
+    if kind not in SITES or not layer.isdigit() or int(layer) >= n_layers:
+        known = ", ".join(f"{k}.N" for k in SITES)
+        raise BadInput(f"site {site!r} does not exist: expected one of {known} with N from 0 to {n_layers - 1}")
+    return int(layer), kind
+
+
+def site_width(config: TransformerConfig, site: str) -> int:
+    """M at a site: d_mlp for the hidden layer of an MLP, d_model elsewhere; of several, the sum."""
+    return sum(site_widths(config, site))
+
+
+def site_widths(config: TransformerConfig, site: str) -> tuple[int, ...]:
+    """M at each of one or more sites."""
+    kinds = [parse_site(s, config.n_layers)[1] for s in site.split(SITES_BETWEEN)]
+    return tuple(config.d_mlp if kind == "mlp_hidden" else config.d_model for kind in kinds)
+
+
+class Block(nn.Module):
+    """One attention and one MLP sub-layer, given as the steps from each station to the next."""
+
+    config: TransformerConfig
+    dtype: jnp.dtype
+
+    def setup(self):
+        c = self.config
+        scale = nn.initializers.normal(0.02)
+        # The outputs of both sub-layers are summed n_layers times in the residual stream.
+        out = nn.initializers.normal(0.02 / (2 * c.n_layers) ** 0.5)
+        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=scale)
+        self.ln_attn = nn.LayerNorm(dtype=jnp.float32)
+        self.qkv = dense(3 * c.d_model, use_bias=False)
+        self.attn_proj = dense(c.d_model, use_bias=False, kernel_init=out)
+        self.ln_mlp = nn.LayerNorm(dtype=jnp.float32)
+        self.up = dense(c.d_mlp)
+        self.down = dense(c.d_model, kernel_init=out)
+
+    def attention(self, x):
+        """Causal multi-head attention with rotary positions: [C,T,D] → [C,T,D]."""
+        n_contexts, length, d_model = x.shape
+        n_heads = self.config.n_heads
+        q, k, v = jnp.split(self.qkv(x), 3, axis=-1)
+        q, k, v = (a.reshape(n_contexts, length, n_heads, d_model // n_heads) for a in (q, k, v))
+        q, k = rotate(q), rotate(k)
+        score = jnp.einsum("CTHK,CSHK->CHTS", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+        causal = jnp.tril(jnp.ones((length, length), bool))
+        score = jnp.where(causal[None, None], score, -jnp.inf)
+        weight = jax.nn.softmax(score, axis=-1).astype(self.dtype)
+        mixed = jnp.einsum("CHTS,CSHK->CTHK", weight, v)
+        return self.attn_proj(mixed.reshape(n_contexts, length, d_model))
+
+    def advance(self, kind: str, carry, acts):
+        """The step that leaves station `kind`: (carry, acts) there → (carry, acts) at the next station."""
+        if kind == "resid_pre":
+            return acts, self.attention(self.ln_attn(acts)).astype(jnp.float32)
+        if kind == "attn_out":
+            return None, carry + acts
+        if kind == "resid_mid":
+            return acts, self.ln_mlp(acts)
+        if kind == "mlp_in":
+            return carry, nn.relu(self.up(acts)).astype(jnp.float32)
+        if kind == "mlp_hidden":
+            return carry, self.down(acts).astype(jnp.float32)
+        return None, carry + acts
+
+
+def rotate(x: Float[Array, "C T H K"]) -> Float[Array, "C T H K"]:
+    """Rotary position embedding (Su et al., 2021) over the positions of each context."""
+    half = x.shape[-1] // 2
+    angle = jnp.arange(x.shape[1])[:, None] * (10_000.0 ** -(jnp.arange(half) / half))[None]
+    cos, sin = jnp.cos(angle)[None, :, None], jnp.sin(angle)[None, :, None]
+    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
+
+
+class Transformer(nn.Module):
+    """The language model and its two halves. Parameters and residual stream are fp32; matmuls run in `dtype`."""
+
+    config: TransformerConfig
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        c = self.config
+        self.embed = nn.Embed(c.vocab_size, c.d_model, embedding_init=nn.initializers.normal(0.02))
+        self.blocks = [Block(c, self.dtype) for _ in range(c.n_layers)]
+        self.ln_final = nn.LayerNorm(dtype=jnp.float32)
+        self.unembed = nn.Dense(
+            c.vocab_size, use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02)
+        )
+
+    def _run(self, carry, acts, start: int, stop: int):
+        for i in range(start, stop):
+            carry, acts = self.blocks[i // len(SITES)].advance(SITES[i % len(SITES)], carry, acts)
+        return carry, acts
+
+    def _station(self, site: str) -> int:
+        layer, kind = parse_site(site, self.config.n_layers)
+        return layer * len(SITES) + SITES.index(kind)
+
+    def to_acts(self, tokens: Int[Array, "C T"], site: str):
+        """Runs the model up to a site: tokens → (carry, acts [C,T,M]). Nothing after the site is computed.
+
+        Several sites ("mlp_in.0+mlp_out.0") give their activations beside each other, and no carry.
+        """
+        if SITES_BETWEEN not in site:
+            return self._run(None, self.embed(tokens), 0, self._station(site))
+        stations = [self._station(s) for s in site.split(SITES_BETWEEN)]
+        at, (carry, acts), found = 0, (None, self.embed(tokens)), {}
+        for station in sorted(set(stations)):
+            carry, acts = self._run(carry, acts, at, station)
+            at, found[station] = station, acts
+        return None, jnp.concatenate([found[station] for station in stations], axis=-1)
+
+    def from_acts(self, carry, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
+        """Runs the model on from a site, with the activations there replaced by `acts`: → logits."""
+        _, resid = self._run(carry, acts, self._station(site), self.config.n_layers * len(SITES))
+        return self.logits(resid)
+
+    def logits(self, resid: Float[Array, "C T D"]) -> Float[Array, "C T V"]:
+        """Final LayerNorm and unembedding of the residual stream."""
+        return self.unembed(self.ln_final(resid)).astype(jnp.float32)
+
+    def __call__(self, tokens: Int[Array, "C T"]) -> Float[Array, "C T V"]:
+        site = f"mlp_hidden.{self.config.n_layers - 1}"
+        return self.from_acts(*self.to_acts(tokens, site), site)
+
+
+def token_losses(logits: Float[Array, "C T V"], tokens: Int[Array, "C T"]) -> Float[Array, "C T-1"]:
+    """Negative log-likelihood in nats of tokens 1 … T-1, each given those before it."""
+    logits = logits[:, :-1]
+    target = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - target

@@ -1,0 +1,1 @@
+"""What any long program needs, without any science: directories, checkpoints, meshes, processes, signals."""

@@ -1,0 +1,178 @@
+"""Orbax checkpoints of a training state: parameters apart from the rest, so that analysis reads them alone.
+
+A step is a directory `checkpoints/STEP`, renamed into its place when it is whole. Its metadata has the format's number
+and a checksum of every array: neither Orbax nor the file system notices a byte that changed on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from monosem_jax.runtime.checkpoint import read as saved
+from monosem_jax.runtime.checkpoint.checksum import checksums
+from monosem_jax.runtime.checkpoint.read import short_error
+from monosem_jax.runtime.checkpoint.retention import Retention
+from monosem_jax.runtime.errors import BadInput, NewerFormat, disk_full
+from monosem_jax.runtime.processes import all_agree, barrier_next, first_process
+from monosem_jax.runtime.workdir import FORMAT
+
+DELETED, UNFINISHED = ".deleted-*", "*.orbax-checkpoint-tmp*"  # what a killed process may leave
+
+
+class Checkpoints:
+    """The steps under a run's `checkpoints/`. Writing is asynchronous; a step that is listed is whole."""
+
+    def __init__(self, path: pathlib.Path, retention: Retention = Retention(), *, patient: bool = False):  # noqa: B008
+        """Opens or makes the directory. `patient`: where the disk is full, a step is left out, which is told on stderr,
+        and it is no error."""
+        self.path, self._retention, self._patient = path.absolute(), retention, patient
+        steps = saved.checkpoint_steps(path)
+        self._metrics = {step: saved.metric(path / str(step), retention.metric) for step in steps}
+        barrier_next("checkpoints are listed")  # before the first process changes anything
+        if first_process():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._clean(DELETED, UNFINISHED)
+            for p in self.path.iterdir():
+                if p.name.isdigit() and int(p.name) not in self._metrics:
+                    print(f"checkpoint {p} is not whole ({saved.METADATA} is missing): it is not used", file=sys.stderr)
+        self._worker = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: tuple[int, Future | None] = (0, None)
+
+    def save(
+        self, step: int, params: Any, rest: Any, metrics: Mapping[str, float] | None = None, *, needed: bool = False
+    ) -> None:
+        """Starts writing a step, with what retention is to know of it, and returns; the arrays may be donated at once.
+
+        A step on disk is left as it is. `needed`: it is waited for, and a full disk is an error in any case. Raises
+        what went wrong while the step before was written.
+        """
+        self.wait()
+        if step in self._metrics:
+            return
+        if first_process():
+            self._clean(UNFINISHED)  # threads of one that found no room may have gone on for a moment
+            if (self.path / str(step)).exists():
+                self._remove(step)  # it is not whole
+        tree, known = {"params": params, "rest": rest}, dict(metrics or {})
+        about = {"format": FORMAT, "checksums": checksums(tree), "metrics": known}
+        with self._disk_may_be_full(step, self._patient and not needed):
+            response = saved.write(self.path / str(step), tree, about)
+            metric = known.get(self._retention.metric)
+            self._pending = (step, self._worker.submit(self._complete, step, response, metric))
+        if needed:
+            self.wait(needed=True)
+
+    def _complete(self, step: int, response: Any, metric: float | None) -> None:
+        response.result()
+        self._metrics[step] = metric
+        for old in self._metrics.keys() - self._retention.stay(self._metrics):
+            self._delete(old)
+
+    def steps(self) -> list[int]:
+        """The whole steps on disk, oldest first."""
+        return sorted(self._metrics)
+
+    def restore_latest(self, params: Any, rest: Any) -> tuple[int, Any, Any] | None:
+        """The newest whole step as (step, params, rest), placed like the given arrays; None when there is none."""
+        found = restore_together([(self, params, rest)])
+        return found and (found[0], *found[1][0])
+
+    def delete_after(self, step: int) -> None:
+        """Removes the steps after `step`."""
+        for other in [s for s in self._metrics if s > step]:
+            self._delete(other)
+
+    def _delete(self, step: int) -> None:
+        del self._metrics[step]
+        if first_process():
+            self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        condemned = self.path / DELETED.replace("*", str(step))
+        os.rename(self.path / str(step), condemned)  # first: half a directory must not look like a step
+        shutil.rmtree(condemned, ignore_errors=True)
+
+    def _clean(self, *patterns: str) -> None:
+        for pattern in patterns:
+            for p in self.path.glob(pattern):
+                shutil.rmtree(p, ignore_errors=True)
+
+    def wait(self, *, needed: bool = False) -> None:
+        """Blocks until what was saved is on disk. Raises what went wrong while it was written, as `save` says."""
+        (step, pending), self._pending = self._pending, (0, None)
+        if pending is not None:
+            with self._disk_may_be_full(step, self._patient and not needed):
+                pending.result()
+
+    @contextlib.contextmanager
+    def _disk_may_be_full(self, step: int, patient: bool) -> Iterator[None]:
+        try:
+            yield
+        except Exception as e:
+            if first_process():
+                self._clean(UNFINISHED)  # what is there of it takes room
+            if not (patient and disk_full(e)):
+                raise
+            line = f"the disk is full: no checkpoint of step {step} in {self.path}, training goes on without"
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Waits too, but what went wrong is told on stderr only."""
+        try:
+            self.wait()
+        except Exception as e:
+            print(f"the last checkpoint in {self.path} was not written: {short_error(e)}", file=sys.stderr)
+        self._worker.shutdown()
+
+
+def restore_together(wanted: Sequence[tuple[Checkpoints, Any, Any]]) -> tuple[int, list[tuple[Any, Any]]] | None:
+    """The newest step that is whole in every store, as (step, [(params, rest) of each]).
+
+    `wanted` is a list of (store, params, rest): what is found is placed like these arrays. None when the stores have no
+    step in common. A damaged one is named on stderr, and the one before is used; only then what is newer is removed,
+    from all. Raises BadInput when no common step can be read: the fault may lie elsewhere, and nothing is lost yet.
+    """
+    stores = [store for store, _, _ in wanted]
+    common = sorted(set.intersection(*(set(s.steps()) for s in stores)), reverse=True)
+    for step in common:
+        found = []
+        for store, params, rest in wanted:
+            found.append(_load(store.path / str(step), {"params": params, "rest": rest}))
+            if found[-1] is None:
+                break
+        else:
+            for store in stores:
+                store.delete_after(step)
+            return step, [(f["params"], f["rest"]) for f in found]
+    if common:
+        paths = ", ".join(str(s.path) for s in stores)
+        raise BadInput(f"none of the checkpoints {common} in {paths} can be read: see above, or remove them")
+    return None
+
+
+def _load(where: pathlib.Path, like: Any) -> Any:
+    """What a step holds, placed like the arrays of `like`, or None where any process finds it damaged, which is told on
+    stderr."""
+    found, fault = None, ""
+    try:
+        found = saved.read_like(where, like)
+    except NewerFormat:
+        raise
+    except Exception as e:  # Orbax raises many kinds for a damaged step
+        fault = short_error(e)
+    if all_agree(found is not None):  # only then: the devices of all compute the checksums
+        try:
+            saved.compare(found, where)
+            return found
+        except ValueError as e:
+            fault = short_error(e)
+    if fault:
+        print(f"checkpoint {where} cannot be read ({fault}): trying an older one", file=sys.stderr)
+    return None

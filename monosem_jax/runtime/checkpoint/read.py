@@ -1,0 +1,228 @@
+"""Reading checkpoints, on any machine: whole, one part, placed on a mesh, or a slice of one array.
+
+A step is a directory `checkpoints/STEP`, renamed into its place when it is whole. Its metadata has the number of the
+format and a checksum of every array: neither Orbax nor a file system notices a byte that changed on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from monosem_jax.runtime.checkpoint.checksum import checksums
+from monosem_jax.runtime.checkpoint.quiet import silence_orbax, while_reading
+from monosem_jax.runtime.errors import BadInput, NewerFormat
+from monosem_jax.runtime.processes import this_process
+from monosem_jax.runtime.workdir import FORMAT
+
+METADATA = "_CHECKPOINT_METADATA"  # Orbax writes it last
+CHUNK_BYTES = 1 << 20  # what is read for one feature; smaller ones cost time
+NEW_PARTS = ("guard",)  # of a training state, that format 1 may lack
+
+
+def checkpoint_steps(path: pathlib.Path) -> list[int]:
+    """The whole steps under a `checkpoints/` directory, oldest first, without opening any."""
+    found = path.iterdir() if path.is_dir() else ()
+    return sorted(int(p.name) for p in found if p.name.isdigit() and (p / METADATA).exists())
+
+
+def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str] = ("params",)) -> dict[str, Any]:
+    """Parts of a step (default: the newest) as NumPy arrays on any machine, without reading the other parts.
+
+    A damaged newest step is named on stderr, and the one before is used. Raises BadInput when the directory has no such
+    step, when the one asked for is damaged, or when a newer version wrote it.
+    """
+    known = checkpoint_steps(path)
+    _check_known(path, step, known)
+    candidates = list(reversed(known)) if step is None else [step]
+    for candidate in candidates:
+        where = (path / str(candidate)).absolute()
+        try:
+            held = _metadata(where)
+            empty = lambda m: np.empty(m.shape, m.dtype)  # noqa: E731
+            return compare(_read(where, {name: jax.tree.map(empty, held[name]) for name in names}), where)
+        except NewerFormat:
+            raise
+        except Exception as e:  # Orbax raises many kinds for a damaged step
+            if candidate == candidates[-1]:
+                raise BadInput(f"checkpoint {where} cannot be read: {short_error(e)}") from None
+            print(f"checkpoint {where} cannot be read ({short_error(e)}): taking an older one", file=sys.stderr)
+    raise AssertionError("no candidate")
+
+
+def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params") -> Any:
+    """One part of a step with every array placed: `place` makes shardings from a tree of arrays' shapes and dtypes.
+
+    Each process reads what its devices hold. Raises BadInput like `load_params`.
+    """
+    _check_known(path, step, checkpoint_steps(path))
+    where = (path / str(step)).absolute()
+    try:
+        shapes = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), _metadata(where)[part])
+        sharded = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)  # noqa: E731
+        return compare(_read(where, {part: jax.tree.map(sharded, shapes, place(shapes))}), where)[part]
+    except NewerFormat:
+        raise
+    except Exception as e:
+        raise BadInput(f"checkpoint {where} cannot be read: {short_error(e)}") from None
+
+
+def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str = "params") -> np.ndarray:
+    """Part of one array ("W_dec", "block/kernel"), indexed with integers, slices of positive steps and ... as in
+    NumPy. Only chunks that it lies in are read, of about 1 MB each, and a checksum is compared only where that is all
+    of it (...), as it is of the whole. Raises BadInput like `load_params`."""
+    import tensorstore as ts
+
+    _check_known(path, step, checkpoint_steps(path))
+    where = (path / str(step)).absolute()
+    store = {"driver": "ocdbt", "base": f"file://{where / part}/", "path": f"{name.replace('/', '.')}/"}
+    try:
+        known = read_metadata(where).get("checksums", {}).get(f"{part}/{name}")
+        whole = ts.open({"driver": "zarr3", "kvstore": store}, read=True, open=True).result()
+        found = whole[_absolute(index, whole.shape)].read().result()
+        if index is ... and known is not None and checksums(found) != {"": known}:
+            raise ValueError("it is not what was saved")
+        return found
+    except NewerFormat:
+        raise
+    except (ValueError, OSError, RuntimeError, IndexError) as e:
+        raise BadInput(f"checkpoint {where}: {name} cannot be read: {short_error(e)}") from None
+
+
+def check_step(path: pathlib.Path, step: int) -> str:
+    """What is wrong with a step, in a line; "" where all of it is as it was saved (format 1: where it can be read)."""
+    try:
+        load_params(path, step, ("params", "rest"))
+    except BadInput as e:
+        return str(e)
+    return ""
+
+
+def _absolute(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """`index` without what tensorstore understands in another way: negative numbers, and slices beyond an end."""
+    parts = index if isinstance(index, tuple) else (index,)
+    at = next((i for i, p in enumerate(parts) if p is ...), len(parts))
+    rest = parts[at + 1 :]
+    parts = (*parts[:at], *[slice(None)] * (len(shape) - at - len(rest)), *rest)
+    if len(parts) > len(shape):
+        raise IndexError(f"{len(parts)} indices for {len(shape)} axes")
+
+    def one(part, n):
+        if isinstance(part, slice):
+            start, stop, step = part.indices(n)
+            return slice(start, max(start, stop), step)
+        return part + n * (part < 0)
+
+    return tuple(one(part, n) for part, n in zip(parts, shape, strict=True))
+
+
+def read_like(where: pathlib.Path, like: Any) -> Any:
+    """The parts params and rest of a step, placed like the arrays of `like`; not compared with the checksums yet.
+
+    What an older format lacks is as it is in `like`. Raises NewerFormat, or anything when the step is damaged.
+    """
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    missing = [] if read_metadata(where) else [part for part in NEW_PARTS if part not in _metadata(where)["rest"]]
+    for part in missing:
+        del abstract["rest"][part]
+    found = _read(where, abstract)
+    for part in missing:
+        found["rest"][part] = like["rest"][part]
+    return found
+
+
+def compare(found: Any, where: pathlib.Path) -> Any:
+    """`found`, whose arrays are what was saved; else raises ValueError with the name of one. All processes must call it
+    together where arrays lie on the devices of several."""
+    known = read_metadata(where).get("checksums")
+    if known is not None:  # format 1 has none
+        for path, value in checksums(found).items():
+            if known.get(path) != value:
+                raise ValueError(f"{path} is not what was saved: its checksum is {value} instead of {known.get(path)}")
+    return found
+
+
+def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
+    """Starts writing a step; the `result()` of what is returned waits for it."""
+    from orbax.checkpoint import v1 as ocp  # imported where used: half a second
+
+    silence_orbax()
+    with _context(ocp, everyone=True):
+        return ocp.save_checkpointables_async(where, tree, custom_metadata=dict(notes))
+
+
+def read_metadata(where: pathlib.Path) -> dict[str, Any]:
+    """What we noted about a step: {} in format 1. Raises NewerFormat, and ValueError when the note is damaged."""
+    text = (where / METADATA).read_text(encoding="utf-8")
+    try:
+        noted = json.loads(text).get("custom_metadata") or {}
+        number, _ = noted.get("format", 1), {**noted.get("metrics", {}), **noted.get("checksums", {})}
+        newer = number > FORMAT
+    except (AttributeError, TypeError, RecursionError) as e:
+        raise ValueError(f"its {METADATA} is not one of ours: {e}") from None
+    if newer:
+        raise NewerFormat(where, number, FORMAT)
+    return noted
+
+
+def metric(where: pathlib.Path, name: str) -> float | None:
+    """A metric noted for a step, None where it is not known or the step is damaged."""
+    try:
+        return read_metadata(where).get("metrics", {}).get(name)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def short_error(e: BaseException) -> str:
+    """The first line of an exception, or of that which caused it, not too long."""
+    while e.__cause__ is not None:
+        e = e.__cause__
+    return f"{type(e).__name__}: {str(e).splitlines()[0][:120] if str(e) else ''}"
+
+
+def _check_known(path: pathlib.Path, step: int | None, known: list[int]) -> None:
+    if not known or (step is not None and step not in known):
+        wanted = "a step" if step is None else f"step {step}"
+        raise BadInput(f"{path} does not hold {wanted}: it holds {known or 'none'}")
+
+
+def _read(where: pathlib.Path, abstract: Any) -> dict[str, Any]:
+    from orbax.checkpoint import v1 as ocp
+
+    with while_reading(), _context(ocp):
+        found = dict(ocp.load_checkpointables(where, abstract))
+
+    def check(a, b):  # without its metadata a key comes back as uint32
+        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key) and b.dtype == np.uint32:
+            a = jax.eval_shape(jax.random.key_data, a)  # the shape that Orbax tells of a key
+        if a.dtype != b.dtype or a.shape != b.shape:
+            raise ValueError(f"{a.dtype}{list(a.shape)} instead of {b.dtype}{list(b.shape)}")
+
+    jax.tree.map(check, found, abstract)
+    return found
+
+
+def _metadata(where: pathlib.Path) -> Mapping[str, Any]:
+    from orbax.checkpoint import v1 as ocp
+
+    read_metadata(where)
+    with while_reading(), _context(ocp):
+        return ocp.checkpointables_metadata(where).metadata
+
+
+def _context(ocp: Any, *, everyone: bool = False) -> Any:
+    """Orbax's options. Reading concerns this process alone: one that cannot read would leave the others waiting. For
+    writing all are named, because otherwise Orbax's threads meet by way of the devices, which are training."""
+    context = ocp.Context()
+    context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
+    number, count = this_process()
+    if count > 1:
+        context.multiprocessing.active_processes = set(range(count)) if everyone else {number}
+        context.multiprocessing.primary_host = 0 if everyone else number
+    return context

@@ -1,0 +1,113 @@
+"""Files that are whole or absent: JSON, arrays, hashes, folders, and the lock of a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import jax
+import numpy as np
+
+from monosem_jax.runtime.errors import BadInput
+
+
+@contextlib.contextmanager
+def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Gives an empty folder beside `output`, which takes its name when the body is through and disappears otherwise.
+
+    Raises BadInput when something is at `output` already, or nothing can be written there.
+    """
+    if is_url(output):
+        raise BadInput(f"--output is {output}: expected a path on this machine")
+    target = pathlib.Path(os.path.realpath(output))
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise BadInput(f"--output {output} exists and is not an empty folder: nothing is overwritten, give another one")
+    temporary = target.parent / f".export-{secrets.token_hex(6)}.tmp"
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as e:
+        raise BadInput(f"--output {output} cannot be written: {e.strerror}") from None
+    try:
+        yield temporary
+        _flush(temporary)
+        try:
+            os.rename(temporary, target)
+        except OSError as e:  # someone else was faster
+            raise BadInput(f"--output {output} cannot be written: {e.strerror}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush(folder: pathlib.Path) -> None:
+    """Puts everything on disk: a rename may otherwise survive a power failure that what it names does not."""
+    for path in (folder, *folder.rglob("*")):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON so that the file is either the old one or the whole new one."""
+    temporary = path.with_name(f".{path.name}.tmp")  # hidden: a crash that leaves it makes no directory foreign
+    with open(temporary, "w", encoding="utf-8") as f:
+        json.dump(value, f, indent=1, allow_nan=False)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: pathlib.Path, kind: type = object, keys: Sequence[str] = ()) -> Any:
+    """Reads a JSON file; raises BadInput where it is missing, damaged, or not of this kind and with these keys."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist") from None
+    except OSError as e:
+        raise BadInput(f"{path} cannot be read: {e.strerror}") from None
+    except (ValueError, RecursionError) as e:  # numbers of thousands of digits and deep nesting included
+        raise BadInput(f"{path} is not valid JSON: {e}") from None
+    if not isinstance(found, kind) or not all(key in found for key in keys):
+        raise BadInput(f"{path} is not one of ours: expected a {kind.__name__} {' '.join(keys)}".rstrip())
+    return found
+
+
+def read_array(path: pathlib.Path) -> np.ndarray:
+    """A `.npy` file, memory-mapped; raises BadInput when it is missing or anything else, such as an archive."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as e:  # a damaged header raises many kinds
+        raise BadInput(f"{path} is not a readable .npy array: {' '.join(str(e).split())[:200]}") from None
+
+
+def file_hash(path: pathlib.Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a URL of a key-value store, or its specification as JSON, and not a local path."""
+    return "://" in str(path) or str(path).startswith("{")
+
+
+def lock(path: pathlib.Path, what: str = "workdir") -> IO[str]:
+    """The right to write in a directory, until what is returned is closed. Raises BadInput when another has it."""
+    if jax.process_index():
+        return open(os.devnull)  # only the first process writes; noqa: SIM115
+    handle = open(path / ".lock", "w")  # noqa: SIM115
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise BadInput(f"{what} {path} is in use by another run") from None
+    return handle

@@ -1,0 +1,88 @@
+"""What opened run directories have in common, and those with checkpoints: see `monosem_jax.load`."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from typing import Any
+
+from jax.sharding import Mesh, PartitionSpec
+
+from monosem_jax.runtime.checkpoint import checkpoint_steps, load_params, load_placed
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import read_json
+from monosem_jax.runtime.mesh import Rules, tree_shardings
+from monosem_jax.runtime.metric_writers import read_metrics
+from monosem_jax.runtime.workdir import read_record, resolve_parent
+
+
+class LoadedRun:
+    """A run directory opened for reading. `config` is the resolved configuration, `summary` None until it finished."""
+
+    def __init__(self, path: str | pathlib.Path, step: int | None = None):
+        self.path = pathlib.Path(path)
+        self.record: dict[str, Any] = read_record(self.path)
+        self.config: dict[str, Any] = self.record["config"]
+        self._step = step
+
+    @property
+    def experiment(self) -> str:
+        return self.record["experiment"]
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        file = self.path / "summary.json"
+        return read_json(file, dict) if file.exists() else None
+
+    @property
+    def steps(self) -> list[int]:
+        """The checkpointed steps, oldest first."""
+        return checkpoint_steps(self.path / "checkpoints")
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl: {"step", the metrics of that step…}."""
+        return [{"step": step, **numbers} for step, numbers in read_metrics(self.path)]
+
+    def parent(self, name: str) -> pathlib.Path:
+        """The directory this run was made from; raises BadInput when it has no such parent or it is gone."""
+        if name not in self.record["parents"]:
+            raise BadInput(f"{self.path} was made without a {name}")
+        return resolve_parent(self.path, self.record["parents"][name])
+
+    def __repr__(self) -> str:
+        return f"<{self.experiment} run {str(self.path)!r}, steps {self.steps}>"
+
+
+class TrainedRun(LoadedRun):
+    """A directory with checkpoints."""
+
+    @property
+    def rules(self) -> Rules:
+        """How parameters are divided over a mesh, by their names."""
+        return {"*": PartitionSpec()}
+
+    @functools.cached_property
+    def params(self) -> dict[str, Any]:
+        """The parameters as NumPy in fp32; neither optimizer nor statistics are read."""
+        return self._finished(load_params(self.path / "checkpoints", self._step)["params"])
+
+    def params_on(self, mesh: Mesh) -> dict[str, Any]:
+        """The parameters on a mesh with the axes data and model; each process reads what its devices hold.
+
+        Raises BadInput when the checkpoint is damaged.
+        """
+        place = lambda shapes: tree_shardings(shapes, self.rules, mesh)  # noqa: E731
+        return self._finished(load_placed(self.path / "checkpoints", self._newest(), place))
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint holds, as NumPy: {"params": as they were trained, "rest": step, optimizer, …}."""
+        return load_params(self.path / "checkpoints", self._step, ("params", "rest"))
+
+    def _newest(self) -> int:
+        if not self.steps:
+            raise BadInput(f"{self.path} holds no checkpoint")
+        return self.steps[-1] if self._step is None else self._step
+
+    def _finished(self, params: dict[str, Any]) -> dict[str, Any]:
+        return params

@@ -1,0 +1,112 @@
+"""Meshes `data x model`, strict sharding rules by parameter name, arrays to and from a mesh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from monosem_jax.runtime.errors import BadInput
+
+
+def shard_rows(mesh: Mesh | None, batch: int) -> tuple[int, Any]:
+    """(`batch` rounded up to equal parts, the function that divides the first axis of arrays over `data`)."""
+    if mesh is None:
+        return batch, lambda *arrays: arrays
+    shards = mesh.shape["data"]
+    return -(-batch // shards) * shards, lambda *arrays: tuple(
+        device_put_sharded(a, mesh, PartitionSpec("data")) for a in arrays
+    )
+
+
+Rules = Mapping[str, PartitionSpec]
+
+
+def make_mesh(spec: str = "", devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh named by a string such as "data=2,model=4"; "" takes every device for data.
+
+    On TPUs its axes follow the links between chips. `devices` may be described ones. Raises BadInput when an axis is
+    unknown or the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = {"data": len(devices) if not spec else 1, "model": 1}
+    for part in filter(None, spec.split(",")):
+        name, _, size = part.strip().partition("=")
+        if name not in sizes or not size.isdigit() or int(size) < 1:
+            raise BadInput(f"mesh {spec!r}: expected data=N,model=N with N at least 1")
+        sizes[name] = int(size)
+    shape = tuple(sizes.values())
+    if math.prod(shape) != len(devices):
+        wanted = " x ".join(str(n) for n in shape)
+        raise BadInput(f"mesh {spec!r} needs {wanted} devices, but {len(devices)} are present")
+    placed = np.asarray(devices).reshape(shape)
+    if devices[0].platform == "tpu":
+        placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(placed, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+
+
+class Axes(NamedTuple):
+    """The sizes of a mesh's axes, for programs that are written for one device of it (inside of shard_map)."""
+
+    data: int
+    model: int
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> Axes:
+        return cls(mesh.shape["data"], mesh.shape["model"])
+
+    def sum(self, tree: Any, axis: str) -> Any:
+        """The sum over the devices along an axis; with one device there it costs nothing."""
+        return jax.lax.psum(tree, axis) if getattr(self, axis) > 1 else tree
+
+    def max_of_all(self, x: Any) -> Any:
+        """The maximum over all devices."""
+        for name in (n for n in self._fields if getattr(self, n) > 1):
+            x = jax.lax.pmax(x, name)
+        return x
+
+
+def tree_shardings(tree: Any, rules: Rules, mesh: Mesh, *, stacked: bool = False) -> Any:
+    """A NamedSharding for every array of `tree`, chosen by the last name in its path (scalars are replicated).
+
+    `rules` maps names to PartitionSpecs; the name "*" stands for every name. `stacked`: arrays have one more axis
+    before those that the rules speak of. Raises KeyError on an array that no rule names: silent replication is how
+    memory is lost.
+    """
+
+    def choose(path, leaf):
+        if len(np.shape(leaf)) <= stacked or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return NamedSharding(mesh, PartitionSpec())
+        names = [str(getattr(k, "key", getattr(k, "name", ""))) for k in path]
+        name = next((n for n in reversed(names) if n in rules), "*")
+        if name not in rules:
+            raise KeyError(f"no sharding rule for {jax.tree_util.keystr(path)} of shape {np.shape(leaf)}")
+        return NamedSharding(mesh, PartitionSpec(None, *rules[name]) if stacked else rules[name])
+
+    return jax.tree_util.tree_map_with_path(choose, tree)
+
+
+def device_put_sharded(x: np.ndarray, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
+    """Places a host array that every process holds whole; each process uploads only its own shards."""
+    sharding = NamedSharding(mesh, spec)
+    if jax.process_count() == 1:
+        return jax.device_put(x, sharding)
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def device_get_global(tree: Any) -> Any:
+    """A tree of device arrays as NumPy arrays, gathered over processes where needed."""
+
+    def one(x):
+        if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
+            from jax.experimental import multihost_utils
+
+            return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+        return np.asarray(x)
+
+    return jax.tree.map(one, tree)

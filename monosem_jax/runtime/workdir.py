@@ -1,0 +1,230 @@
+"""A run directory: its configuration, its metrics log, its summary, and the right to work in it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import subprocess
+from typing import Any
+
+import jax
+
+from monosem_jax.runtime.config import difference
+from monosem_jax.runtime.errors import BadInput, NewerFormat
+from monosem_jax.runtime.files import file_hash, is_url, lock, read_json, write_json
+from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
+
+FORMAT = 2  # of run directories and checkpoints; 1 had no number, and no checksums
+
+# Keys of a configuration that change no result but for rounding: which devices, what is kept, what is told.
+MUTABLE_KEYS = ("mesh", "keep_checkpoints", "keep_every", "keep_best", "when_disk_full", "wandb")
+
+RECORD = {"experiment": str, "config": dict, "parents": dict, "format": int, "versions": dict, "git": str | None}
+
+PARENT = dict.fromkeys(("path", "relative", "sha256", "file"), str)
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "grain", "numpy", "tokenizers")
+
+
+def versions() -> dict[str, str]:
+    """The versions of the stack that a run depends on."""
+    found = {}
+    for name in ("monosem_jax", *PACKAGES):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_revision() -> str | None:
+    """The revision of the checkout this package runs from, if it is one."""
+    here = pathlib.Path(__file__).resolve().parent
+    try:
+        out = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return out.stdout.strip() or None if out.returncode == 0 else None
+
+
+class RunDir:
+    """An open run directory. `finished` says that summary.json is there; `close` gives the directory back."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], experiment: str, config: dict[str, Any], parents: dict[str, Any],
+        defaults: dict[str, Any] | None = None,
+    ):  # fmt: skip
+        """Creates the directory or takes it up again.
+
+        Args:
+          config: the resolved configuration without paths, compared with what is on disk but for the keys in FREE.
+          defaults: of the configuration; they stand for keys that a directory of an older version lacks.
+          parents: name → {"path", "sha256"} of what the run is made from; hashes are compared, paths are not.
+
+        Raises BadInput when the directory belongs to another configuration, is in use, or cannot be written.
+        """
+        self.path = pathlib.Path(path)
+        identity = {"experiment": experiment, "config": config, "parents": _portable(parents, self.path)}
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(self.path)
+            self._lock = lock(self.path)
+        except OSError as e:
+            raise BadInput(f"workdir {self.path} cannot be written: {e.strerror}") from None
+        self._config, self._logs = config, MetricWriters(self.path)
+        try:
+            self._begin(identity, defaults or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, identity: dict[str, Any], defaults: dict[str, Any]) -> None:
+        file = self.path / "config.json"
+        if file.exists():
+            changes = _identity_difference(read_record(self.path), identity, defaults)
+            if changes:
+                raise BadInput(
+                    f"workdir {self.path} belongs to another configuration ({'; '.join(changes)}): "
+                    "give another --workdir or the configuration it was started with"
+                )
+        elif jax.process_index() == 0:
+            self._fresh = True
+            write_json(file, {"format": FORMAT, **identity, "versions": versions(), "git": git_revision()})
+
+    _fresh: bool = False  # the directory was begun by this process
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "summary.json").exists()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return read_json(self.path / "summary.json")
+
+    def log_with(self, *, patient: bool = False, wandb: str = "") -> None:
+        """How `log` writes: whether it waits for room on a full disk, and to which Weights & Biases project too."""
+        if jax.process_index() == 0:
+            self._logs = MetricWriters(self.path, patient=patient, wandb=wandb, config=self._config)
+
+    def rewind(self, step: int) -> None:
+        """Drops logged metrics of steps after `step`, so that a resumed run logs each step once."""
+        if jax.process_index() == 0:
+            self._logs.rewind(step)
+
+    def logged(self) -> list[tuple[int, dict[str, float | None]]]:
+        """(step, metrics) of the lines of metrics.jsonl that are whole."""
+        return read_metrics(self.path)
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Appends one step's metrics to metrics.jsonl and to the TensorBoard event files."""
+        if jax.process_index() == 0:
+            self._logs.write(step, metrics)
+
+    def flush(self) -> None:
+        """Writes what was logged and waits for room on the disk."""
+        self._logs.flush()
+
+    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Writes summary.json, last and atomically: its presence means that the run is finished."""
+        if jax.process_index() == 0:
+            write_json(self.path / "summary.json", summary)
+        return summary
+
+    def close(self) -> None:
+        self._logs.close()
+        self._lock.close()
+
+    def __enter__(self) -> RunDir:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if self._fresh and isinstance(error, BadInput) and not self._worked():
+            (self.path / "config.json").unlink()  # a mistake found before any work binds the directory to nothing
+        self.close()
+
+    def _worked(self) -> bool:
+        own = (self.path / "config.json", self.path / "input.json")
+        return any(p.is_file() and p.name != ".lock" and p not in own for p in self.path.rglob("*"))
+
+
+def parent(path: str | os.PathLike[str], file: str) -> dict[str, str]:
+    """The record of a directory that a run is made from: where it is, and the hash of its manifest."""
+    manifest = pathlib.Path(path) / file
+    if not manifest.exists():
+        raise BadInput(f"{path} holds no {file}: expected a finished directory of the stage before")
+    return {"path": str(path), "file": file, "sha256": file_hash(manifest)}
+
+
+def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> pathlib.Path:
+    """Where a parent is now: beside the run if both were moved together, else where it was.
+
+    Another directory in its place is not taken for it: the hash of its manifest decides.
+    """
+    if is_url(record["path"]):
+        raise BadInput(f"{run_path} was made from {record['path']}, which is no local directory")
+    for candidate in (run_path / record.get("relative", record["path"]), pathlib.Path(record["path"])):
+        manifest = candidate / record.get("file", "")
+        if manifest.exists() and (not record.get("file") or file_hash(manifest) == record["sha256"]):
+            return candidate
+    raise BadInput(f"{run_path} was made from {record['path']}, which does not exist any more or has changed")
+
+
+def _refuse_foreign(path: pathlib.Path) -> None:
+    def visible(p: pathlib.Path) -> bool:
+        return p.is_file() and not p.name.startswith(".")
+
+    foreign = sorted(p.name for p in path.iterdir() if visible(p) or any(map(visible, p.rglob("*"))))
+    if foreign and "config.json" not in foreign and jax.process_index() == 0:
+        raise BadInput(f"workdir {path} is not empty and not a run directory: it holds {foreign[0]}")
+
+
+def _portable(parents: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
+    return {name: p if is_url(p["path"]) else _placed(p, path) for name, p in parents.items()}
+
+
+def _placed(record: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
+    found = record["path"]
+    return {**record, "path": os.path.abspath(found), "relative": os.path.relpath(found, path)}
+
+
+def read_record(path: pathlib.Path) -> dict[str, Any]:
+    """The config.json of a run directory. Raises BadInput when there is none, or a newer version wrote it."""
+    if not (path / "config.json").exists():
+        raise BadInput(f"{path} is not a run directory: it holds no config.json")
+    record = read_json(path / "config.json")
+    ours = _fits(record, RECORD, {"experiment", "config", "parents"})
+    if not (ours and all(_fits(p, PARENT, {"path"}) for p in record["parents"].values())):
+        raise BadInput(f"{path} is not a run directory: its config.json is not one of ours")
+    if (number := record.get("format", 1)) > FORMAT:
+        raise NewerFormat(path, number, FORMAT)
+    return record
+
+
+def _fits(found: Any, kinds: dict[str, Any], needed: set[str]) -> bool:
+    """Whether it is an object that has the keys that are `needed`, and values of these kinds."""
+    if not (isinstance(found, dict) and needed <= found.keys()):
+        return False
+    return all(isinstance(found[key], kind) for key, kind in kinds.items() if key in found)
+
+
+def _identity_difference(old: dict[str, Any], new: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+    if old["experiment"] != new["experiment"]:
+        return [f"experiment: {old['experiment']!r} -> {new['experiment']!r}"]
+    new_config, old_config = json.loads(json.dumps(new["config"])), _completed(old["config"], defaults)
+    lines = difference(_bound(old_config), _bound(new_config))
+    a = {k: v["sha256"] for k, v in old["parents"].items()}
+    b = {k: v["sha256"] for k, v in new["parents"].items()}
+    return lines + difference(a, b, prefix="parents")
+
+
+def _completed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """`values` with the `defaults` of keys that it lacks, at every depth."""
+    found = json.loads(json.dumps(defaults)) | values
+    nested = {k: v for k, v in values.items() if isinstance(v, dict) and isinstance(defaults.get(k), dict)}
+    return found | {k: _completed(v, defaults[k]) for k, v in nested.items()}
+
+
+def _bound(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the keys that another process may change when it takes the run up again."""
+    return {k: _bound(v) if isinstance(v, dict) else v for k, v in config.items() if k not in MUTABLE_KEYS}

@@ -1,0 +1,1 @@
+"""Array operations of sparse autoencoders: selection, sparse products, the geometric median."""
