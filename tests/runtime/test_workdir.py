@@ -150,7 +150,7 @@ def test_a_directory_in_use_is_refused(tmp_path):
 
 
 def test_a_directory_in_use_by_another_process_is_refused(tmp_path):
-    program = "import sys; from monosem_jax.runtime.workdir import Run; Run(sys.argv[1], 'train', {}, {})"
+    program = "import sys; from monosem_jax.runtime.workdir import RunDir; RunDir(sys.argv[1], 'train', {}, {})"
     with open_run(tmp_path / "run", config={}):
         done = subprocess.run([sys.executable, "-c", program, tmp_path / "run"], capture_output=True, text=True)
     assert done.returncode and "is in use by another run" in done.stderr

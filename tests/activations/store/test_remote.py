@@ -170,7 +170,7 @@ def test_a_server_that_does_not_answer_is_given_up_with_one_line(endpoint, monke
 def test_nothing_is_said_on_the_side(url, tmp_path):
     """The AWS library complains on stderr when it looks for keys in a home directory that has none."""
     write_store(url, buckets=1)
-    program = f"from monosem_jax.store.arrays import Store; print(Store({url!r}).read(0, 5).shape)"
+    program = f"from monosem_jax.activations.store.store import Store; print(Store({url!r}).read(0, 5).shape)"
     home = {**module.os.environ, "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=home, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("(5, 4)\n", "")
