@@ -79,21 +79,22 @@ def our_group(
 
 
 class OurStep:
-    """Dispatches on the same block of rows, one after the other. `metrics` are those of the last one."""
+    """Dispatches on the same block of rows, one after the other."""
 
     def __init__(self, group: Ensemble, rows: jax.Array):
         self._dispatch = group.compile(TrainConfig())
-        self._state, self._rows, self.metrics = group.state, rows, {}
+        self._state, self._rows = group.state, rows
         group.state = None  # its memory is taken over
 
     def __call__(self, times: int) -> jax.Array:
         for _ in range(times):
-            self._state, self.metrics = self._dispatch(self._state, self._rows)
+            self._state, self._result = self._dispatch(self._state, self._rows)
         return self._state.step
 
     def mean(self, name: str) -> Any:
         """A metric of the last dispatch, per row; of several members, of each."""
-        return np.asarray(self.metrics[name] / self.metrics["count"]).tolist()
+        total, count = self._result.metrics[name]
+        return np.asarray(total / count).tolist()
 
 
 def steps(n_features: int, sizes: StepSizes, seconds: float, *, with_peers: bool) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from experiments.entry import config_dict
 from monosem_jax.sae.architectures.batchtopk import BatchTopKConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import OptimizerConfig, TrainConfig
 
 
 def get_config():
-    train = TrainConfig(steps=244_000, batch_size=4096, learning_rate=3e-4, b2=0.99)
+    train = TrainConfig(steps=244_000, batch_size=4096, learning_rate=3e-4, optimizer=OptimizerConfig(b2=0.99))
     sae = BatchTopKConfig(n_features=16_384, dead_rows=5 * 4096)
     return config_dict(SaeRunConfig(sae=sae, train=train, resample=ResampleConfig(steps=())))

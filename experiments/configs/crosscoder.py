@@ -12,12 +12,16 @@ from experiments.entry import config_dict
 from monosem_jax.sae.architectures.crosscoder import CrosscoderConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
 def get_config():
     train = TrainConfig(
-        steps=200_000, batch_size=4096, learning_rate=5e-5, schedule="linear", final_fraction=0.0, clip_norm=1.0
+        steps=200_000,
+        batch_size=4096,
+        learning_rate=5e-5,
+        optimizer=OptimizerConfig(clip_norm=1.0),
+        schedule=ScheduleConfig("linear", final_fraction=0.0),
     )
     sae = CrosscoderConfig(n_features=16_384)
     return config_dict(SaeRunConfig(sae=sae, train=train, resample=ResampleConfig(steps=())))

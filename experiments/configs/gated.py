@@ -11,13 +11,16 @@ from experiments.entry import config_dict
 from monosem_jax.sae.architectures.gated import GatedConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
 def get_config():
     train = TrainConfig(
-        steps=200_000, batch_size=4096, learning_rate=5e-5, warmup_steps=1000, b1=0.0, schedule="linear",
-        final_fraction=0.0,
-    )  # fmt: skip
+        steps=200_000,
+        batch_size=4096,
+        learning_rate=5e-5,
+        optimizer=OptimizerConfig(b1=0.0),
+        schedule=ScheduleConfig("linear", warmup_steps=1000, final_fraction=0.0),
+    )
     sae = GatedConfig(n_features=16_384)
     return config_dict(SaeRunConfig(sae=sae, train=train, resample=ResampleConfig(steps=())))

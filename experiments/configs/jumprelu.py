@@ -12,10 +12,16 @@ from experiments.entry import config_dict
 from monosem_jax.sae.architectures.jumprelu import JumpReluConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
 def get_config():
-    train = TrainConfig(steps=976_000, batch_size=4096, learning_rate=7e-5, warmup_steps=1000, b1=0.0)
+    train = TrainConfig(
+        steps=976_000,
+        batch_size=4096,
+        learning_rate=7e-5,
+        optimizer=OptimizerConfig(b1=0.0),
+        schedule=ScheduleConfig(warmup_steps=1000),
+    )
     sae = JumpReluConfig(n_features=16_384)
     return config_dict(SaeRunConfig(sae=sae, train=train, resample=ResampleConfig(steps=())))

@@ -16,7 +16,7 @@ from monosem_jax.stages.quickstart import QuickstartConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.stages.train_transformer import TransformerRunConfig
 from monosem_jax.text.pack import TextConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
 def get_config():
@@ -27,11 +27,8 @@ def get_config():
             steps=750,
             batch_size=16,  # contexts
             learning_rate=4e-3,
-            warmup_steps=37,
-            schedule="cosine",
-            b2=0.95,
-            weight_decay=0.1,
-            clip_norm=1.0,
+            optimizer=OptimizerConfig(b2=0.95, weight_decay=0.1, clip_norm=1.0),
+            schedule=ScheduleConfig("cosine", warmup_steps=37),
             steps_per_dispatch=20,
             log_every=50,
             evaluate_every=150,

@@ -14,7 +14,7 @@ from experiments.entry import config_dict
 from monosem_jax.sae import architectures as sae
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.sweep import SweepConfig, SweepRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import ScheduleConfig, TrainConfig
 
 SIZE = 2048
 # In so few steps encoders that start small do better. JumpReLU's thresholds must be smaller than what they give first,
@@ -41,9 +41,14 @@ FAMILY = {
 def get_config(variant: str = "relu"):
     config, values = FAMILY[variant]
     train = TrainConfig(
-        steps=2000, batch_size=256, learning_rate=2e-3, warmup_steps=100, schedule="linear", final_fraction=0.0,
-        steps_per_dispatch=50, log_every=100, checkpoint_every=1000,
-    )  # fmt: skip
+        steps=2000,
+        batch_size=256,
+        learning_rate=2e-3,
+        steps_per_dispatch=50,
+        log_every=100,
+        checkpoint_every=1000,
+        schedule=ScheduleConfig("linear", warmup_steps=100, final_fraction=0.0),
+    )
     # In so few steps the loss does not come back from a resampling event.
     resample = ResampleConfig(steps=())
     grid = SweepConfig(sizes=(SIZE,), sparsities=values)

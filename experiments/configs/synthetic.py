@@ -11,7 +11,7 @@ from experiments.entry import config_dict
 from monosem_jax.sae import architectures as sae
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import ScheduleConfig, TrainConfig
 
 N_FEATURES = 1024
 AUXK = {"k_aux": 64, "dead_rows": 50_000}
@@ -30,8 +30,13 @@ SAES = {
 
 def get_config(variant: str = "relu"):
     train = TrainConfig(
-        steps=4000, batch_size=256, learning_rate=1e-3, warmup_steps=100, schedule="linear", final_fraction=0.0,
-        steps_per_dispatch=50, log_every=200, checkpoint_every=1000,
-    )  # fmt: skip
+        steps=4000,
+        batch_size=256,
+        learning_rate=1e-3,
+        steps_per_dispatch=50,
+        log_every=200,
+        checkpoint_every=1000,
+        schedule=ScheduleConfig("linear", warmup_steps=100, final_fraction=0.0),
+    )
     resample = ResampleConfig(steps=())
     return config_dict(SaeRunConfig(source="synthetic", sae=SAES[variant], train=train, resample=resample))

@@ -11,13 +11,18 @@ from experiments.entry import config_dict
 from monosem_jax.sae.architectures.topk import TopKConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import OptimizerConfig, TrainConfig
 
 
 def get_config(variant: str = ""):
     train = TrainConfig(
-        steps=10_000, batch_size=131_072, learning_rate=1e-4, eps=6.25e-10, steps_per_dispatch=10, log_every=100,
+        steps=10_000,
+        batch_size=131_072,
+        learning_rate=1e-4,
+        steps_per_dispatch=10,
+        log_every=100,
         checkpoint_every=1000,
-    )  # fmt: skip
+        optimizer=OptimizerConfig(eps=6.25e-10),
+    )
     sae = TopKConfig(n_features=32_768, multi=1 / 8 if variant == "multi" else 0.0)
     return config_dict(SaeRunConfig(sae=sae, train=train, resample=ResampleConfig(steps=())))

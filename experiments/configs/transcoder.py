@@ -14,10 +14,15 @@ from experiments.entry import config_dict
 from monosem_jax.sae.architectures.transcoder import TranscoderConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import ScheduleConfig, TrainConfig
 
 
 def get_config(variant: str = ""):
-    train = TrainConfig(steps=200_000, batch_size=4096, learning_rate=2e-4, schedule="linear", final_fraction=0.0)
+    train = TrainConfig(
+        steps=200_000,
+        batch_size=4096,
+        learning_rate=2e-4,
+        schedule=ScheduleConfig("linear", final_fraction=0.0),
+    )
     sae = TranscoderConfig(n_features=16_384, skip=variant == "skip")
     return config_dict(SaeRunConfig(sae=sae, train=train, resample=ResampleConfig(steps=())))

@@ -11,7 +11,7 @@ from experiments.entry import config_dict
 from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.stages.train_transformer import TransformerRunConfig
 from monosem_jax.text.pack import TextConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
 def get_config():
@@ -22,11 +22,8 @@ def get_config():
             steps=40_000,
             batch_size=128,  # contexts
             learning_rate=3e-3,
-            warmup_steps=1_000,
-            schedule="cosine",
-            b2=0.95,
-            weight_decay=0.1,
-            clip_norm=1.0,
+            optimizer=OptimizerConfig(b2=0.95, weight_decay=0.1, clip_norm=1.0),
+            schedule=ScheduleConfig("cosine", warmup_steps=1_000),
             steps_per_dispatch=50,
             log_every=100,
             evaluate_every=1_000,

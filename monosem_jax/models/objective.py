@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from monosem_jax.models.transformer import Transformer, token_losses
-from monosem_jax.training.step import Objective, State
+from monosem_jax.training.metrics import Mean
+from monosem_jax.training.step import BatchResult, Objective, State
 
 
 def language_objective(model: Transformer) -> Objective:
     """Mean next-token loss in nats over a batch of contexts [C,T]."""
 
-    def objective(state: State, tokens):
-        def loss(params):
+    def objective(state: State, tokens: Int[Array, "C T"]) -> BatchResult:
+        def mean_loss(params):
             losses = token_losses(model.apply({"params": params}, tokens), tokens)
-            return jnp.mean(losses), {"loss": jnp.sum(losses), "count": jnp.float32(losses.size)}
+            return jnp.mean(losses), Mean(jnp.sum(losses), jnp.float32(losses.size))
 
-        grads, metrics = jax.grad(loss, has_aux=True)(state.params)
-        return grads, state.stats, metrics
+        grads, loss = jax.grad(mean_loss, has_aux=True)(state.params)
+        return BatchResult(grads, state.stats, loss, {})
 
     return objective

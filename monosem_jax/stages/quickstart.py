@@ -11,7 +11,6 @@ import jax
 
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.report.plots import require_matplotlib
-from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.stages import analyze, harvest, report, train_sae, train_transformer
 
@@ -39,7 +38,7 @@ def run(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]
     config.check()
     begin = time.perf_counter()
     root = pathlib.Path(workdir)
-    with RunDir(root, "quickstart", to_dict(config), {}, to_dict(QuickstartConfig())) as whole:
+    with RunDir(root, "quickstart", config, {}, QuickstartConfig()) as whole:
         if whole.finished:
             print(f"{root} is finished: nothing to do. Report: {root / 'report' / 'index.html'}")
             return whole.summary

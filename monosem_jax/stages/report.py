@@ -9,7 +9,7 @@ from typing import Any
 from monosem_jax.load import load_run
 from monosem_jax.report.page import Records, write_page
 from monosem_jax.report.plots import require_matplotlib
-from monosem_jax.runtime.config import from_dict
+from monosem_jax.runtime.config import from_dict, upgrade
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.metric_writers import read_metrics
 from monosem_jax.runtime.workdir import RunDir, parent
@@ -47,7 +47,7 @@ def _records(title: str, analysis: Any) -> Records:
     steps: tuple[int, ...] = ()
     if "train" in dictionary.config:  # else it was imported
         resample = from_dict(ResampleConfig, dictionary.config["resample"])
-        steps, _ = resample.resolve(from_dict(TrainConfig, dictionary.config["train"]))
+        steps, _ = resample.resolve(from_dict(TrainConfig, upgrade(TrainConfig, dictionary.config["train"])))
     return Records(
         title=title,
         dictionary=dictionary.summary,

@@ -17,7 +17,7 @@ from monosem_jax.activations.sources import ONLINE, SYNTHETIC, ActivationSource,
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.activations.synthetic import SyntheticConfig, recovery
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate_rows
-from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global, tree_shardings
 from monosem_jax.runtime.processes import first_process
@@ -111,14 +111,14 @@ def announce(config: SaeRunConfig, mesh: Mesh, source: ActivationSource) -> None
         print(layout.describe(found, config.train.steps_per_dispatch, source.itemsize(config)), flush=True)
 
 
-def identity(config: SaeRunConfig) -> dict[str, Any]:
+def identity(config: SaeRunConfig) -> SaeRunConfig:
     """The configuration without paths, and without what decides only where batches wait, not what is in them."""
     stream = StreamConfig(window_blocks=config.stream.window_blocks)
     source = config.source if config.source in (ONLINE, SYNTHETIC) else ""
-    return to_dict(dataclasses.replace(config, source=source, transformer="", stream=stream))
+    return dataclasses.replace(config, source=source, transformer="", stream=stream)
 
 
-def defaults(config: SaeRunConfig) -> dict[str, Any]:
+def defaults(config: SaeRunConfig) -> SaeRunConfig:
     """The identity of a configuration of which nothing but the architecture was said."""
     return identity(type(config)(sae=type(config.sae)()))
 

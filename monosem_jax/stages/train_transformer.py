@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 
 from monosem_jax.models.objective import language_objective
 from monosem_jax.models.transformer import Transformer, TransformerConfig, token_losses
-from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global
 from monosem_jax.runtime.workdir import RunDir
@@ -59,7 +59,7 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
         config = dataclasses.replace(
             config, text=dataclasses.replace(config.text, corpus=os.path.abspath(config.text.corpus))
         )
-    with RunDir(workdir, "train_transformer", to_dict(config), {}, to_dict(TransformerRunConfig())) as run:
+    with RunDir(workdir, "train_transformer", config, {}, TransformerRunConfig()) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary

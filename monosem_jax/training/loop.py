@@ -21,9 +21,10 @@ import jax
 from monosem_jax.runtime.errors import Stopped
 from monosem_jax.runtime.processes import barrier_next
 from monosem_jax.runtime.progress import progress
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.ensemble import Ensemble, EnsembleTrainer, Report, check_frozen, restore, save
 from monosem_jax.training.preemption import preemption_sync
-from monosem_jax.training.step import State, TrainConfig
+from monosem_jax.training.step import State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,11 +110,13 @@ def fit(
             while True:
                 for report in reports:
                     if step > first and plan.passed(report.every, previous, step):
-                        [t.add(step, report) for t in trained]
+                        for t in trained:
+                            t.add(step, report)
                 due = plan.passed(config.checkpoint_every, previous, step) or step == config.steps
                 if due or stop.requested:
-                    [t.fetch() for t in trained]
-                    check_frozen(trained, config)
+                    for t in trained:
+                        t.fetch()
+                    check_frozen(trained, config.guard)
                     needed = bool(stop.requested) or step == config.steps
                     stalls.append(save(trained, step, whole_lines=due, needed=needed))
                 if step == config.steps:
@@ -129,10 +132,11 @@ def fit(
                     ahead = prefetcher.submit(batches, step + n, plan.span(step + n))
                 previous, step = step, step + n
                 signals = stop.signals()
-                [t.dispatch(step, block, signals) for t in trained]
+                for t in trained:
+                    t.dispatch(step, block, signals)
                 stop.heard(trained[0].signal)
                 del block
-                check_frozen(trained, config)
+                check_frozen(trained, config.guard)
                 bar.update(n * per_batch)
                 bar.set_postfix(trained[0].logs[0].shown, refresh=False)
         jax.block_until_ready([t.state for t in trained])
@@ -142,5 +146,6 @@ def fit(
         paths = trained[0].group.runs[0].path
         raise Stopped(f"{e}: step {step} of {config.steps} is saved in {paths}; the same command resumes") from None
     finally:
-        [t.close() for t in trained]
+        for t in trained:
+            t.close()
         prefetcher.shutdown(cancel_futures=True)

@@ -19,8 +19,9 @@ from monosem_jax.models.transformer import (
     token_losses,
 )
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.training.optimizer import optimizer
-from monosem_jax.training.step import State, TrainConfig, make_step
+from monosem_jax.training.config import OptimizerConfig, TrainConfig
+from monosem_jax.training.optimizer import learning_rate, optimizer
+from monosem_jax.training.step import State, make_step
 from tests import reference
 from tests.conftest import TINY, build_lively
 
@@ -242,14 +243,16 @@ GOLDEN = {
 def test_a_golden_step(two):
     """The loss, and the norm of what one Adam step adds to each parameter; nothing here is drawn at random."""
     model, params = two[0], waves(two[1])
-    config = TrainConfig(learning_rate=0.01, eps=1e-3, clip_norm=1.0, weight_decay=0.1)
+    config = TrainConfig(learning_rate=0.01, optimizer=OptimizerConfig(eps=1e-3, clip_norm=1.0, weight_decay=0.1))
     tx = optimizer(config)
     state = State.create(params, tx, stats={}, hyper={}, key=jax.random.key(0))
     batch = (np.arange(36).reshape(3, 12) ** 2 % 37).astype(np.int32)
-    after, metrics = jax.jit(make_step(language_objective(model), tx, config))(state, batch)
+    after, metrics = jax.jit(make_step(language_objective(model), tx, config.guard, learning_rate(config)))(
+        state, batch
+    )
     moved = jax.tree.map(lambda a, b: float(np.linalg.norm(np.float64(a) - np.float64(b))), after.params, params)
     found = {"/".join(k.key for k in path): v for path, v in jax.tree_util.tree_leaves_with_path(moved)}
-    found["loss"] = float(metrics["loss"] / metrics["count"])
+    found["loss"] = float(metrics["loss"].number())
     found = {name: found[name] for name in GOLDEN}
     advice = f"training has changed; if that is meant, replace the numbers of GOLDEN by those of {found}"
     assert found == pytest.approx(GOLDEN, rel=1e-4), advice

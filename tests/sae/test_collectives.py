@@ -20,7 +20,8 @@ from monosem_jax.sae.ops.geometric_median import geometric_median
 from monosem_jax.sae.params import RULES
 from monosem_jax.sae.resample import Resampler
 from monosem_jax.stages import train_sae
-from monosem_jax.training.step import TrainConfig, create_state
+from monosem_jax.training.config import OptimizerConfig, TrainConfig
+from monosem_jax.training.step import create_state
 from tests.conftest import TINY, mesh_of
 from tests.engine import initial_state
 
@@ -91,7 +92,9 @@ def test_one_device_has_nothing_to_say():
 def test_clipping_by_the_norm_adds_scalars_only(shape):
     """The norm itself is a metric, and computed always."""
     for devices in set(shape) - {1}:
-        plain, clipped = (sums(dispatch(shape, **c), devices) for c in ({}, {"clip_norm": 1.0}))
+        plain, clipped = (
+            sums(dispatch(shape, **c), devices) for c in ({}, {"optimizer": OptimizerConfig(clip_norm=1.0)})
+        )
         assert plain[0] == clipped[0] and clipped[1] <= SCALARS
 
 

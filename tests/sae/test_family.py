@@ -14,7 +14,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae import trainer as dictionaries
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
-from tests import family
+from tests import engine, family
 from tests.conftest import mesh_of
 from tests.engine import close
 from tests.family import Given
@@ -104,7 +104,8 @@ def test_bfloat16_rows_are_summed_in_full():
     params = {"W_enc": np.ones((1, 1)), "b_enc": np.zeros(1), "W_dec": np.full((1, 1), 0.5), "b_dec": np.zeros(1)}
     given = Given(params, np.ones((n, 1)), {**sae.config.hyper(), "input_scale": 1.0}, 0, np.zeros(1, np.int32))
     objective = jax.jit(dictionary_objective(sae, mesh_of(1, 1)))
-    grads, _, terms = objective(state_of("matryoshka of topk", given, sae), jnp.ones((n, 1)))
+    found = objective(state_of("matryoshka of topk", given, sae), jnp.ones((n, 1)))
+    grads, terms = found.grads, engine.in_batch(found)
     # Errors are -1 of the empty prefix and -1/2 of the whole; half of the latter's gradient goes through the encoder.
     assert {key: float(g.sum()) for key, g in grads.items()} == {
         "W_enc": -0.25, "b_enc": -0.25, "W_dec": -0.5, "b_dec": -1.25,

@@ -42,8 +42,8 @@ def heldout_loss(dtype: str, steps: int = STEPS) -> float:
     if steps:
         group = Ensemble(state, make_objective(CONFIG, sae, mesh), tx, [], RULES, mesh)
         blocks = rows(1, steps * B).reshape(steps, B, M)
-        state, metrics = group.compile(CONFIG.train)(state, jnp.asarray(blocks))
-        assert int(metrics["skipped"]) == 0 and state.params["W_dec"].dtype == jnp.float32
+        state, result = group.compile(CONFIG.train)(state, jnp.asarray(blocks))
+        assert int(result.metrics["skipped"].number()) == 0 and state.params["W_dec"].dtype == jnp.float32
     return float(jnp.mean(row_losses(Relu(M, F), state, jnp.asarray(rows(2, 4096)))[0]))
 
 

@@ -19,8 +19,9 @@ from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import train_sae
 from monosem_jax.stages.train_sae import SaeRunConfig
+from monosem_jax.training.config import GuardConfig, TrainConfig
 from monosem_jax.training.ensemble import member_of
-from monosem_jax.training.step import State, TrainConfig
+from monosem_jax.training.step import State
 from tests.conftest import mesh_of
 from tests.engine import B, Batches, M, initial_state, rows
 from tests.toy import assert_same, lines, logged
@@ -30,7 +31,7 @@ CONFIG = SaeRunConfig(
     source="x", sae=ReluConfig(n_features=24),
     train=TrainConfig(
         steps=STEPS, batch_size=B, learning_rate=5e-2, steps_per_dispatch=4, checkpoint_every=8, log_every=4,
-        evaluate_every=4, stop_after=FROZEN_AT, compute_dtype="float32",
+        evaluate_every=4, guard=GuardConfig(stop_after=FROZEN_AT), compute_dtype="float32",
     ),
     resample=ResampleConfig(steps=(EVENT,), window=3, n_inputs=5 * B),
 )  # fmt: skip
