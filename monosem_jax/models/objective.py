@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
@@ -16,7 +18,7 @@ def language_objective(model: Transformer) -> Objective:
 
     def objective(state: State, tokens: Int[Array, "C T"]) -> BatchResult:
         def mean_loss(params):
-            losses = token_losses(model.apply({"params": params}, tokens), tokens)
+            losses = token_losses(cast(Array, model.apply({"params": params}, tokens)), tokens)
             return jnp.mean(losses), Mean(jnp.sum(losses), jnp.float32(losses.size))
 
         grads, loss = jax.grad(mean_loss, has_aux=True)(state.params)

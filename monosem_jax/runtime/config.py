@@ -162,11 +162,13 @@ def identity_of(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as JSON-able nested dictionaries (tuples become lists)."""
-    if dataclasses.is_dataclass(config):
-        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    if isinstance(config, (tuple, list)):
-        return [to_dict(v) for v in config]
-    return config
+    return _plain(config)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 
 def from_dict(cls: type, values: dict[str, Any], *, prefix: str = "config") -> Any:
@@ -199,7 +201,7 @@ def unknown_key(name: str, key: str, known: Iterable[str]) -> str:
 
 
 def _convert(kind: Any, value: Any, name: str) -> Any:
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         try:
             values = dict(value)
         except (TypeError, ValueError):

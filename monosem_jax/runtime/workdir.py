@@ -22,7 +22,7 @@ FORMAT = 2  # of run directories and checkpoints; 1 had no number, and no checks
 
 RECORD = {"experiment": str, "config": dict, "parents": dict, "format": int, "versions": dict, "git": str | None}
 
-PARENT = dict.fromkeys(("path", "relative", "sha256", "file"), str)
+PARENT: dict[str, Any] = dict.fromkeys(("path", "relative", "sha256", "file"), str)
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "grain", "numpy", "tokenizers")
 

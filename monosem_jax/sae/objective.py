@@ -68,8 +68,9 @@ def dictionary_objective(
         if l1_warmup:
             hyper[coefficient] = hyper[coefficient] * jnp.minimum((state.step + 1) / l1_warmup, 1)
         grads, stats, terms = step(state.params, rows, hyper, state.stats, state.step)
-        metrics: Metrics = {name: Mean(total, jnp.float32(rows.shape[0])) for name, total in terms.items()}
-        loss = metrics.pop("loss")
+        count = jnp.float32(rows.shape[0])
+        loss = Mean(terms.pop("loss"), count)
+        metrics: Metrics = {name: Mean(total, count) for name, total in terms.items()}
         if coefficient in hyper and not (sae.config and sae.config.sparsity_key == "k"):  # k needs no penalty
             metrics[coefficient] = Last.of(hyper[coefficient])
         return BatchResult(jax.tree.map(lambda g: g / rows.shape[0], grads), stats, loss, metrics)
@@ -77,7 +78,7 @@ def dictionary_objective(
     return objective
 
 
-def dictionary_optimizer(train: TrainConfig, sae: Any = Relu) -> optax.GradientTransformation:
+def dictionary_optimizer(train: TrainConfig, sae: Any = Relu) -> optax.GradientTransformationExtraArgs:
     """Adam, with the constraint of unit dictionary vectors where the architecture has it."""
     links = {"before": [project_out_parallel()], "after": [renormalise()]} if sae.UNIT_NORM else {}
     return optimizer(train, **links)

@@ -116,10 +116,15 @@ class TrainConfig:
     checkpoint_every: int = field(25_000, at_least=1)
     """Steps between two checkpoints; step 0 and the last step have one in any case."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """Adam."""
     schedule: ScheduleConfig = ScheduleConfig()
+    """The learning rate over the steps."""
     guard: GuardConfig = GuardConfig()
+    """Steps that are not applied."""
     checkpoint: CheckpointConfig = field(CheckpointConfig(), identity=False)
+    """Checkpoints that are kept."""
     logging: LoggingConfig = field(LoggingConfig(), identity=False)
+    """Where metrics go."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

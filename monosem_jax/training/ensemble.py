@@ -34,7 +34,7 @@ class Ensemble:
 
     state: State
     objective: Objective
-    tx: optax.GradientTransformation
+    tx: optax.GradientTransformationExtraArgs
     runs: Sequence[RunDir]
     rules: Rules
     mesh: Mesh

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monosem_jax.runtime.errors import BadInput
@@ -67,7 +67,7 @@ class MetricsLog:
         self._run.log(step, numbers)
         self._note(numbers)
 
-    def _note(self, numbers: dict[str, float | None]) -> None:
+    def _note(self, numbers: Mapping[str, float | None]) -> None:
         self.latest |= {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
 
     def suspend(self) -> None:

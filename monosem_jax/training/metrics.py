@@ -116,10 +116,10 @@ def member_metrics(metrics: Metrics, i: int) -> Metrics:
 
 def merged(metrics: Metrics, later: Metrics) -> Metrics:
     """Metrics of some steps and of later ones, together."""
-    both: dict[str, Any] = {**metrics, **later}
-    return {
-        name: metrics[name].merge(later[name]) if name in metrics and name in later else m for name, m in both.items()
-    }
+    found: dict[str, Any] = dict(metrics)
+    for name, metric in later.items():
+        found[name] = found[name].merge(metric) if name in found else metric
+    return found
 
 
 def to_json(metrics: Metrics) -> dict[str, list]:

@@ -17,10 +17,12 @@ def optimizer(
     *,
     before: Sequence[optax.GradientTransformation] = (),
     after: Sequence[optax.GradientTransformation] = (),
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adam(W) with the configured schedule; `before` sees raw gradients, `after` the finished update (constraints)."""
     own = config.optimizer
-    links = [optax.clip_by_global_norm(own.clip_norm)] if own.clip_norm else []
+    links: list[optax.GradientTransformation] = []
+    if own.clip_norm:
+        links.append(optax.clip_by_global_norm(own.clip_norm))
     links += [*before, scale_by_adam(own.b1, own.b2, own.eps)]
     if own.weight_decay:
         links.append(optax.add_decayed_weights(own.weight_decay, mask=_matrices))
@@ -37,16 +39,16 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
     To choose between the old and the new state outside of it makes all of Adam three times as slow on CPUs.
     """
 
-    def update(grads, state, params=None, *, applied=True, **_):
+    def update(updates, state, params=None, *, applied=True, **_):
         def moment(decay, old, g):
             return jnp.where(applied, decay * old + (1 - decay) * g, old)
 
-        mu = jax.tree.map(lambda m, g: moment(b1, m, g), state.mu, grads)
-        nu = jax.tree.map(lambda v, g: moment(b2, v, jnp.square(g)), state.nu, grads)
+        mu = jax.tree.map(lambda m, g: moment(b1, m, g), state.mu, updates)
+        nu = jax.tree.map(lambda v, g: moment(b2, v, jnp.square(g)), state.nu, updates)
         count = state.count + 1
         c1, c2 = 1 - b1**count, 1 - b2**count
-        updates = jax.tree.map(lambda m, v: (m / c1) / (jnp.sqrt(v / c2) + eps), mu, nu)
-        return updates, optax.ScaleByAdamState(jnp.where(applied, count, state.count), mu, nu)
+        steps = jax.tree.map(lambda m, v: (m / c1) / (jnp.sqrt(v / c2) + eps), mu, nu)
+        return steps, optax.ScaleByAdamState(jnp.where(applied, count, state.count), mu, nu)
 
     return optax.GradientTransformationExtraArgs(optax.scale_by_adam(b1, b2, eps).init, update)
 

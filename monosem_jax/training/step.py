@@ -22,8 +22,7 @@ from monosem_jax.training.optimizer import learning_rate
 LEVEL_DECAY = 0.99  # of the running loss that spikes are compared with
 
 
-@flax.struct.dataclass
-class State:
+class State(flax.struct.PyTreeNode):
     """Everything that changes while a model is trained: this is what a checkpoint holds.
 
     `stats` are running statistics that the objective returns, `hyper` scalars that may differ between stacked members,
@@ -73,7 +72,7 @@ class DispatchResult(NamedTuple):
 
 
 def make_step(
-    objective: Objective, tx: optax.GradientTransformation, guard: GuardConfig, rate: optax.Schedule
+    objective: Objective, tx: optax.GradientTransformationExtraArgs, guard: GuardConfig, rate: optax.Schedule
 ) -> Callable[[State, Any], tuple[State, Metrics]]:
     """One optimizer step as a pure function (state, batch) -> (state, metrics); `guard` says what is not applied.
 
@@ -130,7 +129,7 @@ def _judge(state: State, loss: jax.Array, norm: jax.Array, config: GuardConfig) 
 
 
 def make_dispatch(
-    objective: Objective, tx: optax.GradientTransformation, config: TrainConfig
+    objective: Objective, tx: optax.GradientTransformationExtraArgs, config: TrainConfig
 ) -> Callable[[State, Any], tuple[State, DispatchResult]]:
     """K steps as a pure function (state, batches [K,B,...]) -> (state, result)."""
     step = make_step(objective, tx, config.guard, learning_rate(config))
