@@ -17,9 +17,11 @@ from monosem_jax.sae.objective import dictionary_objective
 from monosem_jax.sae.trainer import make_objective
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.training.config import TrainConfig
+from monosem_jax.training.metrics import Last
 from tests import engine, reference
 from tests.conftest import mesh_of
 from tests.engine import L1, SAE, SCALE, STEP, B, F, M, close, placed, rows, state_at
+from tests.sae import problems
 
 MESHES = {"1x1": (1, 1), "8x1": (8, 1), "1x8": (1, 8), "2x4": (2, 4)}
 
@@ -120,3 +122,25 @@ def test_rows_that_do_not_divide_into_micro_batches_are_refused():
         config.check_mesh(mesh_of(8, 1))
     with pytest.raises(BadInput, match=r"train\.batch_size 24 is not divisible by the 16 data shards"):
         config.check_mesh(type("", (), {"shape": {"data": 16}})())
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("april_2024", "l1_coefficient"),
+        ("gated", "l1_coefficient"),
+        ("jumprelu", "l0_coefficient"),
+        ("jumprelu to a target", "l0_coefficient"),
+        ("matryoshka of relu", "l1_coefficient"),
+        ("topk", None),
+        ("batchtopk", None),
+        ("matryoshka of topk", None),
+    ],
+)
+def test_the_coefficient_of_sparsity_is_a_metric_where_there_is_one(name, key):
+    """Under its own key, and as it is at this step of the warm-up: 31 of 62 steps."""
+    given = problems.given_of(name)
+    result = problems.compiled(name, l1_warmup=0 if key is None else 62)(problems.state_of(name, given), given.rows)
+    assert {k for k, metric in result.metrics.items() if isinstance(metric, Last)} == ({key} if key else set())
+    if key:
+        assert float(result.metrics[key].number()) == pytest.approx(given.hyper[key] / 2, rel=1e-6)

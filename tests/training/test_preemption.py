@@ -148,9 +148,11 @@ def test_the_number_is_known_one_dispatch_later_stays_and_is_not_logged(tmp_path
         trained.dispatch(3 * i + 3, Batches()(3 * i, 3), on_devices(number))
         known.append(trained.signal)
     trained.fetch()
-    [log.flush() for log in trained.logs]
+    for log in trained.logs:
+        log.flush()
     trained.close()
-    [run.close() for run in runs]
+    for run in runs:
+        run.close()
     assert known == [0, 0, 15, 15] and trained.signal == 15
     for run in runs:
         assert toy.lines(run.path) and not [line for line in toy.lines(run.path) if "signal" in line]
