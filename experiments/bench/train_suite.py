@@ -19,7 +19,7 @@ from experiments.bench.budget import Budget
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.sae import cost_table as plan
 from monosem_jax.sae.trainer import vmap_size
-from monosem_jax.training.step import DTYPES
+from monosem_jax.training.config import DTYPES
 
 LEAST_BATCH = 256
 STEPS_IN_A_ROUND = 20  # of our own, in all the ways that take turns, and in what comes before the rounds

@@ -15,6 +15,8 @@ from monosem_jax.runtime.config import check_bounds, field, moved
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import make_mesh
 
+DTYPES = ("float32", "bfloat16")  # of matmul operands
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
@@ -101,7 +103,7 @@ class TrainConfig:
     """Rows in a batch, on all devices together; contexts for a transformer."""
     learning_rate: float = field(1e-4, above=0)
     """The peak of the learning rate's schedule."""
-    compute_dtype: str = field("auto", choices=("auto", "float32", "bfloat16"))
+    compute_dtype: str = field("auto", choices=("auto", *DTYPES))
     """Dtype of matmul operands; sums, parameters and moments are fp32. auto: bfloat16 on accelerators, else float32."""
     steps_per_dispatch: int = field(100, at_least=1)
     """Steps in one call of the compiled program; the host does nothing between them."""

@@ -241,6 +241,8 @@ def test_values_of_an_earlier_version_are_put_under_the_new_names():
     new = {"free": 1, "whole": {"kind": "b", "part": {"size": 7, "share": 0.25}, "other": {"size": 5}}}
     assert upgrade(Outer, old) == new == upgrade(Outer, new)
     assert old == {"free": 1, "whole": {"kind": "b", "size": 7, "part": 0.25, "gone": 5}}
+    both = {"whole": {"other": {"share": 0.75}, "gone": 5}}
+    assert upgrade(Outer, both) == {"whole": {"other": {"share": 0.75, "size": 5}}}
 
 
 @pytest.mark.parametrize("section", [None, 3, [], "x"])
