@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.activations.rows import DTYPES
 from monosem_jax.activations.sampling import ContextSampler
-from monosem_jax.models.transformer import Transformer, site_width
+from monosem_jax.models.base import LanguageModel, site_width
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.mesh import device_get_global
 
@@ -53,11 +53,11 @@ class OnlineStream:
     kind = "online"
 
     def __init__(
-        self, model: Transformer, params: Any, tokens: np.ndarray, *, bos: int, config: OnlineConfig, batch_size: int,
+        self, model: LanguageModel, params: Any, tokens: np.ndarray, *, bos: int, config: OnlineConfig, batch_size: int,
         seed: int, mesh: Mesh,
     ):  # fmt: skip
         config.check()
-        self.width = site_width(model.config, config.site)
+        self.width = site_width(model, config.site)
         self.batch_size, self._seed, self._k = batch_size, seed, config.rows_per_context
         self._lanes = max(d for d in range(1, LANES + 1) if batch_size % d == 0)
         if self._lanes % mesh.shape["data"]:
@@ -78,7 +78,7 @@ class OnlineStream:
         self._make(model, config, NamedSharding(mesh, PartitionSpec(None, "data")))
         self._filling = -1
 
-    def _make(self, model: Transformer, config: OnlineConfig, batches: NamedSharding) -> None:
+    def _make(self, model: LanguageModel, config: OnlineConfig, batches: NamedSharding) -> None:
         """The compiled functions; every array's first axis is the lanes, so nothing crosses devices."""
         shape = (self._lanes, self._lane_contexts * self._k, self.width)
         self._buffer = jax.jit(lambda: jnp.zeros(shape, config.dtype), out_shardings=self._sharding)()

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.sampling import ContextSampler
-from monosem_jax.models.transformer import Transformer, site_width
+from monosem_jax.models.base import LanguageModel, site_width
 from monosem_jax.runtime.errors import BadInput
 
 ARRAY_BATCH = 8192
@@ -42,7 +42,7 @@ def local_mesh() -> Mesh:
     return Mesh(np.asarray(jax.local_devices()), ("each",), axis_types=(AxisType.Auto,))
 
 
-def make_activation_reader(model: Transformer, site: str, dtype: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
+def make_activation_reader(model: LanguageModel, site: str, dtype: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """The compiled function (params, tokens [C,T], positions [C,k]) -> (rows [C·k,M], their sums of squares [C·k]).
 
     Contexts are divided over the devices of this process, each computing on as many: C is a multiple of their number.
@@ -63,10 +63,10 @@ class ModelActivations:
     """A transformer's activations at a site: row g is sample g mod k of context g div k."""
 
     def __init__(
-        self, model: Transformer, params: Any, site: str, contexts: ContextSampler, *, k: int, n_contexts: int,
+        self, model: LanguageModel, params: Any, site: str, contexts: ContextSampler, *, k: int, n_contexts: int,
         dtype: str, batch_contexts: int,
     ):  # fmt: skip
-        self.width = site_width(model.config, site)
+        self.width = site_width(model, site)
         self.n_rows, self._k, self._n_contexts, self.contexts = n_contexts * k, k, n_contexts, contexts
         self._tap = make_activation_reader(model, site, dtype)
         self._params = jax.device_put(params, NamedSharding(local_mesh(), PartitionSpec()))

@@ -1,15 +1,15 @@
-"""The language model's loss, as the training loop takes it."""
+"""The language model's loss, in the form that the training loop takes."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
-from monosem_jax.models.transformer import Transformer, token_losses
+from monosem_jax.models.base import LanguageModel, token_losses
 from monosem_jax.training.step import Objective, State
 
 
-def language_objective(model: Transformer) -> Objective:
+def language_objective(model: LanguageModel) -> Objective:
     """Mean next-token loss in nats over a batch of contexts [C,T]."""
 
     def objective(state: State, tokens):

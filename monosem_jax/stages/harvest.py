@@ -19,8 +19,8 @@ from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import find_store, open_rows, source_identity
 from monosem_jax.activations.store.verify import verify_store
+from monosem_jax.models.base import site_widths
 from monosem_jax.models.run import open_transformer
-from monosem_jax.models.transformer import site_widths
 from monosem_jax.runtime.config import check_seed, to_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import lock
@@ -93,7 +93,7 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
         "tokenizer_sha256": run.text.manifest["tokenizer_sha256"],
         "corpus_sha256": run.text.manifest["corpus_sha256"],
     }
-    if len(widths := site_widths(run.model.config, h.site)) > 1:
+    if len(widths := site_widths(run.model, h.site)) > 1:
         manifest["widths"] = list(widths)
     return HarvestJob(made, manifest, {"transformer": parent(config.transformer, "summary.json")}, n)
 

@@ -13,8 +13,10 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from monosem_jax.models import build_model, find_model
+from monosem_jax.models.base import LanguageModel, token_losses
 from monosem_jax.models.objective import language_objective
-from monosem_jax.models.transformer import Transformer, TransformerConfig, token_losses
+from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.runtime.config import check_seed, to_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global
@@ -44,6 +46,7 @@ class TransformerRunConfig:
         """Raises BadInput naming the first impossible value."""
         check_seed(self.seed)
         self.text.check()
+        find_model(self.transformer.architecture)
         self.transformer.check()
         self.train.check()
         if self.train.micro_batches != 1:
@@ -65,7 +68,7 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
             return run.summary
         text = prepare_text(run.path / "text", config.text, config.transformer.context_length, config.seed)
         shape = dataclasses.replace(config.transformer, vocab_size=text.manifest["vocab_size"])
-        model = Transformer(shape, config.train.dtype())
+        model = build_model(shape, config.train.dtype())
         tx = optimizer(config.train)
         train_tokens, heldout = text.tokens("train"), np.asarray(text.tokens("heldout"))
         if config.train.batch_size > len(train_tokens):
@@ -111,7 +114,7 @@ def _summary(model, params, text: Text, heldout, config: TransformerRunConfig, r
     }
 
 
-def make_heldout_loss(model: Transformer, tokens: np.ndarray, batch: int = 64):
+def make_heldout_loss(model: LanguageModel, tokens: np.ndarray, batch: int = 64):
     """The function params → mean loss in nats over all predictions in `tokens` [C,T]."""
 
     @jax.jit

@@ -10,7 +10,7 @@ import pytest
 from monosem_jax import load_run
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.sources import open_source
-from monosem_jax.models.transformer import site_width, site_widths, token_losses
+from monosem_jax.models.base import site_width, site_widths, token_losses
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.architectures.crosscoder import CrosscoderConfig
@@ -74,8 +74,8 @@ def test_several_sites_of_a_model_are_those_of_each(root):
         return run.model.apply({"params": run.params}, tokens, site, method=run.model.to_acts)[1]
 
     np.testing.assert_allclose(acts("+".join(sites)), np.concatenate([acts(s) for s in sites], axis=-1), atol=1e-6)
-    assert site_widths(run.model.config, "+".join(sites)) == (M, D, D, M)
-    assert site_width(run.model.config, "+".join(sites)) == 2 * M + 2 * D
+    assert site_widths(run.model, "+".join(sites)) == (M, D, D, M)
+    assert site_width(run.model, "+".join(sites)) == 2 * M + 2 * D
     with pytest.raises(BadInput, match=r"site 'mlp_out\.1' does not exist"):
         acts("mlp_in.0+mlp_out.1")
 
