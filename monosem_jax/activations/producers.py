@@ -69,7 +69,7 @@ class ModelActivations:
         self.width = site_width(model, site)
         self.n_rows, self._k, self._n_contexts, self.contexts = n_contexts * k, k, n_contexts, contexts
         self._tap = make_activation_reader(model, site, dtype)
-        self._params = jax.device_put(params, NamedSharding(local_mesh(), PartitionSpec()))
+        self.params = jax.device_put(params, NamedSharding(local_mesh(), PartitionSpec()))
         self._batch = batch_contexts * jax.local_device_count()
 
     def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -77,7 +77,7 @@ class ModelActivations:
         ahead = None
         for c in range(start // self._k, -(-stop // self._k), self._batch):
             pick = np.minimum(np.arange(c, c + self._batch), self._n_contexts - 1)
-            out = self._tap(self._params, self.contexts.tokens(pick), self.contexts.positions(pick))
+            out = self._tap(self.params, self.contexts.tokens(pick), self.contexts.positions(pick))
             if ahead is not None:
                 yield _cut(*ahead, start, stop)
             ahead = (c * self._k, *out)

@@ -47,7 +47,7 @@ def _records(title: str, analysis: Any) -> Records:
     steps: tuple[int, ...] = ()
     if "train" in dictionary.config:  # else it was imported
         resample = from_dict(ResampleConfig, dictionary.config["resample"])
-        steps, _ = resample.resolve(from_dict(TrainConfig, dictionary.config["train"]))
+        steps = resample.resolve(from_dict(TrainConfig, dictionary.config["train"])).steps
     return Records(
         title=title,
         dictionary=dictionary.summary,

@@ -210,7 +210,7 @@ def test_logit_weights_are_the_slope_of_the_logits_where_the_norm_stays(two):
     centred = resid - resid.mean()
     d -= centred * (d @ centred) / (centred @ centred)
     slope = np.asarray(jax.jvp(last, (jnp.float32(resid),), (jnp.float32(d),))[1]) * np.sqrt((centred**2).mean())
-    found = logit_weights(params, TWO, "resid_pre.0", d[None])[0]
+    found = logit_weights(model, params, "resid_pre.0", d[None])[0]
     np.testing.assert_allclose(found, slope - np.median(slope), atol=1e-4 * np.abs(slope).max())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax.activations.sources import ActivationSource
+from monosem_jax.activations.sources.base import ActivationSource
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae import trainer as dictionaries

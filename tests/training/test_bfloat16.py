@@ -40,7 +40,7 @@ def heldout_loss(dtype: str, steps: int = STEPS) -> float:
     sae, mesh, tx = Relu(M, F, jnp.dtype(dtype)), mesh_of(1, 1), dictionary_optimizer(CONFIG.train)
     state = create_state(lambda: initial_state(sae, tx, np.full(M, 0.3), 1.0, 0, L1), RULES, mesh)
     if steps:
-        group = Ensemble(state, make_objective(CONFIG, sae, mesh), tx, [], RULES, mesh)
+        group = Ensemble(state, make_objective(sae, CONFIG.sae, CONFIG.train, mesh), tx, [], RULES, mesh)
         blocks = rows(1, steps * B).reshape(steps, B, M)
         state, metrics = group.compile(CONFIG.train)(state, jnp.asarray(blocks))
         assert int(metrics["skipped"]) == 0 and state.params["W_dec"].dtype == jnp.float32
