@@ -23,7 +23,6 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import evaluate, train_sae
-from monosem_jax.training.step import TrainConfig
 from tests.activations.sources.tiny import ONLINE, SITE, TRAIN, M, config, online_config
 from tests.conftest import mesh_of
 from tests.toy import Crash, crash
