@@ -40,7 +40,7 @@ REMEDY = "take more chips, a smaller train.batch_size or train.steps_per_dispatc
 class Chip(NamedTuple):
     """What one chip has: bytes of memory; FLOP/s in bfloat16; bytes/s of memory, and of its links together."""
 
-    memory: int
+    memory: float
     flops: float
     memory_rate: float
     link_rate: float
@@ -119,7 +119,7 @@ def report(devices: Sequence[Any], chip: Chip, width: int, config: SaeRunConfig)
     layout = trainer.step_cost(sae, config.sae, config.train, mesh)
     begin = time.perf_counter()
     compiled = compile_for(mesh, sae, config)
-    seconds, text = time.perf_counter() - begin, compiled.as_text()
+    seconds, text = time.perf_counter() - begin, compiled.as_text() or ""
     where = f"mesh data={layout.data},model={layout.model}: {layout.rows:,} rows and {layout.features:,} features"
     counted, own = layout.flops, program.flops(compiled)
     said = f", {quantity(own, 'FLOP')} by the compiler's count" if own else ""

@@ -170,8 +170,18 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
                     summary = rundirs[name].summary
                 else:
                     alone = member_of(state, i, ensemble.ensemble)
-                    summary = train_sae.finish(
-                        member, ensemble.sae, alone, result, evaluator, config.train, trained_seconds, frozen[i]
+                    summary = rundirs[name].finish(
+                        train_sae.summarize(
+                            rundirs[name].path,
+                            member.config,
+                            ensemble.sae,
+                            alone,
+                            result,
+                            evaluator,
+                            config.train,
+                            trained_seconds,
+                            frozen[i],
+                        )
                     )
                 rows.append(row(name, member, summary))
         return _finish(whole, rows, result, config.train, begin)

@@ -117,7 +117,10 @@ def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
         ensemble = trainer.make_ensemble(sae, [member], statistics, mesh, train, resample)
         result = trainer.train_ensembles([ensemble], stream, train, resample, "dictionary")
         evaluator = Evaluator(source, statistics.scale, mesh, config.evaluate)
-        return finish(member, sae, result.states[0], result, evaluator, train, time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        return rundir.finish(
+            summarize(rundir.path, config.sae, sae, result.states[0], result, evaluator, train, seconds)
+        )
 
 
 def announce(sae: SparseAutoencoder, config: SaeConfig, train: TrainConfig, mesh: Mesh, source: ActivationSource):
@@ -184,8 +187,9 @@ class Evaluator:
         return evaluate_rows(sae, params, source.heldout, mesh=self.mesh)
 
 
-def finish(
-    member: SaeMember,
+def summarize(
+    path: pathlib.Path,
+    config: SaeConfig,
     sae: SparseAutoencoder,
     state: State,
     result: FitResult,
@@ -194,16 +198,15 @@ def finish(
     seconds: float,
     frozen_at: int | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a member and writes the last files of its run directory; returns its summary. `frozen_at` is the step
-    at which it was given up."""
-    assert member.rundir is not None
+    """Evaluates a trained member, writes `density.npy` into `path`, and returns the summary. `frozen_at` is the step at
+    which the member was given up."""
     metrics, density = evaluator.figures(sae, state)
     metrics |= evaluator.source.score(state.params["W_dec"])
     if first_process():
-        np.save(member.rundir.path / "density.npy", density)
+        np.save(path / "density.npy", density)
     summary = {
         **metrics,
-        member.config.sparsity_key: member.config.sparsity,
+        config.sparsity_key: config.sparsity,
         "rows_trained": train.steps * train.batch_size,
         "rows_per_second": result.steps * train.batch_size / max(result.seconds, 1e-9),
         "steps_skipped": int(state.guard["skipped"]),
@@ -213,4 +216,4 @@ def finish(
     }
     if frozen_at is not None:
         summary["diverged_at_step"] = frozen_at
-    return member.rundir.finish(summary)
+    return summary

@@ -67,9 +67,13 @@ def train(path: pathlib.Path, names: list[str]):
         made = trainer.make_ensemble(sae, members, statistics, batches.mesh, CONFIG.train, resample)
         result = trainer.train_ensembles([made], batches, CONFIG.train, resample, "test")
         states = {name: member_of(result.states[0], i, made.ensemble) for i, name in enumerate(names)}
-        for i, member in enumerate(members):
-            state = states[names[i]]
-            train_sae.finish(member, sae, state, result, evaluator, CONFIG.train, 1.0, result.frozen[0][i])
+        for i, (name, run) in enumerate(zip(names, runs, strict=True)):
+            frozen = result.frozen[0][i]
+            run.finish(
+                train_sae.summarize(
+                    run.path, own(name).sae, sae, states[name], result, evaluator, CONFIG.train, 1.0, frozen
+                )
+            )
     return states, result, batches.calls
 
 
