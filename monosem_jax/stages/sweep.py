@@ -7,12 +7,11 @@ import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from monosem_jax.activations.sources import open_source
 from monosem_jax.activations.sources.base import ActivationSource
@@ -21,15 +20,14 @@ from monosem_jax.report import comparison, pareto
 from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.mesh import device_put_sharded
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae import cost_table, trainer
 from monosem_jax.sae.base import SparseAutoencoder
-from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.run import SweepRun
-from monosem_jax.sae.trainer import InputStatistics, SaeEnsemble, SaeMember
+from monosem_jax.sae.step_timing import measure_steps
+from monosem_jax.sae.trainer import SaeEnsemble, SaeMember
 from monosem_jax.stages import train_sae
 from monosem_jax.stages.train_sae import Evaluator, SaeRunConfig, identity
 from monosem_jax.training.ensemble import member_of
@@ -37,7 +35,6 @@ from monosem_jax.training.loop import FitResult
 from monosem_jax.training.step import TrainConfig
 
 MEMBERS = "members"
-MEASURED_FLOPS = 2e11  # about a second on two CPU cores
 COLUMNS = (
     "l0",
     "mse",
@@ -257,7 +254,7 @@ def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
     if config.plan.mfu:
         basis = cost_table.ShareOfPeak(config.plan.mfu, config.plan.peak_tflops)
     else:
-        basis = cost_table.MeasuredSteps(measure(saes, groups, train, mesh))
+        basis = cost_table.MeasuredSteps(measure_steps(saes, groups, train, mesh))
     found = cost_table.estimate(
         [cost_table.PlannedMember(m.config.n_features, m.config.sparsity, m.seed) for group in groups for m in group],
         step_costs,
@@ -292,26 +289,3 @@ def finished_sweeps(folder: str | pathlib.Path) -> dict[str, SweepRun]:
     """name -> run of the finished sweeps in a folder."""
     runs = {p.parent.name: load_run(p.parent) for p in sorted(pathlib.Path(folder).glob("*/config.json"))}
     return {name: run for name, run in runs.items() if isinstance(run, SweepRun) and run.summary is not None}
-
-
-def measure(
-    saes: Sequence[SparseAutoencoder], groups: Sequence[Sequence[SaeMember]], train: TrainConfig, mesh: Mesh
-) -> dict[int, float]:
-    """Seconds of one step of all members of each size, from one step on as few random rows as a second allows."""
-    found: dict[int, float] = {}
-    for sae, members in zip(saes, groups, strict=True):
-        shards, width = mesh.shape["data"] * train.micro_batches, sum(sae.parts)
-        afford = int(MEASURED_FLOPS / (10 * sae.n_features * width * len(members)))
-        rows = min(train.batch_size, max(afford // shards, 1) * shards)
-        small = dataclasses.replace(train, batch_size=rows)
-        never = ResampleConfig(steps=()).resolve(small)
-        ensemble = trainer.make_ensemble(sae, members, InputStatistics.unseen(sae.parts), mesh, small, never).ensemble
-        block = np.maximum(np.random.default_rng(0).normal(size=(1, rows, width)), 0).astype(np.float32)
-        block = device_put_sharded(block, mesh, PartitionSpec(None, "data"))
-        dispatch = ensemble.compile(small)
-        state, _ = jax.block_until_ready(dispatch(ensemble.state, block))
-        begin = time.perf_counter()
-        jax.block_until_ready(dispatch(state, block))
-        seconds = (time.perf_counter() - begin) * train.batch_size / rows
-        found[sae.n_features] = found.get(sae.n_features, 0.0) + seconds
-    return found
