@@ -79,7 +79,7 @@ def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     train = TrainConfig(steps=config.steps, batch_size=256)
     given = SaeRunConfig(source=config.source, train=train, resample=ResampleConfig(steps=()))
     source = open_source(given.source_request())
-    if source.transformer is None:
+    if source.transformer is None or source.site is None:
         raise BadInput(f"{config.source} comes without its transformer: losses cannot be compared")
     stream = source.stream(trainer.open_mesh(train, [1], source.width))
     ours = read_sweeps(config.sweeps)

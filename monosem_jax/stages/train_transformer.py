@@ -29,7 +29,7 @@ from monosem_jax.training.loop import Ensemble, Report, fit
 from monosem_jax.training.optimizer import optimizer
 from monosem_jax.training.step import State, TrainConfig, create_state
 
-PEEK = 256  # held-out contexts for a quick look while training; the summary has the whole split
+PEEK = 256  # held-out contexts of the loss while training; the summary's loss is over the whole split
 RULES = {"*": PartitionSpec()}  # the model is small: data parallel, replicated
 
 
@@ -50,7 +50,9 @@ class TransformerRunConfig:
         self.transformer.check()
         self.train.check()
         if self.train.micro_batches != 1:
-            raise BadInput(f"train.micro_batches is {self.train.micro_batches}: only dictionaries take rows in parts")
+            raise BadInput(
+                f"train.micro_batches is {self.train.micro_batches}: a transformer is trained without, expected 1"
+            )
 
 
 def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def make_heldout_loss(model: LanguageModel, tokens: np.ndarray, batch: int = 64)
 
 
 def params_hash(params: Any) -> str:
-    """The sha256 of all parameters, names included: what a store says it was made from."""
+    """The sha256 of all parameters and their names, by which a store names the model that it was made from."""
     h = hashlib.sha256()
     for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda x: jax.tree_util.keystr(x[0])):
         h.update(jax.tree_util.keystr(path).encode())
