@@ -11,11 +11,12 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.runtime.mesh import device_put_sharded, tree_shardings
-from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae import trainer
 from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.sae.params import RULES
 from monosem_jax.sae.resample import Resampler, make_resampling
+from monosem_jax.sae.trainer import InputStatistics
 from monosem_jax.training.config import OptimizerConfig, TrainConfig
 from monosem_jax.training.loop import Ensemble
 from monosem_jax.training.metrics import Mean, Metrics
@@ -144,5 +145,5 @@ def assert_close(found: State, expected: State, rtol: float = 1e-5) -> None:
 
 def initial_state(sae, tx, median, scale, seed, l1_coefficient):
     """A dictionary's state as it begins."""
-    material = dictionaries.TrainingInputs(None, None, None, scale, median)
-    return dictionaries.initial_state(sae, tx, material, seed, {"l1_coefficient": l1_coefficient})
+    statistics = InputStatistics(scale, median, np.ones(len(median)), (len(median),))
+    return trainer.initial_state(sae, tx, statistics, seed, {"l1_coefficient": l1_coefficient})

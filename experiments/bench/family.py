@@ -14,8 +14,9 @@ from experiments.bench.store import one_device
 from experiments.bench.timing import rates, ratio
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.ensemble import Ensemble
-from monosem_jax.training.step import State, TrainConfig, create_state
+from monosem_jax.training.step import State, create_state
 
 L0 = 32
 STEPS = 2  # in a dispatch

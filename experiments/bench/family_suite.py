@@ -15,12 +15,12 @@ import numpy as np
 from experiments.bench import family, peer_fronts
 from monosem_jax.activations.sources import open_source
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae import trainer
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.evaluate import on_heldout
 from monosem_jax.stages.sweep import finished_sweeps
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import TrainConfig
 
 FIGURES = ("l0", "variance_explained", "loss_recovered_zero", "dead")
 
@@ -78,15 +78,15 @@ def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     the same number."""
     train = TrainConfig(steps=config.steps, batch_size=256)
     given = SaeRunConfig(source=config.source, train=train, resample=ResampleConfig(steps=()))
-    source = open_source(given)
-    if source.transformer is None:
+    source = open_source(given.source_request())
+    if source.transformer is None or source.site is None:
         raise BadInput(f"{config.source} comes without its transformer: losses cannot be compared")
-    material = dictionaries.prepare(given, source, dictionaries.open_mesh(given, source, 1), checked=True)
+    stream = source.stream(trainer.open_mesh(train, [1], source.width))
     ours = read_sweeps(config.sweeps)
 
     def batches() -> Iterator[np.ndarray]:
         for start in range(0, train.steps, 50):
-            yield from np.asarray(material.stream(start, min(50, train.steps - start)).astype(jnp.float32))
+            yield from np.asarray(stream(start, min(50, train.steps - start)).astype(jnp.float32))
 
     for library, architectures in peer_fronts.SETTINGS.items():
         for architecture, values in architectures.items():

@@ -25,8 +25,9 @@ from monosem_jax.sae.architectures import RULES, build
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.sae.ops import sparse_matmul as visiting
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble
-from monosem_jax.training.step import State, TrainConfig, create_state
+from monosem_jax.training.step import State, create_state
 
 L1 = 0.004
 # Lower bounds, by platform and number of features. Where a target speaks of a cost, the ratio is its inverse.

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from monosem_jax.analysis.scan import FeatureStatistics
-from monosem_jax.models.transformer import Transformer
+from monosem_jax.models.base import LanguageModel
 from monosem_jax.text.batches import context_batches
 
 BEFORE, AFTER = 20, 12  # tokens shown before and after the strongest
@@ -22,7 +22,7 @@ def choose_features(scan: FeatureStatistics, first: list[int], n: int, seed: int
 
 
 def example_records(
-    model: Transformer,
+    model: LanguageModel,
     params: Any,
     sae: Any,
     sae_params: Any,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from monosem_jax.models.transformer import SITES_BETWEEN, Transformer, site_width, token_losses
+from monosem_jax.models.base import LanguageModel, site_widths, split_sites, token_losses
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global, device_put_sharded, shard_rows
 from monosem_jax.text.batches import context_batches
@@ -36,7 +36,7 @@ class EvaluateConfig:
 
 
 def mean_activation(
-    model: Transformer, params: Any, site: str, tokens: np.ndarray, bos: int, batch: int, mesh: Mesh | None = None
+    model: LanguageModel, params: Any, site: str, tokens: np.ndarray, bos: int, batch: int, mesh: Mesh | None = None
 ) -> np.ndarray:
     """[M] the mean of the activations at `site` over all tokens but BOS."""
     batch, spread = shard_rows(mesh, batch)
@@ -55,7 +55,7 @@ def mean_activation(
 
 
 @functools.lru_cache(maxsize=8)  # the members of a sweep share what is compiled
-def make_batch_sums(model: Transformer, sae: Any, site: str, bos: int):
+def make_batch_sums(model: LanguageModel, sae: Any, site: str, bos: int):
     """The compiled function (model params, sae params, mean [W], tokens [C,T], weight [C]) -> sums over the batch.
 
     Activations are replaced at every position but BOS, which no dictionary is trained on; those of several sites, one
@@ -94,7 +94,7 @@ def make_batch_sums(model: Transformer, sae: Any, site: str, bos: int):
 
 
 def evaluate(
-    model: Transformer,
+    model: LanguageModel,
     params: Any,
     sae: Any,
     sae_params: Any,
@@ -148,12 +148,12 @@ def row_sums(sae: Any, sae_params: Any, rows: Any, mean: Any, weight: Any) -> tu
     }, y_hat
 
 
-def replacements(model: Transformer, sae: Any, site: str) -> list[tuple[str, slice]]:
+def replacements(model: LanguageModel, sae: Any, site: str) -> list[tuple[str, slice]]:
     """At which sites a dictionary's reconstructions stand for the activations, and which of its columns do."""
-    sites = site.split(SITES_BETWEEN)
+    sites = split_sites(site)
     if len(sites) == 1:
         return [(site, slice(None))]
-    widths = [site_width(model.config, s) for s in sites]
+    widths = site_widths(model, site)
     ends = np.cumsum(widths)
     if sae.width_out == sum(widths):
         return [(s, slice(end - width, end)) for s, width, end in zip(sites, widths, ends, strict=True)]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monosem_jax.models.transformer import Transformer
+from monosem_jax.models.base import LanguageModel
 from monosem_jax.text.batches import context_batches
 
 
@@ -33,7 +33,7 @@ class FeatureStatistics:
 
 
 def scan(
-    model: Transformer,
+    model: LanguageModel,
     params: Any,
     sae: Any,
     sae_params: Any,

@@ -1,4 +1,4 @@
-"""The language model's loss, as the training loop takes it."""
+"""The language model's loss, in the form that the training loop takes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from monosem_jax.models.transformer import Transformer, token_losses
+from monosem_jax.models.base import LanguageModel, token_losses
 from monosem_jax.training.metrics import Mean
 from monosem_jax.training.step import BatchResult, Objective, State
 
 
-def language_objective(model: Transformer) -> Objective:
+def language_objective(model: LanguageModel) -> Objective:
     """Mean next-token loss in nats over a batch of contexts [C,T]."""
 
     def objective(state: State, tokens: Int[Array, "C T"]) -> BatchResult:

@@ -105,9 +105,7 @@ def _records(
         site=found.site, bos=text.bos, batch=config.batch_contexts, n_examples=config.n_examples,
     )  # fmt: skip
     site, columns = replacements(model, found.sae, found.site)[-1]
-    effects = logit_weights(
-        found.transformer.params, model.config, site, found.params["W_dec"][features][:, columns]
-    )  # fmt: skip
+    effects = logit_weights(model, found.transformer.params, site, found.params["W_dec"][features][:, columns])
     strings = token_strings(text.tokenizer)
     sources = read_json(text.path / "documents.json")
     seen = np.bincount(np.asarray(text.tokens("train")).ravel(), minlength=len(strings))

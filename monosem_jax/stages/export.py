@@ -16,8 +16,8 @@ from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.interop import saelens
 from monosem_jax.interop.exported import ExportedSAE, members_of, of_run
 from monosem_jax.load import load_run
+from monosem_jax.models.base import parse_site, site_width
 from monosem_jax.models.run import TransformerRun, open_transformer
-from monosem_jax.models.transformer import parse_site, site_width
 from monosem_jax.runtime.checkpoint import Checkpoints
 from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.errors import BadInput
@@ -117,7 +117,7 @@ def _checked_site(config: ExportConfig, found: ExportedSAE, transformer: Transfo
         return site
     if site is None:
         raise BadInput(f"{config.source} does not say which site it explains: give --site, such as mlp_hidden.0")
-    width = site_width(transformer.model.config, site)
+    width = site_width(transformer.model, site)
     if width != found.width:
         raise BadInput(
             f"{config.source} is for activations of width {found.width}, but {site} of {transformer.path} has {width}"

@@ -14,7 +14,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.metric_writers import read_metrics
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.resample import ResampleConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ def _records(title: str, analysis: Any) -> Records:
     steps: tuple[int, ...] = ()
     if "train" in dictionary.config:  # else it was imported
         resample = from_dict(ResampleConfig, dictionary.config["resample"])
-        steps, _ = resample.resolve(from_dict(TrainConfig, upgrade(TrainConfig, dictionary.config["train"])))
+        train = from_dict(TrainConfig, upgrade(TrainConfig, dictionary.config["train"]))
+        steps = resample.resolve(train).steps
     return Records(
         title=title,
         dictionary=dictionary.summary,

@@ -195,7 +195,7 @@ def two():
 def test_logit_weights_equal_the_definition(two, site, width):
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), two[1])
     directions = np.random.default_rng(6).normal(size=(7, width))
-    for found, d in zip(logit_weights(two[1], TWO, site, directions), directions, strict=True):
+    for found, d in zip(logit_weights(*two, site, directions), directions, strict=True):
         written = d @ p[f"blocks_{site[-1]}"]["down"]["kernel"] if width == 32 else d
         scaled = (written - written.mean()) * p["ln_final"]["scale"]
         expected = np.asarray([scaled @ p["unembed"]["kernel"][:, t] for t in range(TWO.vocab_size)])
@@ -210,15 +210,15 @@ def test_logit_weights_are_the_slope_of_the_logits_where_the_norm_stays(two):
     centred = resid - resid.mean()
     d -= centred * (d @ centred) / (centred @ centred)
     slope = np.asarray(jax.jvp(last, (jnp.float32(resid),), (jnp.float32(d),))[1]) * np.sqrt((centred**2).mean())
-    found = logit_weights(params, TWO, "resid_pre.0", d[None])[0]
+    found = logit_weights(model, params, "resid_pre.0", d[None])[0]
     np.testing.assert_allclose(found, slope - np.median(slope), atol=1e-4 * np.abs(slope).max())
 
 
 def test_logit_weights_have_median_zero(two):
-    found = logit_weights(two[1], TWO, "mlp_hidden.1", np.random.default_rng(8).normal(size=(5, 32)))
+    found = logit_weights(*two, "mlp_hidden.1", np.random.default_rng(8).normal(size=(5, 32)))
     np.testing.assert_allclose(np.median(found, axis=1), 0, atol=1e-6)
 
 
 def test_logit_weights_at_the_input_of_an_mlp_are_refused(two):
     with pytest.raises(BadInput, match=r"logit weights at mlp_in\.1"):
-        logit_weights(two[1], TWO, "mlp_in.1", np.ones((1, 16)))
+        logit_weights(*two, "mlp_in.1", np.ones((1, 16)))

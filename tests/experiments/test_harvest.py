@@ -251,7 +251,7 @@ def test_two_harvests_do_not_share_a_store(elsewhere, arrays, tmp_path):
     before = contents(elsewhere[1])
     flags = (f"--workdir={tmp_path}/run", f"--from={arrays}/good.npy", f"--config.store={elsewhere[1]}", *ARRAY)
     line = error_line(run("harvest", *flags, "--config.seed=1"))
-    assert "holds a store of something else (store.json.seed: 0 -> 1)" in line
+    assert "holds another store (store.json.seed: 0 -> 1)" in line
     assert contents(elsewhere[1]) == before and not (tmp_path / "run" / "config.json").exists()
 
 

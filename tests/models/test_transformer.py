@@ -8,16 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from monosem_jax.models.base import SITES, parse_site, token_losses
 from monosem_jax.models.objective import language_objective
-from monosem_jax.models.transformer import (
-    SITES,
-    Transformer,
-    TransformerConfig,
-    parse_site,
-    rotate,
-    site_width,
-    token_losses,
-)
+from monosem_jax.models.transformer import Transformer, TransformerConfig, rotate
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.training.config import OptimizerConfig, TrainConfig
 from monosem_jax.training.optimizer import learning_rate, optimizer
@@ -141,7 +134,7 @@ def test_the_halves_compiled_apart_are_the_model_to_rounding(two, compiled, site
 @pytest.mark.parametrize("site", ALL_SITES)
 def test_activations_have_the_width_of_their_site(two, site):
     _, acts = jax.eval_shape(halves(two[0], site)[0], two[1], tokens())
-    assert acts.shape == (3, 12, site_width(TWO, site)) and acts.dtype == jnp.float32
+    assert acts.shape == (3, 12, two[0].width(site)) and acts.dtype == jnp.float32
 
 
 def test_activations_of_the_hidden_layer_are_not_negative(two):

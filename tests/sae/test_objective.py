@@ -89,7 +89,7 @@ def test_a_warm_up_below_one_is_a_fraction_of_the_steps(monkeypatch, warmup, ste
     )  # fmt: skip
     given = {}
     monkeypatch.setattr("monosem_jax.sae.trainer.dictionary_objective", lambda *a, **k: given.update(k))
-    make_objective(config, SAE, mesh_of(1, 1))
+    make_objective(SAE, config.sae, config.train, mesh_of(1, 1))
     assert given == {"sparse": "never", "l1_warmup": steps, "micro_batches": 2}
 
 
