@@ -80,7 +80,7 @@ class SweepRunConfig(SaeRunConfig):
     members."""
 
     sweep: SweepConfig = SweepConfig()
-    dry_run: DryRunConfig = DryRunConfig()
+    plan: DryRunConfig = DryRunConfig()
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
