@@ -46,7 +46,7 @@ def guarded(body: Callable[[], T]) -> T:
 
 
 def end(line: str, code: int, kind: str = "") -> NoReturn:
-    """Prints the line to stderr and exits. One of several processes adds its number and does not wait for the others."""
+    """Prints the line to stderr and exits; one of several processes adds its number and does not wait for others."""
     processes = _processes()
     who = f"[process {processes.this_process()[0]}] " if processes else ""
     sys.stderr.write(f"{kind}{who}{line}\n")  # in one piece, so that the lines of several processes do not mix

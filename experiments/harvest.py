@@ -28,9 +28,7 @@ def make_absolute(values):
 
 
 FLAGS = {
-    "from": Flag(
-        "An array [n, M] to convert: .npy, zarr, or a .safetensors file, :NAME chooses one.", sets=("source",)
-    ),
+    "from": Flag("An array [n, M] to convert: .npy, zarr, or FILE.safetensors[:TENSOR].", sets=("source",)),
     "plan": Flag("Print rows, bytes, files, time and disk need, and stop.", bool, False),
     "verify": Flag("Read the store in --workdir (a directory or URL) back and report damages.", bool, False),
     "skip_nonfinite": Flag(

@@ -18,7 +18,7 @@ def stage(flags):
 
 
 CORPUS = Flag(
-    "Your own text instead of the corpus inside the package.",
+    "Your own text: a .jsonl(.gz) or .txt file, or a directory of them.",
     sets=("transformer.text.corpus",),
     convert=os.path.abspath,
 )

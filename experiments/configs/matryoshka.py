@@ -2,15 +2,14 @@
 
   python -m experiments.train_sae --workdir=runs/matryoshka --config=matryoshka --config.source=runs/store
 
-`--config=matryoshka:relu` uses the L1 penalty instead, `:topk` selects within each row. Cost at width 512: 189 MFLOP a row if all is multiplied, 9.4e+16 FLOP
-in all.
+`--config=matryoshka:relu` uses the L1 penalty instead, `:topk` selects within each row. Cost at width 512: 189 MFLOP a
+row if all is multiplied, 9.4e+16 FLOP in all.
 """
 
 from monosem_jax.sae.architectures.matryoshka import MatryoshkaConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.training.step import TrainConfig
-
 
 VARIANTS = ("batchtopk", "topk", "relu")
 

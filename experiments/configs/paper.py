@@ -1,6 +1,8 @@
 """What the paper's configurations share: the sequence A/0 … A/5, with a million steps of 8,192 rows each.
 
-  python -m experiments.train_sae --workdir=runs/a1 --config=a1 --config.source=runs/store
+  python -m experiments.train_sae --workdir=runs/a1 --config=paper:a1 --config.source=runs/store
+
+`--config=a1` is the same.
 
 The paper prints the L1 coefficient 0.004 for A/5 and says that the sequence shares one; it prints no learning rate.
 Every other value is the default of its dataclass.

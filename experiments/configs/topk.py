@@ -2,15 +2,14 @@
 
   python -m experiments.train_sae --workdir=runs/topk --config=topk --config.source=runs/store
 
-`--config=topk:multi` adds the error with 4 k features. Cost at width 512: 168 MFLOP a row if all is multiplied, 2.2e+17 FLOP
-in all. The learning rate of another size n is about 2e-4 / sqrt(n / 2^14).
+`--config=topk:multi` adds the error with 4 k features. Cost at width 512: 168 MFLOP a row if all is multiplied, 2.2e+17
+FLOP in all. The learning rate of another size n is about 2e-4 / sqrt(n / 2^14).
 """
 
 from monosem_jax.sae.architectures.topk import TopKConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.training.step import TrainConfig
-
 
 VARIANTS = ("", "multi")
 

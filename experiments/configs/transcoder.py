@@ -14,7 +14,6 @@ from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.training.step import TrainConfig
 
-
 VARIANTS = ("", "skip")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import itertools
 import textwrap
 
 
@@ -28,7 +29,7 @@ def _own_docs(cls: type) -> dict[str, str]:
     body = module.body[0].body if isinstance(module.body[0], ast.ClassDef) else []
     return {
         field.target.id: " ".join(literal.value.value.split())
-        for field, literal in zip(body, body[1:], strict=False)
+        for field, literal in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
         and isinstance(literal, ast.Expr)
