@@ -21,6 +21,11 @@ def shipped() -> list[str]:
     return sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem != "__init__")
 
 
+def variants(name: str) -> tuple[str, ...]:
+    """The variants of a shipped configuration."""
+    return getattr(importlib.import_module(f"experiments.configs.{name}"), "VARIANTS", ())
+
+
 def load(spec: str) -> Any:
     """What `get_config` of the configuration returns: a frozen dataclass, a ConfigDict or nested dictionaries.
 
@@ -32,8 +37,7 @@ def load(spec: str) -> Any:
     module = _run(spec, _module, name)
     if not callable(getattr(module, "get_config", None)):
         raise BadInput(f"--config={spec}: {name} has no function get_config()")
-    if colon:
-        _check_variant(spec, module, variant)
+    _check_variant(spec, module, variant if colon else None)
     return _run(spec, module.get_config, *([variant] if colon else []))
 
 
@@ -61,12 +65,17 @@ def _loader(path: pathlib.Path):
     return importlib.machinery.SourceFileLoader("config_file", str(path))  # whatever the suffix is
 
 
-def _check_variant(spec: str, module: ModuleType, variant: str) -> None:
-    variants = getattr(module, "VARIANTS", None)
-    if variants is not None and variant not in variants:
-        raise BadInput(f"--config={spec}: unknown variant {variant!r}, expected {', '.join(filter(None, variants))}")
-    if not inspect.signature(module.get_config).parameters:
+def _check_variant(spec: str, module: ModuleType, variant: str | None) -> None:
+    parameters = inspect.signature(module.get_config).parameters.values()
+    if variant is None:
+        if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters):
+            raise BadInput(f"--config={spec}: this configuration needs a variant: --config={spec}:VARIANT")
+        return
+    if not parameters:
         raise BadInput(f"--config={spec}: this configuration has no variants")
+    known = getattr(module, "VARIANTS", None)
+    if known is not None and variant not in known:
+        raise BadInput(f"--config={spec}: unknown variant {variant!r}, expected {', '.join(filter(None, known))}")
 
 
 def _run(spec: str, function, *arguments: str) -> Any:

@@ -81,44 +81,90 @@ def config_dict(config: Any) -> ConfigDict:
 
 def launch(experiment: Experiment) -> None:
     """Runs the experiment on the command line of this process, and exits."""
-    tokens = flags.FLAGS.read_flags_from_files(sys.argv[1:])
+    tokens = guarded(_tokens)
     if any(token in HELP for token in tokens[: tokens.index("--") if "--" in tokens else None]):
         guarded(lambda: _print_help(experiment, tokens))
         sys.exit(0)
-    defined = _define({**experiment.arguments, **experiment.flags})
-    line = guarded(lambda: overrides.split(tokens))
 
     def parse(argv: Sequence[str]) -> list[str]:
-        return guarded(lambda: _parse(experiment, [argv[0], *line.own]))
+        flags.FLAGS.mark_as_parsed()
+        return list(argv[:1])  # `read` gets the rest
 
-    def main(argv: Sequence[str]) -> None:
-        del argv
-        guarded(lambda: _run(experiment, line, {name: flag.value for name, flag in defined.items()}))
+    def main() -> None:
+        function, arguments = read(experiment, tokens)
+        if flags.FLAGS.verbosity == 0:
+            logging.set_verbosity(logging.WARNING)  # app.run turns on INFO, and Orbax tells a lot
+        from monosem_jax.runtime.processes import start_processes  # imported here: JAX takes a second
 
-    app.run(main, flags_parser=parse)
+        start_processes()
+        function(*arguments)
+
+    app.run(lambda argv: guarded(main), flags_parser=parse)
 
 
-def _define(own: Mapping[str, Flag]) -> dict[str, flags.FlagHolder]:
-    kinds = {str: flags.DEFINE_string, bool: flags.DEFINE_bool, int: flags.DEFINE_integer}
-    bounds = {name: {"lower_bound": flag.least} if flag.kind is int else {} for name, flag in own.items()}
-    return {name: kinds[flag.kind](name, flag.default, flag.meaning, **bounds[name]) for name, flag in own.items()}
+def read(experiment: Experiment, tokens: Sequence[str]) -> tuple[Callable[..., Any], list[Any]]:
+    """The function that a command line (without the program's name) calls, and its arguments.
+
+    Raises BadInput on a mistake, before the stage is imported if it is in the experiment's own flags.
+    """
+    line = overrides.split(tokens)
+    values = _parse(experiment, line.own)
+    function = experiment.stage(values)
+    config = _configuration(experiment, line, values)
+    return function, [*(values[name] for name in experiment.arguments), config]
 
 
-def _parse(experiment: Experiment, argv: list[str]) -> list[str]:
-    """Parses the experiment's own flags; raises BadInput on a mistake in them."""
+def _tokens() -> list[str]:
+    """The command line without the program's name, with the lines of every --flagfile=FILE in its place."""
     try:
-        left = flags.FLAGS(argv)
+        return flags.FLAGS.read_flags_from_files(sys.argv[1:])
+    except flags.Error as e:
+        raise BadInput(" ".join(str(e).removeprefix("ERROR:: ").split())) from None
+
+
+def _define(own: Mapping[str, Flag]) -> flags.FlagValues:
+    """The experiment's flags together with those of absl, such as --verbosity."""
+    found = flags.FlagValues()
+    for name, flag in own.items():
+        if flag.kind is bool:
+            flags.DEFINE_bool(name, flag.default, flag.meaning, flag_values=found)
+        elif flag.kind is int:
+            flags.DEFINE_integer(name, flag.default, flag.meaning, lower_bound=flag.least, flag_values=found)
+        else:
+            flags.DEFINE_string(name, flag.default, flag.meaning, flag_values=found)
+    found.append_flag_values(flags.FLAGS)
+    return found
+
+
+def _parse(experiment: Experiment, tokens: Sequence[str]) -> dict[str, Any]:
+    """The values of the experiment's own flags."""
+    own = {**experiment.arguments, **experiment.flags}
+    found = _define(own)
+    try:
+        left = found(["", *tokens])
     except flags.UnrecognizedFlagError as e:
         raise BadInput(_unknown_flag(experiment, e.flagname)) from None
+    except flags.IllegalFlagValueError as e:
+        raise BadInput(_wrong_value(experiment, " ".join(str(e).split()))) from None
     except (flags.Error, ValueError) as e:
         raise BadInput(" ".join(str(e).split())) from None
     if len(left) > 1:
         raise BadInput(f"unexpected argument {left[1]!r}: every option is a --flag=value")
     for name, flag in experiment.arguments.items():
-        if not flags.FLAGS[name].value:
+        if not found[name].value:
             meaning = flag.meaning[0].lower() + flag.meaning[1:].partition(":")[0].rstrip(".")
             raise BadInput(f"--{name} is missing: give the {meaning}")
-    return left
+    return {name: found[name].value for name in own}
+
+
+def _wrong_value(experiment: Experiment, message: str) -> str:
+    """absl's message "flag --step=x: reason" in our words, if the flag is the experiment's own."""
+    name, _, rest = message.removeprefix("flag --").partition("=")
+    flag = experiment.flags.get(name)
+    if flag is None or flag.kind is str:
+        return message
+    least = f" from {flag.least}" if flag.least is not None else ""
+    return f"--{name} is {rest.partition(':')[0]!r}: expected {overrides.KINDS[flag.kind]}{least}"
 
 
 def _unknown_flag(experiment: Experiment, name: str) -> str:
@@ -129,17 +175,6 @@ def _unknown_flag(experiment: Experiment, name: str) -> str:
         known = overrides.leaves(to_dict(experiment.config_class()()))
         near = [f"config.{k}" for k in ([name] if name in known else overrides.same_last_part(name, known))]
     return f"unknown flag --{name}: " + (f"did you mean --{' or --'.join(near)}?" if near else "try --help")
-
-
-def _run(experiment: Experiment, line: overrides.CommandLine, values: Flags) -> None:
-    if flags.FLAGS.verbosity == 0:
-        logging.set_verbosity(logging.WARNING)  # app.run turns on INFO, and Orbax tells a lot
-    function = experiment.stage(values)
-    config = _configuration(experiment, line, values)
-    from monosem_jax.runtime.processes import start_processes  # imported here: JAX takes a second
-
-    start_processes()
-    function(*(values[name] for name in experiment.arguments), config)
 
 
 def _configuration(experiment: Experiment, line: overrides.CommandLine, values: Flags) -> Any:
@@ -166,7 +201,7 @@ def _start(experiment: Experiment, spec: str, cls: type) -> Any:
             raise BadInput(f"--config={spec} is a {kind}: this experiment takes a {expected}")
         return from_dict(cls, to_dict(found))
     if not isinstance(found, (ConfigDict, dict)):
-        raise BadInput(f"--config={spec}: get_config() gives a {type(found).__name__}: expected a configuration")
+        raise BadInput(f"--config={spec}: get_config() returned a {type(found).__name__}, expected a configuration")
     return from_dict(cls, found.to_dict() if isinstance(found, ConfigDict) else found)
 
 
@@ -175,8 +210,6 @@ def _print_help(experiment: Experiment, tokens: Sequence[str]) -> None:
     config = _start(experiment, spec, experiment.config_class())
     own = {**experiment.arguments, **experiment.flags}
     rows = {f"--{name}" + "=…" * (flag.kind is not bool): flag.meaning for name, flag in own.items()}
-    rows["--config=NAME"] = "A shipped configuration, or a Python file with get_config(): NAME or FILE, [:variant]."
-    chosen = spec or experiment.config
-    origin = f"those of --config={chosen}" if chosen else "the defaults"
-    sys.stdout.write(help_text(experiment.about or "", rows, config, origin))
+    rows["--config=NAME[:VARIANT]"] = "A shipped configuration, or the path of a Python file with get_config()."
+    sys.stdout.write(help_text(experiment.about or "", rows, config, spec or experiment.config))
     sys.stdout.flush()

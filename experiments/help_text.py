@@ -45,13 +45,15 @@ def sections(config: Any, name: str = "", meaning: str = "") -> Iterator[Section
         yield from sections(value, prefix + key, docs.get(key, ""))
 
 
-def help_text(about: str, flags: Mapping[str, str], config: Any, origin: str, columns: int = 0) -> str:
-    """The whole text. `flags`: "--workdir=…" -> meaning; `origin`: where the values of `config` are from."""
+def help_text(about: str, flags: Mapping[str, str], config: Any, spec: str, columns: int = 0) -> str:
+    """The whole text. `flags`: "--workdir=…" -> meaning; `spec`: the --config that `config` is from, or ""."""
     columns = columns or min(max(shutil.get_terminal_size((WIDE, 24)).columns, NARROW), WIDE)
     lines = [about.strip(), "", "Flags", *_table(flags, columns)]
-    names = ", ".join(config_files.shipped())
-    lines += ["", *textwrap.wrap(f"Shipped configurations: {names}.", columns, subsequent_indent="  ")]
-    lines += ["", *textwrap.wrap(f"Keys, set by --config.KEY=VALUE; the values shown are {origin}.", columns)]
+    if names := suitable(config):
+        text = f"Shipped configurations for --config: {', '.join(names)}."
+        lines += ["", *textwrap.wrap(text, columns, subsequent_indent="  ")]
+    origin = f"with --config={spec}" if spec else "by default"
+    lines += ["", *textwrap.wrap(f"Keys and their values {origin}; --config.KEY=VALUE sets one.", columns)]
     for section in sections(config):
         if not section.keys:
             continue
@@ -59,6 +61,16 @@ def help_text(about: str, flags: Mapping[str, str], config: Any, origin: str, co
         lines += ["", *textwrap.wrap(heading, columns, subsequent_indent="  ")] if heading else [""]
         lines += _table({f"{key.name}={key.value!r}": key.meaning for key in section.keys}, columns)
     return "\n".join(lines) + "\n"
+
+
+def suitable(config: Any) -> list[str]:
+    """The shipped configurations of the class of `config`, with their variants in brackets."""
+    found = []
+    for name in config_files.shipped():
+        if type(config_files.load(name)) is type(config):
+            variants = list(filter(None, config_files.variants(name)))
+            found.append(f"{name}[:{'|'.join(variants)}]" if variants else name)
+    return found
 
 
 def _table(rows: Mapping[str, str], columns: int) -> Iterator[str]:

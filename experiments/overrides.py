@@ -102,7 +102,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     if inside:
         return f"config.{key} is a section: set one of its keys, such as --config.{inside[0]}"
     near = same_last_part(key, known) or difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "--help lists the keys"
+    hint = f"did you mean --config.{' or --config.'.join(near)}?" if near else "--help lists the keys"
     return f"unknown key config.{key}: {hint}"
 
 

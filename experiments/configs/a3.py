@@ -5,8 +5,9 @@
 The paper's schedule: 1M steps of 8,192 rows. Cost: 168 MFLOP a row, 1.4e+18 FLOP in all.
 """
 
-from experiments.configs import paper
+from experiments import paper
+from monosem_jax.stages.train_sae import SaeRunConfig
 
 
-def get_config():
-    return paper.get_config("a3")
+def get_config() -> SaeRunConfig:
+    return paper.dictionary(3)

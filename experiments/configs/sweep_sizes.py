@@ -7,7 +7,7 @@ The paper's schedule: 1M steps of 8,192 rows. Cost: 1.0e+19 FLOP in all, five ho
 Expected: loss recovered rises and the squared error falls with size, while dead and ultralow features increase.
 """
 
-from experiments.configs import paper
+from experiments import paper
 from monosem_jax.stages.sweep import SweepConfig, SweepRunConfig
 
 

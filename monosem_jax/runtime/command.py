@@ -14,8 +14,6 @@ import pathlib
 import runpy
 import sys
 
-import monosem_jax
-
 USAGE = """usage: monosem NAME [--flag=value …]        the same as: python -m experiments.NAME [--flag=value …]
 
 monosem NAME --help describes an experiment and the keys of its configuration.
@@ -28,15 +26,13 @@ def main() -> None:
     known = find(place)
     if len(sys.argv) < 2 or sys.argv[1] in ("--help", "-help", "-h"):
         _print(listing(place, known))
-    elif sys.argv[1] == "--version":
-        _print(f"monosem_jax {monosem_jax.__version__}\n")
     else:
         _run(place, _module(sys.argv[1:], known))
 
 
 def programs() -> pathlib.Path:
     """The directory that holds experiments/ and launch/."""
-    package = pathlib.Path(monosem_jax.__file__).resolve().parent
+    package = pathlib.Path(__file__).resolve().parents[1]
     installed = package / "programs"
     return installed if installed.is_dir() else package.parent
 

@@ -27,11 +27,7 @@ def config_class(program: str) -> type:
     return importlib.import_module(program).EXPERIMENT.config_class()
 
 
-def variants(name: str) -> tuple[str, ...]:
-    return getattr(importlib.import_module(f"experiments.configs.{name}"), "VARIANTS", ())
-
-
-CASES = [f"{name}{colon}" for name in NAMES for colon in ("", *(f":{v}" for v in variants(name)))]
+CASES = [f"{name}{colon}" for name in NAMES for colon in ("", *(f":{v}" for v in config_files.variants(name)))]
 
 
 @pytest.mark.parametrize("spec", CASES)
@@ -79,10 +75,6 @@ def test_sizes_are_those_of_the_paper():
     assert list(together.sizes) == sizes and together.seeds == (0,)
 
 
-def test_a_variant_of_the_paper_is_the_file_of_its_name():
-    assert [config_files.load(f"paper:a{i}") for i in range(6)] == [config_files.load(f"a{i}") for i in range(6)]
-
-
 def test_model_b_is_model_a_with_another_seed():
     a, b = (config_files.load(f"transformer_{x}") for x in "ab")
     assert a.seed != b.seed and dataclasses.replace(b, seed=a.seed) == a
@@ -90,5 +82,5 @@ def test_model_b_is_model_a_with_another_seed():
 
 @pytest.mark.parametrize("name", ["synthetic", "sweep_family"])
 def test_a_variant_trains_the_architecture_of_its_name(name):
-    for variant in variants(name):
+    for variant in config_files.variants(name):
         assert config_files.load(f"{name}:{variant}").sae.architecture == variant
