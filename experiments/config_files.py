@@ -7,7 +7,10 @@ import importlib
 import importlib.util
 import inspect
 import pathlib
+import sys
 import traceback
+from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any
 
@@ -46,11 +49,7 @@ def _module(name: str) -> ModuleType:
     names = shipped()
     bare = path.name == name and path.suffix != ".py"
     if path.is_file() and not (bare and name in names):
-        found = importlib.util.spec_from_file_location("config_file", path, loader=_loader(path))
-        assert found and found.loader
-        module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
-        return module
+        return _of_file(path)
     ours = bare or path.name == name or path.parts[-3:-1] == ("experiments", "configs")
     if ours and path.stem in names:
         return importlib.import_module(f"experiments.configs.{path.stem}")
@@ -58,11 +57,16 @@ def _module(name: str) -> ModuleType:
         raise BadInput(f"--config={name} is a directory: expected a Python file or the name of a configuration")
     near = difflib.get_close_matches(path.stem, names, n=3, cutoff=0.5)
     hint = f"nearest: {', '.join(near)}" if near else f"shipped: {', '.join(names)}"
-    raise BadInput(f"--config={name}: no such file and no shipped configuration of this name; {hint}")
+    raise BadInput(f"--config={name}: neither the path of a file nor a shipped configuration; {hint}")
 
 
-def _loader(path: pathlib.Path):
-    return importlib.machinery.SourceFileLoader("config_file", str(path))  # whatever the suffix is
+def _of_file(path: pathlib.Path) -> ModuleType:
+    loader = SourceFileLoader("config_file", str(path))  # whatever the suffix is
+    found = importlib.util.spec_from_file_location("config_file", path, loader=loader)
+    assert found
+    module = sys.modules["config_file"] = importlib.util.module_from_spec(found)  # dataclasses in it look there
+    loader.exec_module(module)
+    return module
 
 
 def _check_variant(spec: str, module: ModuleType, variant: str | None) -> None:
@@ -78,14 +82,16 @@ def _check_variant(spec: str, module: ModuleType, variant: str | None) -> None:
         raise BadInput(f"--config={spec}: unknown variant {variant!r}, expected {', '.join(filter(None, known))}")
 
 
-def _run(spec: str, function, *arguments: str) -> Any:
+def _run(spec: str, function: Callable[..., Any], *arguments: str) -> Any:
     """Calls a function of the user's; an error becomes one line with the place in the file."""
+    file = spec.partition(":")[0]
     try:
         return function(*arguments)
     except BadInput:
         raise
     except Exception as e:
-        place = traceback.extract_tb(e.__traceback__)[-1]
+        places = traceback.extract_tb(e.__traceback__)
+        place = next((p for p in reversed(places) if p.filename == file), places[-1])
         where = (e.filename, e.lineno) if isinstance(e, SyntaxError) else (place.filename, place.lineno)
         text = e.msg if isinstance(e, SyntaxError) else " ".join(str(e).split())
         raise BadInput(f"--config={spec}: {type(e).__name__} at {where[0]}:{where[1]}: {text}") from None

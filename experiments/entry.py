@@ -195,13 +195,13 @@ def _start(experiment: Experiment, spec: str, cls: type) -> Any:
     if not spec:
         return cls()
     found = config_files.load(spec)
-    if dataclasses.is_dataclass(found):
-        if not issubclass(cls, type(found)):
-            kind, expected = type(found).__name__, cls.__name__
-            raise BadInput(f"--config={spec} is a {kind}: this experiment takes a {expected}")
+    kind: type = type(found)
+    if dataclasses.is_dataclass(kind):
+        if not issubclass(cls, kind):
+            raise BadInput(f"--config={spec} is a {kind.__name__}: this experiment takes a {cls.__name__}")
         return from_dict(cls, to_dict(found))
     if not isinstance(found, (ConfigDict, dict)):
-        raise BadInput(f"--config={spec}: get_config() returned a {type(found).__name__}, expected a configuration")
+        raise BadInput(f"--config={spec}: get_config() returned a {kind.__name__}, expected a configuration")
     return from_dict(cls, found.to_dict() if isinstance(found, ConfigDict) else found)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from monosem_jax.sae import architectures as sae
 from monosem_jax.sae.config import SaeConfig
@@ -23,11 +24,11 @@ class ShortRun:
 
 # In few steps, encoders that start small do better. JumpReLU's thresholds must start below its first pre-activations,
 # but not so low that they cannot rise to where they belong.
-TIED = {"tied_norm": 0.1}
-SMALL_AUXK = {"k_aux": 64, "dead_rows": 50_000}
-AUXK = {"k_aux": 256, "dead_rows": 50_000, **TIED}
+TIED: dict[str, Any] = {"tied_norm": 0.1}
+SMALL_AUXK: dict[str, Any] = {"k_aux": 64, "dead_rows": 50_000}
+AUXK: dict[str, Any] = {"k_aux": 256, "dead_rows": 50_000, **TIED}
 KS = (8.0, 16.0, 32.0, 64.0)
-JUMP = {"l0_warmup": 0.1, "bandwidth": 0.05}
+JUMP: dict[str, Any] = {"l0_warmup": 0.1, "bandwidth": 0.05}
 
 SHORT_RUNS = {
     "relu": ShortRun(
