@@ -25,7 +25,7 @@ CASES = {
     "config file that is not there": (
         "train_sae",
         ["--workdir={w}", "--config=nowhere.py"],
-        "nowhere.py: no such file",
+        "nowhere.py: neither the path of a file nor a shipped configuration",
     ),
     "configuration of another experiment": (
         "train_sae",

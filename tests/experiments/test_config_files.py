@@ -43,7 +43,7 @@ def test_a_bare_name_is_the_shipped_one(folder):
 def test_an_unknown_name_is_answered_with_the_nearest(folder, spec):
     with pytest.raises(BadInput) as refused:
         config_files.load(spec)
-    expected = f"--config={spec}: no such file and no shipped configuration of this name; nearest: topk, batchtopk"
+    expected = f"--config={spec}: neither the path of a file nor a shipped configuration; nearest: topk, batchtopk"
     assert str(refused.value) == expected
 
 
@@ -58,6 +58,7 @@ def test_a_name_like_none_is_answered_with_all(folder):
         ("", "mine.py", "mine.py has no function get_config()"),
         ("def get_config(:", "mine.py", "SyntaxError at mine.py:1: invalid syntax"),
         ("import nowhere_to_be_found", "mine.py", "ModuleNotFoundError at mine.py:1: No module named"),
+        ("import json\ndef get_config():\n    return json.loads('{')\n", "mine.py", "JSONDecodeError at mine.py:3: "),
         ("\ndef get_config():\n    return 1 / 0\n", "mine.py", "ZeroDivisionError at mine.py:3: division by zero"),
         ("def get_config(v):\n    return {}[v]\n", "mine.py:a", "KeyError at mine.py:2: 'a'"),
         (
