@@ -197,7 +197,7 @@ def _start(experiment: Experiment, spec: str, cls: type) -> Any:
     found = config_files.load(spec)
     kind: type = type(found)
     if dataclasses.is_dataclass(kind):
-        if not issubclass(cls, kind):
+        if kind not in cls.__mro__:
             raise BadInput(f"--config={spec} is a {kind.__name__}: this experiment takes a {cls.__name__}")
         return from_dict(cls, to_dict(found))
     if not isinstance(found, (ConfigDict, dict)):
