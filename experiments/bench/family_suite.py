@@ -27,26 +27,33 @@ FIGURES = ("l0", "variance_explained", "loss_recovered_zero", "dead")
 
 @dataclasses.dataclass(frozen=True)
 class FamilyBenchConfig:
-    """Rates are of steps on `batch_size` rows (0: chosen by the platform) of `width`, for each of the `features`.
-
-    With --peers, other libraries' trainers are given the rows of `source`, those that `experiments.sweep` with
-    sweep_family.py and `steps` steps of 256 trains on, and are evaluated alike; `sweeps` is the directory of those
-    sweeps, with which they are compared; `learning_rate` is the other libraries' only. `only`: a part of the names of
-    what is trained ("SAELens", "topk").
-    """
+    """The suite "family": rates of training steps, and with --peers other libraries' trainers on the rows on which
+    `experiments.sweep --config=sweep_family` trains."""
 
     features: tuple[int, ...] = (2048, 16_384)
+    """Sizes of the dictionaries timed."""
     batch_size: int = 0
+    """Rows per step; 0: chosen by the platform."""
     width: int = 512
+    """Width of the rows timed."""
     turn_seconds: float = 2.0
+    """Seconds per turn."""
     rounds: int = 5
+    """Turns of each architecture."""
     source: str = ""
+    """--peers: the store or array on which they train."""
     sweeps: str = ""
+    """--peers: the directory of our sweeps, with which they are compared."""
     steps: int = 2000
+    """--peers: steps of 256 rows."""
     learning_rate: float = 1e-3
+    """--peers: of the other libraries' trainers."""
     n_features: int = 2048
+    """--peers: size of the dictionaries."""
     only: str = ""
+    """--peers: train only those with this in their name ("SAELens", "topk")."""
     peers: bool = False
+    """Other libraries' trainers too."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -5,7 +5,6 @@
 Cost and expected numbers: see README.md, section "What the quickstart gives".
 """
 
-from experiments.entry import config_dict
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.models.transformer import TransformerConfig
@@ -19,7 +18,7 @@ from monosem_jax.text.pack import TextConfig
 from monosem_jax.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
-def get_config():
+def get_config() -> QuickstartConfig:
     transformer = TransformerRunConfig(
         text=TextConfig(vocab_size=4096),
         transformer=TransformerConfig(context_length=128),
@@ -52,4 +51,4 @@ def get_config():
         evaluate=EvaluateConfig(contexts=0),
     )
     harvest = HarvestConfig(rows_per_context=76, bucket_rows=1 << 18)
-    return config_dict(QuickstartConfig(transformer=transformer, harvest=harvest, sae=sae, analyze=AnalyzeRunConfig()))
+    return QuickstartConfig(transformer=transformer, harvest=harvest, sae=sae, analyze=AnalyzeRunConfig())

@@ -1,21 +1,20 @@
 """Model A of the paper: one layer, d_model 128, d_mlp 512, ReLU. Model B is the same with another seed.
 
   python -m experiments.train_transformer --workdir=runs/transformer_a
-  python -m experiments.train_transformer --workdir=runs/transformer_b --config=experiments/configs/transformer_b.py
+  python -m experiments.train_transformer --workdir=runs/transformer_b --config=transformer_b
 
 The paper trained on 100 B tokens of the Pile; it prints neither optimizer settings nor context length nor vocabulary.
 These are for corpora of up to a few hundred megabytes on one accelerator: 1.3 B tokens in all.
 """
 
-from experiments.entry import config_dict
 from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.stages.train_transformer import TransformerRunConfig
 from monosem_jax.text.pack import TextConfig
 from monosem_jax.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
-def get_config():
-    config = TransformerRunConfig(
+def get_config() -> TransformerRunConfig:
+    return TransformerRunConfig(
         text=TextConfig(vocab_size=4096, seed=0),  # that of model B too
         transformer=TransformerConfig(context_length=256),
         train=TrainConfig(
@@ -30,4 +29,3 @@ def get_config():
             checkpoint_every=2_000,
         ),
     )
-    return config_dict(config)

@@ -31,21 +31,27 @@ LEAST_BUCKET = 1_000_000  # rows; in smaller buckets the rows of a context stay 
 
 @dataclasses.dataclass(frozen=True)
 class HarvestConfig:
-    """Which activations, and how many. The paper: 250 tokens of each of 40 M contexts. `n_rows` 0 takes everything.
-
-    Rows are permuted within buckets, and two of them are held in memory. `bucket_rows` 0: the whole store if it fits
-    into `memory_gb`, else as many as do, at least a million.
-    """
+    """Which activations are harvested, and how they are shuffled: rows are permuted within buckets, two of which are
+    in memory at a time."""
 
     site: str = "mlp_hidden.0"
+    """Where the model is read, such as mlp_hidden.0; several sites side by side with "+"."""
     rows_per_context: int = 250
+    """Positions sampled from each context (the paper: 250)."""
     n_rows: int = 0
+    """Rows to harvest; 0: all there are."""
     dtype: str = "bfloat16"
+    """Type of the stored rows: bfloat16, float32 or float16."""
     batch_contexts: int = 64
+    """Contexts per forward pass."""
     memory_gb: float = 4.0
+    """Memory for buckets, in GB, when bucket_rows is 0."""
     bucket_rows: int = 0
+    """Rows of a bucket; 0: the whole store if it fits into memory_gb, else as many as fit, at least a million."""
     shard_rows: int = 1 << 16
+    """Rows per file of the store."""
     skip_nonfinite: bool = False
+    """Leave out rows with NaN or infinity; otherwise such a row is an error."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -25,16 +25,18 @@ LANES = 64  # at most; every power of two up to it, as a number of data shards, 
 
 @dataclasses.dataclass(frozen=True)
 class OnlineConfig:
-    """Which activations, and how they are mixed: `buffer_rows` at a time, made `batch_contexts` contexts at a time.
-
-    The buffer takes buffer_rows · M · 2 bytes (bfloat16) of the devices' memory, divided over `data`.
-    """
+    """Training on activations computed while training, mixed in a buffer in device memory (sharded over `data`)."""
 
     site: str = "mlp_hidden.0"
+    """Where the model is read, such as mlp_hidden.0; several sites side by side with "+"."""
     rows_per_context: int = 250
+    """Positions sampled from each context."""
     buffer_rows: int = 1 << 20
+    """Rows mixed at a time. They take buffer_rows x M x 2 bytes (bfloat16) of device memory in all."""
     batch_contexts: int = 128
+    """Contexts per forward pass."""
     dtype: str = "bfloat16"
+    """Type of the rows in the buffer: bfloat16, float32 or float16."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -24,24 +24,29 @@ RECOVERED = 0.9  # cosine similarity above which a feature counts as found
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticConfig:
-    """`n_features` true features in `width` dimensions, of which each is active in a share `density` of the rows, on
-    average; `density_power` p makes that of the i-th proportional to i^-p. Activations are uniform between
-    `least_strength` and 2 - `least_strength`. Features i, i + 1, … of a group of `group_size` occur together: those are
-    thresholds of normal numbers with this `correlation`. `noise`: the standard deviation of each element's.
-
-    The seed is that of the features; `n_rows` rows are made, of which the last tenth, at most 65,536, is held out.
-    """
+    """Rows that are sparse sums of known unit vectors, with which recovery can be measured."""
 
     n_features: int = 512
+    """True features."""
     width: int = 256
+    """Dimensions of a row, M."""
     density: float = 0.01
+    """The share of rows in which a feature is active, averaged over the features."""
     density_power: float = 0.0
+    """A power p makes the density of the i-th feature proportional to i^-p; 0: all are equally dense."""
     least_strength: float = 0.5
+    """A feature that is active has a value uniform between this and 2 minus this."""
     correlation: float = 0.0
+    """Features of one group occur together: each is active where a normal number exceeds a threshold, and these numbers
+    have this correlation."""
     group_size: int = 2
+    """Consecutive features that form a group."""
     noise: float = 0.0
+    """Standard deviation of the normal noise added to every element."""
     n_rows: int = 262_144
+    """Rows in all; the last tenth, at most 65,536, is held out."""
     seed: int = 0
+    """Seed of the feature vectors and the rows."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

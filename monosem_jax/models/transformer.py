@@ -25,16 +25,22 @@ from monosem_jax.runtime.errors import BadInput, check_counts
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-    """Shape of the transformer. `d_mlp` is the M of the default site; `vocab_size` 0 means the tokenizer's.
-    `architecture` is its name in `monosem_jax.models.MODELS`."""
+    """Shape of the transformer."""
 
     n_layers: int = 1
+    """Layers."""
     d_model: int = 128
+    """Width of the residual stream, D."""
     d_mlp: int = 512
+    """Width of the MLP's hidden layer: M of the default site, mlp_hidden."""
     n_heads: int = 4
+    """Attention heads, H; d_model / n_heads must be an even number."""
     context_length: int = 128
+    """Tokens in a context, T, the BOS token included."""
     vocab_size: int = 0
+    """Tokens, V; 0: as many as the tokenizer has."""
     architecture: str = "transformer"
+    """Its name in `monosem_jax.models.MODELS`."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -30,17 +30,22 @@ ANY_LAYER = 10_000  # where no transformer says how many there are
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """For an export: the `format`, the folder to make, and which checkpoint (-1: the newest). For an import: the
-    folder that it is `source`d from and, where they are known, the transformer and its site (by default what the
-    folder says); with a transformer the dictionary is evaluated on its held-out text."""
+    """What an export or an import needs; which of the two it is, `source` decides."""
 
     format: str = ""
+    """Export: saelens, dictionary_learning, safetensors or numpy."""
     output: str = ""
+    """Export: the folder to make."""
     step: int = -1
+    """Export: the checkpoint; -1: the newest."""
     source: str = ""
+    """Import: the folder with cfg.json and sae_weights.safetensors; empty: this is an export."""
     transformer: str = ""
+    """Import: run directory of the transformer; with it the dictionary is evaluated on held-out text."""
     site: str = ""
+    """Import: the site explained; empty: what the folder says."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """Import: held-out text."""
 
     def check(self) -> None:
         """Raises BadInput when what belongs to an export and what belongs to an import are mixed."""

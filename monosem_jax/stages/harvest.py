@@ -32,16 +32,18 @@ from monosem_jax.runtime.workdir import RunDir, parent
 
 @dataclasses.dataclass(frozen=True)
 class HarvestRunConfig:
-    """Which transformer (a finished run directory) and which of its activations, or which array (`source`).
-
-    `store` is where the store goes when not into the run directory: a path or a URL such as s3://bucket/path.
-    """
+    """What is harvested, and where the store goes: activations of a transformer, or an array."""
 
     seed: int = 0
+    """Decides which positions are sampled and how the rows are shuffled."""
     transformer: str = ""
+    """Run directory of a finished train_transformer run."""
     harvest: HarvestConfig = HarvestConfig()
+    """Which activations."""
     source: str = ""
+    """An array [n, M] to convert instead, as --from."""
     store: str = ""
+    """Where the store goes: a path or a URL such as s3://bucket/path; empty: into the run directory."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -20,9 +20,13 @@ class QuickstartConfig:
     """The configuration of every stage; paths between stages are filled in."""
 
     transformer: train_transformer.TransformerRunConfig = train_transformer.TransformerRunConfig()
+    """Stage 1, train_transformer."""
     harvest: HarvestConfig = HarvestConfig()
+    """Stage 2, harvest."""
     sae: train_sae.SaeRunConfig = train_sae.SaeRunConfig()
+    """Stage 3, train_sae."""
     analyze: analyze.AnalyzeRunConfig = analyze.AnalyzeRunConfig()
+    """Stage 4, analyze."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value, before any stage starts."""

@@ -19,10 +19,12 @@ from monosem_jax.training.config import TrainConfig
 
 @dataclasses.dataclass(frozen=True)
 class ReportRunConfig:
-    """Which analysis (a finished analyze run directory) the page shows."""
+    """Which analysis the page shows."""
 
     analysis: str = ""
+    """Directory of a finished analyze run."""
     title: str = "Dictionary report"
+    """Title of the page."""
 
 
 def run(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:

@@ -49,14 +49,17 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """The grid. The defaults are the paper's A/0 … A/5. `sparsities` are values of the key that decides how many
-    features of the architecture are active, and stand for `l1_coefficients` where that is another one: k,
-    l0_coefficient or target_l0; () is the one that it has."""
+    """The grid: every size with every coefficient and every seed. The defaults are the paper's A/0 … A/5."""
 
     sizes: tuple[int, ...] = (512, 4096, 16_384, 32_768, 65_536, 131_072)
+    """Values of sae.n_features."""
     l1_coefficients: tuple[float, ...] = (0.004,)
+    """Values of sae.l1_coefficient, for architectures with an L1 penalty."""
     seeds: tuple[int, ...] = (0,)
+    """Values of seed."""
     sparsities: tuple[float, ...] = ()
+    """Values of the key that decides how many features are active (k, l0_coefficient, target_l0 or l1_coefficient),
+    instead of l1_coefficients; (): those, or without an L1 penalty the single value in sae."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -76,21 +79,24 @@ class SweepConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DryRunConfig:
-    """For --plan: the share of the matmul peak that is reached (0: some steps are measured instead), and this peak in
-    TFLOP/s of one device (0: it is measured)."""
+    """What --plan assumes about the speed of a device."""
 
     mfu: float = 0.0
+    """Share of the matmul peak that is reached; 0: some steps are measured instead."""
     peak_tflops: float = 0.0
+    """Matmul peak of one device, in TFLOP/s; 0: it is measured."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepRunConfig(SaeRunConfig):
-    """What the members share, as for one dictionary, and in what they differ: values of `sweep` stand for
-    sae.n_features, sae.l1_coefficient and seed. `seed` (or `data_seed`) decides the order of the rows, for all
+    """What the members share, as for one dictionary, and the grid in which they differ: values of `sweep` replace
+    sae.n_features, the sparsity coefficient and seed. `seed` (or `data_seed`) decides the order of the rows for all
     members."""
 
     sweep: SweepConfig = SweepConfig()
+    """The grid."""
     plan: DryRunConfig = DryRunConfig()
+    """--plan: the time to expect."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -41,22 +41,32 @@ from monosem_jax.training.step import State
 
 @dataclasses.dataclass(frozen=True)
 class SaeRunConfig:
-    """Everything that decides a dictionary. `source` is a store, an array, several of these separated by commas, whose
-    rows are put beside each other, "online", or "synthetic"; `transformer` a run directory, by default the one that the
-    store was harvested from: it makes the rows online, and the loss figures always. `data_seed` decides the order of
-    the rows; -1: `seed` does, as it does everything else."""
+    """Everything that decides a dictionary."""
 
     seed: int = 0
+    """Decides everything random: initial values, the order of the rows, resampling."""
     data_seed: int = -1
+    """Decides the order of the rows instead of seed; -1: seed does."""
     source: str = ""
+    """A store, an array (.npy, zarr, safetensors), several of these separated by commas, whose columns are put side by
+    side, online or synthetic."""
     transformer: str = ""
+    """Run directory of the transformer; empty: the one that the store was harvested from. Needed for online rows and
+    for the loss metrics."""
     sae: SaeConfig = ReluConfig()
+    """The dictionary."""
     train: TrainConfig = TrainConfig()
+    """The training loop."""
     resample: ResampleConfig = ResampleConfig()
+    """Resampling of dead neurons."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """Evaluation on held-out text."""
     stream: StreamConfig = StreamConfig()
+    """How rows of a store or an array are read."""
     online: OnlineConfig = OnlineConfig()
+    """Rows of --config.source=online."""
     synthetic: SyntheticConfig = SyntheticConfig()
+    """Rows of --config.source=synthetic."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

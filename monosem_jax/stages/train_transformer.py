@@ -39,9 +39,13 @@ class TransformerRunConfig:
     """Everything that decides a transformer. The paper's model B is model A with another seed."""
 
     seed: int = 0
+    """Decides the initial values, the order of the batches and, unless text.seed does, the text."""
     text: TextConfig = TextConfig()
+    """Text and tokenizer."""
     transformer: TransformerConfig = TransformerConfig()
+    """The model."""
     train: TrainConfig = TrainConfig()
+    """The training loop."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -219,7 +219,14 @@ def elsewhere(arrays, tmp_path_factory):
     """(run directory, store) of an array's harvest whose store was named by a path relative to another directory."""
     tmp = tmp_path_factory.mktemp("elsewhere")
     shutil.copy(arrays / "good.npy", tmp / "good.npy")
-    command = [sys.executable, "-m", "experiments.harvest", f"--workdir={tmp}/run", "--from=good.npy"]
+    command = [
+        sys.executable,
+        "-m",
+        "monosem_jax.runtime.command",
+        "harvest",
+        f"--workdir={tmp}/run",
+        "--from=good.npy",
+    ]
     command += ["--config.store=data/store", *ARRAY]
     done = subprocess.run(command, cwd=tmp, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

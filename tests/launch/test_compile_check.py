@@ -283,7 +283,7 @@ def check(*flags: str) -> tuple[int, str, str]:
     [
         ((), "error: --topology is missing: give the slice of TPUs"),
         (("--topology=v5e:2x2", "--width=wide"), "error: --width is 'wide': expected the number of"),
-        (("--topology=v5e:2x2", "--config.sae.n_featurs=8"), "did you mean 'sae.n_features'"),
+        (("--topology=v5e:2x2", "--config.sae.n_featurs=8"), "did you mean --config.sae.n_features?"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_clear_line(flags, message):

@@ -26,17 +26,16 @@ THREADS = 4
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:
-    """How rows reach the device. `window_blocks`: blocks of 1,024 rows mixed at a time.
-
-    Batches are the same from `disk` (rows are gathered on the host) and `resident` (blocks stay in device memory, as
-    many as fit into `device_gb`, and rows are gathered there). "auto" is resident when the whole source fits.
-    `device_gb` 0: two fifths of an accelerator's memory, half a GB on CPUs. Host memory: about window_blocks blocks,
-    and the batches of two dispatches.
-    """
+    """How rows reach the device. Batches are the same for every `kind`. Host memory: about window_blocks blocks, and
+    the batches of two dispatches."""
 
     kind: str = "auto"
+    """Where rows are gathered: disk, on the host; resident, in device memory, where the blocks stay; auto, resident if
+    the whole source fits."""
     window_blocks: int = 64
+    """Blocks of 1,024 rows that are mixed at a time."""
     device_gb: float = 0.0
+    """Device memory for resident blocks, in GB; 0: two fifths of an accelerator's memory, half a GB on a CPU."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
