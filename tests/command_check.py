@@ -15,17 +15,27 @@ import pathlib
 import runpy
 import sys
 import types
+from collections.abc import Callable
 from typing import NoReturn
 
+from monosem_jax.stages.train_sae import SaeRunConfig
+
 STAGES = "monosem_jax.stages", "experiments.bench", "launch.compile_check"
+WITHOUT_SOURCE = "monosem_jax.stages.sweep.compare", "launch.compile_check.check.run"
 
 
-def accepted(*arguments: object, **more: object) -> NoReturn:
-    """Stands for every function of a stage: the command line was understood; is the configuration possible too?"""
-    for value in (*arguments, *more.values()):
-        if dataclasses.is_dataclass(value) and hasattr(value, "check"):
-            value.check()
-    os._exit(0)
+def stand_in(name: str) -> Callable[..., NoReturn]:
+    """What a function of a stage is replaced by: it was reached, so the flags are right; are their values too?"""
+
+    def accepted(*arguments: object, **more: object) -> NoReturn:
+        for value in (*arguments, *more.values()):
+            if isinstance(value, SaeRunConfig) and name in WITHOUT_SOURCE:
+                value = dataclasses.replace(value, source="store")
+            if dataclasses.is_dataclass(value) and hasattr(value, "check"):
+                value.check()
+        os._exit(0)
+
+    return accepted
 
 
 def stages() -> list[types.ModuleType]:
@@ -39,11 +49,11 @@ def stages() -> list[types.ModuleType]:
 
 
 def disarm(modules: list[types.ModuleType]) -> None:
-    """Replaces the public functions of the modules by `accepted`."""
+    """Replaces the public functions of the modules."""
     for module in modules:
         for name, value in vars(module).copy().items():
             if inspect.isfunction(value) and not name.startswith("_") and value.__module__ == module.__name__:
-                setattr(module, name, accepted)
+                setattr(module, name, stand_in(f"{module.__name__}.{name}"))
 
 
 def perform(module: str, flags: list[str]) -> None:
@@ -53,7 +63,7 @@ def perform(module: str, flags: list[str]) -> None:
         return perform(command[0], command[1:])
     if module == "launch.drill":
         drill = importlib.import_module(module)
-        drill.drills = accepted
+        drill.drills = stand_in("drills")
         drill.main(flags)
     sys.argv = [module, *flags]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import linecache
 import os
 import pathlib
 import re
@@ -11,12 +12,13 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests import keys_reference
-from tests.experiments.tiny import SAE, overrides, quickstart_flags, run, small_corpus
+from tests.experiments.tiny import ANALYZE, SAE, overrides, quickstart_flags, run, small_corpus
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "experiments" / "results").glob("*.md"))
@@ -79,14 +81,40 @@ def runs(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=name)
-def test_python_blocks_run(page, runs, monkeypatch):
-    """The blocks of a page follow one another in one session."""
+@pytest.fixture
+def session(runs, monkeypatch) -> Callable[[str, str], None]:
+    """A function that runs code, named for messages, as one Python session in the folder of `runs`."""
+    module = types.ModuleType("documented_session")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.chdir(runs)
-    found, session = blocks(page, "python"), {"__name__": "session"}
+
+    def perform(code: str, where: str) -> None:
+        lines = (len(code), None, code.splitlines(keepends=True), where)
+        monkeypatch.setitem(linecache.cache, where, lines)  # a failure shows the line
+        exec(compile(code, where, "exec", dont_inherit=True), vars(module))
+
+    return perform
+
+
+@pytest.fixture
+def architectures():
+    """What a page adds to the table of architectures is taken out again."""
+    from monosem_jax.sae.architectures import ARCHITECTURES
+
+    before = dict(ARCHITECTURES)
+    yield
+    ARCHITECTURES.clear()
+    ARCHITECTURES.update(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", GUIDES, ids=name)
+def test_python_blocks_run(page, session, architectures):
+    """The blocks of a page follow one another in one session."""
+    found = blocks(page, "python")
     assert found or page.parent.name == "launch"
     for number, body in enumerate(found, 1):
-        exec(compile(body, f"{name(page)}, Python block {number}", "exec"), session)
+        session(body, f"{name(page)}, Python block {number}")
 
 
 def test_python_blocks_are_short():
@@ -95,15 +123,15 @@ def test_python_blocks_are_short():
             assert len(body.splitlines()) <= 30, f"{name(page)}: {body[:60]!r} … is too long for an example"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
-def test_notebooks_run_and_hold_no_output(notebook, runs, monkeypatch):
-    monkeypatch.chdir(runs)
-    book, session = json.loads(notebook.read_text(encoding="utf-8")), {"__name__": "session"}
+def test_notebooks_run_and_hold_no_output(notebook, session):
+    book = json.loads(notebook.read_text(encoding="utf-8"))
     assert (book["nbformat"], len({c["id"] for c in book["cells"]})) == (4, len(book["cells"]))
     for cell in book["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
-            exec(compile("".join(cell["source"]), f"{name(notebook)}, {cell['id']}", "exec"), session)
+            session("".join(cell["source"]), f"{name(notebook)}, {cell['id']}")
 
 
 def test_commands_are_accepted():
@@ -117,6 +145,22 @@ def test_commands_are_accepted():
     assert done.returncode == 0, done.stderr
     said = zip(found, json.loads(done.stdout), strict=True)
     assert not [f"{page}: {' '.join(command)}: {what}" for (page, command), what in said if what]
+
+
+@pytest.mark.slow
+def test_commands_on_a_finished_dictionary_do_what_they_say(runs):
+    """The README's commands after training, really run; and what the guide says about looking at and leaving with it."""
+    (runs / "runs" / "a1").symlink_to(runs / "runs" / "quickstart" / "sae")
+    tiny = {"experiments.analyze": overrides(ANALYZE)}
+    found = [c for c in own_commands(GUIDES[0]) if c[0].split(".")[1] in ("evaluate", "analyze", "report")]
+    guide = own_commands(GUIDES[1])
+    found += [next(c for c in guide if c[0] == f"experiments.{name}") for name in ("inspect", "export")]
+    assert len(found) == 5
+    for module, *flags in found:
+        here = [re.sub(r"=(?=(runs|out)/)", f"={runs}/", flag) for flag in flags]
+        done = run(module.split(".")[1], *here, *tiny.get(module, []))
+        assert done.returncode == 0, f"{module} {' '.join(flags)}: {done.stderr}"
+    assert (runs / "runs" / "a1_report" / "index.html").exists() and (runs / "out" / "a1" / "cfg.json").exists()
 
 
 def test_a_wrong_command_is_not_accepted():
@@ -187,15 +231,18 @@ def test_lists_of_the_guide_are_complete():
     assert set(re.findall(r"^\| `(\w+)` \|", listed, re.M)) == programs
     shipped = {p.name for p in pathlib.Path(configs.__file__).parent.glob("*.py")}
     for page in PAGES:
-        for file in re.findall(r"experiments/configs/(\w+\.py)", page.read_text(encoding="utf-8")):
+        for file in re.findall(r"experiments/configs/([a-z]\w*\.py)", page.read_text(encoding="utf-8")):
             assert file in shipped, f"{name(page)}: {file}"
 
 
+@pytest.mark.slow
 def test_records_are_described_key_by_key(runs):
     """Every file and every key that a run leaves is in the guide, and every key of the guide's tables is there."""
     text = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
     section = text.partition("### The records of an analysis")[2].partition("\n## ")[0]
-    described = set(itertools.chain(*(re.findall(r"`(\w+)`", row.split("|")[1]) for row in section.splitlines() if "|" in row)))
+    described = set(
+        itertools.chain(*(re.findall(r"`(\w+)`", row.split("|")[1]) for row in section.splitlines() if "|" in row))
+    )
     analysis = runs / "runs" / "quickstart" / "analysis"
     features = json.loads((analysis / "features.json").read_text())
     categories = json.loads((analysis / "categories.json").read_text())
@@ -207,6 +254,7 @@ def test_records_are_described_key_by_key(runs):
     assert not [key for key in scale if f"`{key}`" not in text]
 
 
+@pytest.mark.slow
 def test_metrics_are_in_the_glossary(runs):
     text = (ROOT / "monosem_jax" / "README.md").read_text(encoding="utf-8")
     glossary = text.partition("## Glossary")[2].partition("\n## ")[0]
@@ -240,7 +288,9 @@ def test_no_page_knows_the_machine_it_was_written_on(page):
 def test_decisions_are_short_wrapped_and_in_order():
     lines = (ROOT / "BUILD_NOTES.md").read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if len(line) > 100 and not line.startswith("|")]
-    heads = [(i, int(m[1])) for i, line in enumerate(lines) if (m := re.match(r"## (\d+) · \d{4}-\d\d-\d\d · \S", line))]
+    heads = [
+        (i, int(m[1])) for i, line in enumerate(lines) if (m := re.match(r"## (\d+) · \d{4}-\d\d-\d\d · \S", line))
+    ]
     numbers = [n for _, n in heads]
     assert numbers == list(range(len(numbers), 0, -1))
     ends = [*(i for i, _ in heads[1:]), lines.index("# What did not work")]
