@@ -13,7 +13,7 @@ from launch.drills.ground import ROOT, Ground, Outcome
 READ = """
 import json, pathlib, sys, time
 import monosem_jax
-from monosem_jax.sharding import make_mesh
+from monosem_jax.runtime.mesh import make_mesh
 def counted(work):
     rchar = lambda: int(pathlib.Path("/proc/self/io").read_text().split()[1])
     work()  # what is imported on the way does not count
