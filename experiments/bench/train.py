@@ -27,6 +27,7 @@ from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.sae.ops import sparse_matmul as visiting
 from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble
+from monosem_jax.training.metrics import Mean
 from monosem_jax.training.step import State, create_state
 
 L1 = 0.004
@@ -94,8 +95,9 @@ class OurStep:
 
     def mean(self, name: str) -> Any:
         """A metric of the last dispatch, per row; of several members, of each."""
-        total, count = self._result.metrics[name]
-        return np.asarray(total / count).tolist()
+        mean = self._result.metrics[name]
+        assert isinstance(mean, Mean)
+        return np.asarray(mean.total / mean.count).tolist()
 
 
 def steps(n_features: int, sizes: StepSizes, seconds: float, *, with_peers: bool) -> dict[str, Any]:
