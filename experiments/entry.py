@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from experiments import config_files, overrides
 from experiments.exits import EXIT_BAD_INPUT, guarded
 from experiments.help_text import help_text
-from monosem_jax.runtime.config import from_dict, to_dict
+from monosem_jax.runtime.config import from_dict, moved_key, to_dict
 from monosem_jax.runtime.errors import BadInput
 
 __all__ = ["EXIT_BAD_INPUT", "WORKDIR", "Experiment", "Flag", "config_dict", "launch"]
@@ -181,6 +181,9 @@ def _configuration(experiment: Experiment, line: overrides.CommandLine, values: 
     """The configuration that the command line gives."""
     cls = experiment.config_class(values)
     found = to_dict(_start(experiment, line.config, cls))
+    for override in line.overrides:
+        if name := moved_key(cls, override.key):
+            raise BadInput(f"config.{override.key} is now config.{name}")
     overrides.apply(line.overrides, found)
     for name, flag in experiment.flags.items():
         for key in flag.sets if values[name] is not None else ():

@@ -11,6 +11,16 @@ from tests.experiments.tiny import ROOT, run
 
 CASES = {
     "missing workdir": ("train_sae", [], "--workdir is missing"),
+    "moved key": (
+        "train_sae",
+        ["--workdir={w}", "--config.train.schedule=linear"],
+        "config.train.schedule is now config.train.schedule.kind",
+    ),
+    "moved key of a stage": (
+        "quickstart",
+        ["--workdir={w}", "--config.sae.train.b1=0.5"],
+        "config.sae.train.b1 is now config.sae.train.optimizer.b1",
+    ),
     "unknown key": (
         "train_transformer",
         ["--workdir={w}", "--config.train.learning_rat=1"],

@@ -19,7 +19,7 @@ PROGRAMS = sorted(
     + ["experiments.bench.__main__", "launch.compile_check.__main__"]
 )
 # Packages whose keys get their meanings in other changes: delete a name when it has them.
-WITHOUT_MEANINGS = ("monosem_jax.sae.", "monosem_jax.training.")
+WITHOUT_MEANINGS = ("monosem_jax.sae.",)
 
 
 @functools.cache
