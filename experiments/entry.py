@@ -37,11 +37,12 @@ def config_dict(config: Any) -> ConfigDict:
 
 def launch(
     stage: str, config_class: str, config_file: str, prepare: Callable[[Any, Any], Any] = lambda config, flags: config,
-    action: Callable[[Any], str] = lambda flags: "run", arguments: Mapping[str, tuple[str | None, str]] = WORKDIR,
+    action: Callable[[Any], str] = lambda flags: "", arguments: Mapping[str, tuple[str | None, str]] = WORKDIR,
 ) -> None:  # fmt: skip
-    """Runs `monosem_jax.stages.<stage>` on the configuration that flags give; `prepare` may apply more flags, and
-    `action` name another function of the stage. `arguments`: flags whose values it takes before the configuration, with
-    their defaults (None: it must be given) and what they are."""
+    """Runs the function of the stage's name in `monosem_jax.stages.<stage>` (of another module: `run`) on the
+    configuration that flags give; `prepare` may apply more flags, and `action` name another function of the stage.
+    `arguments`: flags whose values it takes before the configuration, with their defaults (None: it must be given) and
+    what they are."""
     given = {name: flags.DEFINE_string(name, default, what) for name, (default, what) in arguments.items()}
     # The library looks at the overrides on the command line here already, and raises many kinds for a wrong one.
     handle = _guarded(lambda _: _define_config(config_file, stage, config_class), sys.argv)
@@ -64,7 +65,7 @@ def launch(
             values = prepare(handle.value, flags.FLAGS).to_dict()
         except OSError as e:  # a configuration file that cannot be read says so when it is looked at
             raise BadInput(" ".join(str(e).split())) from None
-        perform = getattr(module, action(flags.FLAGS))
+        perform = getattr(module, action(flags.FLAGS) or ("run" if "." in stage else stage))
         perform(*(flag.value for flag in given.values()), from_dict(getattr(module, config_class), values))
 
     app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))

@@ -34,7 +34,7 @@ def with_flags(config, parsed):
 
 def action(parsed):
     """What of the stage is asked for."""
-    return "verify" if parsed.verify else "plan" if parsed.plan else "run"
+    return "verify" if parsed.verify else "dry_run" if parsed.plan else ""
 
 
 if __name__ == "__main__":

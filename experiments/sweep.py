@@ -20,7 +20,7 @@ flags.DEFINE_bool("plan", False, "Print what the sweep would take (memory, FLOPs
 
 def action(parsed):
     """Which function of the stage is meant."""
-    return "compare" if parsed.compare else "plan" if parsed.plan else "run"
+    return "compare" if parsed.compare else "dry_run" if parsed.plan else ""
 
 
 if __name__ == "__main__":

@@ -134,9 +134,11 @@ def test_the_report_knows_only_the_runtime():
     assert not offenders(lambda name, of, module: of == "report" and unit(module) not in ("report", "runtime"))
 
 
-def test_the_package_itself_imports_only_what_opens_runs():
+def test_the_package_itself_imports_stages_for_type_checkers_only():
     file = ROOT / "monosem_jax" / "__init__.py"
-    assert {m for _, m in imports(file) if m.split(".")[0] in PACKAGES} <= {"monosem_jax.load"}
+    at_once = {n.module for n in tree(file).body if isinstance(n, ast.ImportFrom)}
+    assert at_once == {"__future__", "typing"}
+    assert {unit(m) for _, m in imports(file) if m.split(".")[0] in PACKAGES} == {"load", "stages"}
 
 
 @pytest.mark.parametrize("library", DOORS)

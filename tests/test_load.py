@@ -61,12 +61,12 @@ def root(tmp_path_factory) -> pathlib.Path:
     """Run directories: transformer and store from a small corpus, sae from the store, array from a .npy file."""
     root = tmp_path_factory.mktemp("runs")
     write_words(root / "corpus.jsonl")
-    train_transformer.run(root / "transformer", transformer_config(root / "corpus.jsonl"))
-    harvest.run(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), HARVEST))
-    train_sae.run(root / "sae", sae_config(root / "store"))
+    train_transformer.train_transformer(root / "transformer", transformer_config(root / "corpus.jsonl"))
+    harvest.harvest(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), HARVEST))
+    train_sae.train_sae(root / "sae", sae_config(root / "store"))
     rows = load_run(root / "store").store.read(0, 1000)
     np.save(root / "rows.npy", np.asarray(rows, np.float32))
-    train_sae.run(root / "array", array_config(root / "rows.npy"))
+    train_sae.train_sae(root / "array", array_config(root / "rows.npy"))
     return root
 
 
@@ -210,7 +210,7 @@ def test_a_store_of_another_transformer_is_refused(root, tmp_path):
     (other / "summary.json").write_text(json.dumps({**load_run(other).summary, "params_sha256": "another"}))
     config = sae_config(root / "store", transformer=str(other))
     with pytest.raises(BadInput, match=r"store .* was not harvested from .*other: the hashes of the parameters differ"):
-        train_sae.run(tmp_path / "sae", config)
+        train_sae.train_sae(tmp_path / "sae", config)
 
 
 NOT_RUNS = {"empty": None, "language model": {"model_type": "gpt2"}, "list": []}
@@ -228,15 +228,17 @@ def test_an_unfinished_transformer_is_refused_by_the_next_stage(root, tmp_path):
     shutil.copytree(root / "transformer", tmp_path / "transformer")
     (tmp_path / "transformer" / "summary.json").unlink()
     with pytest.raises(BadInput, match="is not a finished train_transformer run"):
-        harvest.run(tmp_path / "store", harvest.HarvestRunConfig(0, str(tmp_path / "transformer"), HARVEST))
+        harvest.harvest(tmp_path / "store", harvest.HarvestRunConfig(0, str(tmp_path / "transformer"), HARVEST))
 
 
 @pytest.mark.parametrize("stage", ["transformer", "store", "sae"])
 def test_a_negative_seed_is_refused_before_anything_is_made(root, tmp_path, stage):
     programs = {
-        "transformer": lambda p: train_transformer.run(p, transformer_config(root / "corpus.jsonl", seed=-1)),
-        "store": lambda p: harvest.run(p, harvest.HarvestRunConfig(-1, str(root / "transformer"), HARVEST)),
-        "sae": lambda p: train_sae.run(p, sae_config(root / "rows.npy", seed=-1)),
+        "transformer": lambda p: train_transformer.train_transformer(
+            p, transformer_config(root / "corpus.jsonl", seed=-1)
+        ),
+        "store": lambda p: harvest.harvest(p, harvest.HarvestRunConfig(-1, str(root / "transformer"), HARVEST)),
+        "sae": lambda p: train_sae.train_sae(p, sae_config(root / "rows.npy", seed=-1)),
     }
     with pytest.raises(BadInput, match="seed is -1"):
         programs[stage](tmp_path / "run")
@@ -245,7 +247,7 @@ def test_a_negative_seed_is_refused_before_anything_is_made(root, tmp_path, stag
 
 def test_activations_that_never_vary_end_in_a_summary(tmp_path):
     np.save(tmp_path / "rows.npy", np.ones((200, 4), np.float32))
-    summary = train_sae.run(tmp_path / "run", array_config(tmp_path / "rows.npy"))
+    summary = train_sae.train_sae(tmp_path / "run", array_config(tmp_path / "rows.npy"))
     assert summary["variance_explained"] is None and load_run(tmp_path / "run").summary == summary
 
 
@@ -253,10 +255,10 @@ def test_activations_that_never_vary_end_in_a_summary(tmp_path):
 def test_a_finished_run_is_left_as_it_is(root, name, capsys):
     before = {p: p.stat().st_mtime_ns for p in (root / name).rglob("*") if p.is_file() and p.name != ".lock"}
     programs = {
-        "transformer": lambda p: train_transformer.run(p, transformer_config(root / "corpus.jsonl")),
-        "store": lambda p: harvest.run(p, harvest.HarvestRunConfig(0, str(root / "transformer"), HARVEST)),
-        "sae": lambda p: train_sae.run(p, sae_config(root / "store")),
-        "array": lambda p: train_sae.run(p, array_config(root / "rows.npy")),
+        "transformer": lambda p: train_transformer.train_transformer(p, transformer_config(root / "corpus.jsonl")),
+        "store": lambda p: harvest.harvest(p, harvest.HarvestRunConfig(0, str(root / "transformer"), HARVEST)),
+        "sae": lambda p: train_sae.train_sae(p, sae_config(root / "store")),
+        "array": lambda p: train_sae.train_sae(p, array_config(root / "rows.npy")),
     }
     assert programs[name](root / name) == load_run(root / name).summary
     assert "is finished: nothing to do" in capsys.readouterr().out
@@ -361,7 +363,7 @@ def test_every_experiment_opens_to_its_kind(tmp_path):
 
 def test_an_evaluation_has_its_figures_and_its_dictionary(root, tmp_path):
     config = evaluate.EvaluateRunConfig(str(root / "sae"), evaluate=EvaluateConfig(contexts=8))
-    summary = evaluate.run(tmp_path / "evaluation", config)
+    summary = evaluate.evaluate(tmp_path / "evaluation", config)
     run = load_run(tmp_path / "evaluation")
     assert run.summary == summary and run.summary["l0"] > 0
     assert run.density.shape == (F,) and run.density.sum() > 0 and run.density.max() <= 1

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -130,6 +131,14 @@ class RunDir:
         if jax.process_index() == 0:
             write_json(self.path / "summary.json", summary)
         return summary
+
+    def once(self, work: Callable[[], dict[str, Any]], hint: str = "") -> dict[str, Any]:
+        """Finishes the run with the summary that `work` returns; a finished run is left as it is, and its summary is
+        returned. `hint` is printed after the line that says so."""
+        if self.finished:
+            print(f"{self.path} is finished: nothing to do{hint}")
+            return self.summary
+        return self.finish(work())
 
     def close(self) -> None:
         self._logs.close()

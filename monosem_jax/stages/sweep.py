@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from monosem_jax.activations.sources import ActivationSource, open_source
 from monosem_jax.load import load_run
@@ -26,8 +27,9 @@ from monosem_jax.sae import trainer as dictionaries
 from monosem_jax.sae.cost_model import StepCost
 from monosem_jax.sae.run import SweepRun
 from monosem_jax.stages import train_sae
-from monosem_jax.stages.train_sae import SaeRunConfig, identity
+from monosem_jax.stages.train_sae import SaeRunConfig, identity, summarize
 from monosem_jax.training.ensemble import member_of
+from monosem_jax.training.loop import FitResult
 
 MEMBERS = "members"
 MEASURED_FLOPS = 2e11  # about a second on two CPU cores
@@ -80,7 +82,7 @@ class SweepRunConfig(SaeRunConfig):
     members."""
 
     sweep: SweepConfig = SweepConfig()
-    dry_run: DryRunConfig = DryRunConfig()
+    plan: DryRunConfig = DryRunConfig()
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -118,44 +120,51 @@ class SweepRunConfig(SaeRunConfig):
         return found
 
 
-def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
+def sweep(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     """Trains what is not trained yet, evaluates every member, writes the table and the plots, returns the summary."""
     require_matplotlib()
     config.check()
     begin = time.perf_counter()
     source = open_source(config)
     mesh = open_mesh(config, source)
+    own = dataclasses.replace(config, plan=DryRunConfig())
+    with RunDir(workdir, "sweep", identity(own), source.parents, train_sae.defaults(config)) as rundir:
+        return rundir.once(lambda: _train_members(rundir.path, config, source, mesh, begin))
+
+
+def _train_members(
+    path: pathlib.Path, config: SweepRunConfig, source: ActivationSource, mesh: Mesh, begin: float
+) -> dict[str, Any]:
+    """Trains and evaluates all members, each in its own run directory, and returns the summary of the sweep."""
     with contextlib.ExitStack() as stack:
-        own = dataclasses.replace(config, plan=DryRunConfig())
-        whole = stack.enter_context(RunDir(workdir, "sweep", identity(own), source.parents, train_sae.defaults(config)))
-        if whole.finished:
-            print(f"{whole.path} is finished: nothing to do")
-            return whole.summary
-        runs = {}
-        for name, member in config.members().items():
-            path = whole.path / MEMBERS / name
-            runs[name] = stack.enter_context(
-                RunDir(path, "train_sae", identity(member), source.parents, train_sae.defaults(member))
+        rundirs = {
+            name: stack.enter_context(
+                RunDir(path / MEMBERS / name, "train_sae", identity(member), source.parents, train_sae.defaults(member))
             )
-        checked = all((r.path / "input.json").exists() for r in runs.values())
+            for name, member in config.members().items()
+        }
+        checked = all((r.path / "input.json").exists() for r in rundirs.values())
         material = dictionaries.prepare(config, source, mesh, checked=checked)
-        for member in runs.values():
-            dictionaries.write_input_record(member, material)
+        for rundir in rundirs.values():
+            dictionaries.write_input_record(rundir, material)
         groups = [
-            dictionaries.make_ensemble(list(members.values()), [runs[name] for name in members], material)
+            dictionaries.make_ensemble(list(members.values()), [rundirs[name] for name in members], material)
             for members in config.groups().values()
         ]
-        result = dictionaries.train(groups, config, material, f"{len(runs)} dictionaries")
+        result = dictionaries.train(groups, config, material, f"{len(rundirs)} dictionaries")
         trained_seconds = time.perf_counter() - begin
         rows = []
         trained = zip(config.groups().values(), groups, result.states, result.frozen, strict=True)
         for members, (group, _), state, frozen in trained:
             for i, (name, member) in enumerate(members.items()):
-                summary = runs[name].summary if runs[name].finished else train_sae.finish(
-                    runs[name], member, member_of(state, i, group), result, material, trained_seconds, frozen[i]
+                rundir = rundirs[name]
+                summary = rundir.summary if rundir.finished else rundir.finish(
+                    summarize(
+                        rundir.path, member, member_of(state, i, group), result, material, trained_seconds, frozen[i]
+                    )
                 )  # fmt: skip
                 rows.append(row(name, member, summary))
-        return _finish(whole, rows, result, config, begin)
+    return _write_table(path, rows, result, config, begin)
 
 
 def row(name: str, member: SaeRunConfig, summary: dict[str, Any]) -> dict[str, Any]:
@@ -164,13 +173,15 @@ def row(name: str, member: SaeRunConfig, summary: dict[str, Any]) -> dict[str, A
     return {**own, "seed": member.seed, **{key: summary.get(key) for key in COLUMNS}}
 
 
-def _finish(whole: RunDir, rows: list[dict], result: Any, config: SweepRunConfig, begin: float) -> dict[str, Any]:
-    files = pareto.write_sweep(whole.path, rows) if first_process() else []
+def _write_table(
+    path: pathlib.Path, rows: list[dict], result: FitResult, config: SweepRunConfig, begin: float
+) -> dict[str, Any]:
     if first_process():
+        files = pareto.write_sweep(path, rows)
         print(pareto.table(rows))
         print("\n" + "\n".join(str(f) for f in files))
     members_rows = result.steps * config.train.batch_size * len(rows)
-    return whole.finish({
+    return {
         "members": rows,
         "diverged": [r["name"] for r in rows if r["diverged_at_step"] is not None],
         "rows_trained": config.train.steps * config.train.batch_size,
@@ -178,10 +189,10 @@ def _finish(whole: RunDir, rows: list[dict], result: Any, config: SweepRunConfig
         "resumed_from_step": config.train.steps - result.steps,
         "checkpoint_stall_seconds": result.mean_stall,
         "wall_seconds": time.perf_counter() - begin,
-    })  # fmt: skip
+    }
 
 
-def open_mesh(config: SweepRunConfig, source: ActivationSource) -> Any:
+def open_mesh(config: SweepRunConfig, source: ActivationSource) -> Mesh:
     """The mesh of all members; what it must divide is checked for each size, and it is chosen for the largest."""
     meshes = [dictionaries.open_mesh(config, source, size) for size in sorted(config.sweep.sizes)]
     for size in config.sweep.sizes:
@@ -235,7 +246,7 @@ def finished_sweeps(folder: str | pathlib.Path) -> dict[str, SweepRun]:
     return {name: run for name, run in runs.items() if isinstance(run, SweepRun) and run.summary is not None}
 
 
-def measure(config: SweepRunConfig, source: ActivationSource, mesh: Any) -> dict[int, float]:
+def measure(config: SweepRunConfig, source: ActivationSource, mesh: Mesh) -> dict[int, float]:
     """Seconds of one step of all members of each size, from one on few random rows, as long as a second allows."""
     found = {}
     for (size, _), members in config.groups().items():

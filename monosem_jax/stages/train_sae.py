@@ -82,23 +82,24 @@ class SaeRunConfig:
         return self.seed if self.data_seed == -1 else self.data_seed
 
 
-def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
-    """Trains a dictionary in `workdir` (or takes it up again), evaluates it, and returns its summary."""
+def train_sae(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
+    """Trains a dictionary in `workdir`, or resumes there, evaluates it, and returns the summary."""
     config.check()
     begin = time.perf_counter()
     source = open_source(config)
     mesh = dictionaries.open_mesh(config, source, config.sae.n_features)
-    with RunDir(workdir, "train_sae", identity(config), source.parents, defaults(config)) as run:
-        if run.finished:
-            print(f"{run.path} is finished: nothing to do")
-            return run.summary
-        announce(config, mesh, source)
-        material = dictionaries.prepare(config, source, mesh, checked=(run.path / "input.json").exists())
-        dictionaries.write_input_record(run, material)
-        group = dictionaries.make_ensemble([config], [run], material)
-        result = dictionaries.train([group], config, material, "dictionary")
-        seconds = time.perf_counter() - begin
-        return finish(run, config, result.states[0], result, material, seconds)
+    with RunDir(workdir, "train_sae", identity(config), source.parents, defaults(config)) as rundir:
+
+        def train_and_evaluate() -> dict[str, Any]:
+            announce(config, mesh, source)
+            material = dictionaries.prepare(config, source, mesh, checked=(rundir.path / "input.json").exists())
+            dictionaries.write_input_record(rundir, material)
+            group = dictionaries.make_ensemble([config], [rundir], material)
+            result = dictionaries.train([group], config, material, "dictionary")
+            seconds = time.perf_counter() - begin
+            return summarize(rundir.path, config, result.states[0], result, material, seconds)
+
+        return rundir.once(train_and_evaluate)
 
 
 def announce(config: SaeRunConfig, mesh: Mesh, source: ActivationSource) -> None:
@@ -143,7 +144,7 @@ def lower_dispatch(config: SaeRunConfig, mesh: Mesh, width: int, n_steps: int) -
     return group.compile(config.train).lower(state, rows)
 
 
-def figures(config: Any, state: State, material: TrainingInputs) -> tuple[dict[str, Any], np.ndarray]:
+def figures(config: SaeRunConfig, state: State, material: TrainingInputs) -> tuple[dict[str, Any], np.ndarray]:
     """Metrics and densities of a trained member, on held-out text or on the rows kept back; its dictionary stays on
     the devices as it was trained."""
     source, mesh = material.source, material.mesh
@@ -159,16 +160,16 @@ def figures(config: Any, state: State, material: TrainingInputs) -> tuple[dict[s
     return on_heldout(source.transformer, sae, params, source.site, config.evaluate, mesh)
 
 
-def finish(
-    run: RunDir, config: Any, state: State, result: FitResult, material: TrainingInputs, seconds: float,
+def summarize(
+    path: pathlib.Path, config: SaeRunConfig, state: State, result: FitResult, material: TrainingInputs, seconds: float,
     frozen_at: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Evaluates a member and writes the last files of its run directory; returns its summary."""
+    """Evaluates a trained member, writes `density.npy` into `path`, and returns the summary."""
     metrics, density = figures(config, state, material)
     if material.source.truth is not None:
         metrics |= recovery(material.source.truth, device_get_global(state.params["W_dec"]))
     if first_process():
-        np.save(run.path / "density.npy", density)
+        np.save(path / "density.npy", density)
     size = config.train.batch_size
     summary = {
         **metrics,
@@ -182,4 +183,4 @@ def finish(
     }
     if frozen_at is not None:
         summary["diverged_at_step"] = frozen_at
-    return run.finish(summary)
+    return summary

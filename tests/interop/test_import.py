@@ -15,7 +15,7 @@ from monosem_jax.models.transformer import SITES
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages import analyze, evaluate
-from monosem_jax.stages.export import ExportConfig, run
+from monosem_jax.stages.export import ExportConfig, export
 from tests.activations.sources.tiny import F, M
 from tests.interop.small import (
     FEATURES,
@@ -33,13 +33,13 @@ FEW = EvaluateConfig(contexts=8, batch_contexts=8)
 
 
 def take(folder: pathlib.Path, workdir: pathlib.Path, **changes) -> SaeRun:
-    run(workdir, ExportConfig(source=str(folder), **changes))
+    export(workdir, ExportConfig(source=str(folder), **changes))
     return load_run(workdir)
 
 
 def refused(folder: pathlib.Path, workdir: pathlib.Path, **changes) -> str:
     with pytest.raises(BadInput) as e:
-        run(workdir, ExportConfig(source=str(folder), **changes))
+        export(workdir, ExportConfig(source=str(folder), **changes))
     assert not workdir.exists() and "\n" not in str(e.value) and len(str(e.value)) < 600
     return str(e.value)
 
@@ -47,7 +47,7 @@ def refused(folder: pathlib.Path, workdir: pathlib.Path, **changes) -> str:
 @pytest.fixture(scope="module")
 def exported(root, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("exported") / "saelens"
-    run(root / "sae", ExportConfig("saelens", str(folder)))
+    export(root / "sae", ExportConfig("saelens", str(folder)))
     return folder
 
 
@@ -83,11 +83,11 @@ def test_figures_are_those_of_the_run_that_was_exported(root, imported):
 
 
 def test_evaluate_and_analyze_take_it(root, imported, tmp_path):
-    found = evaluate.run(tmp_path / "eval", evaluate.EvaluateRunConfig(str(imported.path), evaluate=FEW))
-    expected = evaluate.run(tmp_path / "ours", evaluate.EvaluateRunConfig(str(root / "sae"), evaluate=FEW))
+    found = evaluate.evaluate(tmp_path / "eval", evaluate.EvaluateRunConfig(str(imported.path), evaluate=FEW))
+    expected = evaluate.evaluate(tmp_path / "ours", evaluate.EvaluateRunConfig(str(root / "sae"), evaluate=FEW))
     assert found["l0"] == expected["l0"] and found["ce_reconstructed"] == expected["ce_reconstructed"]
     config = analyze.AnalyzeRunConfig(run=str(imported.path), n_features=4, training_contexts=16)
-    assert analyze.run(tmp_path / "analysis", config)["scanned_tokens"] > 0
+    assert analyze.analyze(tmp_path / "analysis", config)["scanned_tokens"] > 0
 
 
 def test_without_a_transformer_nothing_is_measured(exported, tmp_path):
@@ -95,9 +95,10 @@ def test_without_a_transformer_nothing_is_measured(exported, tmp_path):
     assert found.summary == {"n_features": F} and found.site == SITE
     assert not (found.path / "density.npy").exists()
     path = str(found.path)
-    for stage, config in ((evaluate, evaluate.EvaluateRunConfig(path)), (analyze, analyze.AnalyzeRunConfig(run=path))):
+    configs = {evaluate.evaluate: evaluate.EvaluateRunConfig(path), analyze.analyze: analyze.AnalyzeRunConfig(run=path)}
+    for stage, config in configs.items():
         with pytest.raises(BadInput, match="was imported without a transformer: import it again with --transformer"):
-            stage.run(tmp_path / "other", config)
+            stage(tmp_path / "other", config)
 
 
 def test_a_finished_import_does_nothing_and_another_is_refused(exported, imported, tmp_path, capsys):
@@ -129,7 +130,7 @@ def test_an_import_that_was_cut_short_goes_on(exported, tmp_path, monkeypatch):
 
 def test_it_can_be_exported_again(exported, tmp_path):
     take(exported, tmp_path / "run")
-    run(tmp_path / "run", ExportConfig("saelens", str(tmp_path / "again")))
+    export(tmp_path / "run", ExportConfig("saelens", str(tmp_path / "again")))
     both = [f / "sae_weights.safetensors" for f in (exported, tmp_path / "again")]
     assert both[0].read_bytes() == both[1].read_bytes()
 

@@ -86,7 +86,7 @@ def test_an_old_run_is_taken_up_with_all_that_was_saved_and_finished(old, capsys
         return step
 
     monkeypatch.setattr(fit, "restore", note)
-    summary = train_sae.run(path, made_by())
+    summary = train_sae.train_sae(path, made_by())
     for name in ("opt_state", "stats", "hyper"):
         for a, b in zip(jax.tree.leaves(seen[name]), jax.tree.leaves(rest[name]), strict=True):
             np.testing.assert_array_equal(a, b)
