@@ -13,7 +13,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imported where it is first used
-    from monosem_jax.load import load_run
+    from monosem_jax.load import (
+        load_analysis,
+        load_evaluation,
+        load_quickstart,
+        load_report,
+        load_run,
+        load_sae,
+        load_store,
+        load_sweep,
+        load_transformer,
+    )
     from monosem_jax.stages.analyze import AnalyzeRunConfig, analyze
     from monosem_jax.stages.evaluate import EvaluateRunConfig, evaluate
     from monosem_jax.stages.export import ExportConfig, export
@@ -42,7 +52,15 @@ __all__ = [
     "export",
     "harvest",
     "inspect",
+    "load_analysis",
+    "load_evaluation",
+    "load_quickstart",
+    "load_report",
     "load_run",
+    "load_sae",
+    "load_store",
+    "load_sweep",
+    "load_transformer",
     "quickstart",
     "report",
     "sweep",
@@ -62,7 +80,7 @@ _STAGES = {
     "train_sae": "SaeRunConfig",
     "train_transformer": "TransformerRunConfig",
 }
-_MODULES = {"load_run": "monosem_jax.load"}
+_MODULES = {name: "monosem_jax.load" for name in __all__ if name.startswith("load_")}
 _MODULES |= {name: f"monosem_jax.stages.{stage}" for stage, config in _STAGES.items() for name in (stage, config)}
 del _MODULES["report"]  # the package of this name: calling it runs the stage
 

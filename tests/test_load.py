@@ -4,13 +4,24 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import typing
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax import load_run
+from monosem_jax import (
+    load_analysis,
+    load_evaluation,
+    load_quickstart,
+    load_report,
+    load_run,
+    load_sae,
+    load_store,
+    load_sweep,
+    load_transformer,
+)
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.run import HarvestRun
 from monosem_jax.analysis.metrics import EvaluateConfig
@@ -136,6 +147,37 @@ def test_encode_and_decode_are_the_formulas_of_the_paper_on_raw_activations(root
 def test_encode_takes_a_single_vector(root):
     run = load_run(root / "sae")
     assert run.decode(run.encode(np.zeros(M))).shape == (M,)
+
+
+def test_rows_are_computed_in_blocks_and_none_depends_on_the_others(root, monkeypatch):
+    monkeypatch.setattr("monosem_jax.sae.run.BLOCK_ROWS", 8)
+    run, x = load_sae(root / "sae"), load_run(root / "store").store.read(0, 21).astype(np.float32)
+    for n in (21, 16, 8, 3, 1):
+        f = run.encode(x[:n])
+        assert f.shape == (n, F) and f.dtype == np.float32
+        for i in range(n):
+            np.testing.assert_allclose(f[i], run.encode(x[i]), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(run.decode(f)[i], run.decode(f[i]), rtol=1e-5, atol=1e-6)
+    assert run.encode(x[:0]).shape == (0, F) and run.decode(np.zeros((2, 0, F))).shape == (2, 0, M)
+    assert np.array_equal(run.encode(jnp.asarray(x)), run.encode(x))
+
+
+def test_parameters_are_uploaded_once_and_few_programs_compiled(root, monkeypatch):
+    uploads, put = [], jax.device_put
+    monkeypatch.setattr(jax, "device_put", lambda *a, **k: uploads.append(a) or put(*a, **k))
+    run, transformer = load_sae(root / "sae"), load_transformer(root / "transformer")
+    for n in (5, 6, 7, 8):
+        run.decode(run.encode(np.ones((n, M))))
+        transformer.logits(np.zeros((2, LENGTH), np.int32))
+    assert len(uploads) == 2
+    assert run._program("encode")._cache_size() == run._program("decode")._cache_size() == 1
+
+
+@pytest.mark.parametrize("shape", [(M + 1,), (3, M - 1), ()])
+def test_rows_of_another_width_are_refused_in_one_line(root, shape):
+    with pytest.raises(BadInput) as e:
+        load_sae(root / "sae").encode(np.zeros(shape))
+    assert str(e.value) == f"encode was given an array of shape {list(shape)}: expected [..., {M}]"
 
 
 def test_the_metrics_of_a_dictionary_follow_from_what_is_loaded(root):
@@ -361,6 +403,29 @@ def test_every_experiment_opens_to_its_kind(tmp_path):
         assert repr(run) == f"<{experiment} run '{tmp_path}/{experiment}', steps []>"
 
 
+TYPED = {
+    load_transformer: "train_transformer", load_store: "harvest", load_sae: "train_sae or import", load_sweep: "sweep",
+    load_evaluation: "evaluate", load_analysis: "analyze", load_report: "report", load_quickstart: "quickstart",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("load", TYPED)
+def test_a_typed_loader_opens_its_experiment_and_refuses_the_others_in_one_line(tmp_path, load):
+    for experiment, kind in KINDS.items():
+        path = made(tmp_path / experiment, experiment)
+        if experiment in TYPED[load].split(" or "):
+            assert type(load(path)) is kind
+        else:
+            with pytest.raises(BadInput) as e:
+                load(path)
+            assert str(e.value) == f"{path} is the run directory of {experiment}: expected one of {TYPED[load]}"
+
+
+def test_a_typed_loader_is_annotated_with_the_class_that_it_returns():
+    for load, experiment in TYPED.items():
+        assert typing.get_type_hints(load)["return"] is KINDS[experiment.split(" or ")[0]]
+
+
 def test_an_evaluation_has_its_figures_and_its_dictionary(root, tmp_path):
     config = evaluate.EvaluateRunConfig(str(root / "sae"), evaluate=EvaluateConfig(contexts=8))
     summary = evaluate.evaluate(tmp_path / "evaluation", config)
@@ -391,6 +456,7 @@ def test_an_import_is_a_dictionary(root, tmp_path):
     (path / "config.json").write_text(json.dumps({**record, "experiment": "import"}))
     found, expected = load_run(path), load_run(root / "array")
     assert found.experiment == "import" and np.array_equal(found.encode(np.ones(M)), expected.encode(np.ones(M)))
+    assert found.published and not expected.published  # early imports do not say it
 
 
 def test_a_quickstart_has_the_stages_that_were_begun(tmp_path):

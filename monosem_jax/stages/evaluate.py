@@ -38,7 +38,7 @@ def open_dictionary(path: str, step: int = -1) -> SaeRun:
     if not isinstance(found, SaeRun) or found.summary is None:
         raise BadInput(f"{path} is not a finished train_sae run")
     if "transformer" not in found.record["parents"]:
-        if found.experiment == "import":
+        if found.published:
             raise BadInput(f"{path} was imported without a transformer: import it again with --transformer")
         raise BadInput(f"{path} was trained on an array without its transformer: its metrics are in its summary.json")
     return found

@@ -133,7 +133,7 @@ def _save(path: pathlib.Path, found: ExportedSAE, site: str | None) -> None:
         checkpoints.wait()
     finally:
         checkpoints.close()
-    write_json(path / "input.json", {"input_scale": 1.0, "site": site, "width": found.width})
+    write_json(path / "input.json", {"input_scale": 1.0, "site": site, "width": found.width, "published": True})
 
 
 def _hash(source: pathlib.Path) -> str:

@@ -73,6 +73,7 @@ def test_an_imported_run_is_a_dictionary_run(root, exported, imported):
     assert imported.config["sae"] == {"architecture": "relu", "n_features": F}
     assert imported.parent("source").samefile(exported)
     assert load_run(imported.path, 0).steps == [0]
+    assert imported.published and json.loads((imported.path / "input.json").read_text())["published"] is True
 
 
 def test_figures_are_those_of_the_run_that_was_exported(root, imported):
