@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 
 
 class BadInput(ValueError):
@@ -18,6 +19,21 @@ class NewerFormat(BadInput):
 
 class Stopped(Exception):
     """A signal asked the program to stop; everything up to the last commit is on disk."""
+
+
+def short_error(e: BaseException, after: str = "") -> str:
+    """The message of an exception, or of the one that caused it, as one line of at most 200 characters.
+
+    It is without the source lines and specifications that TensorStore appends, and begins behind the last `after`.
+    """
+    while e.__cause__ is not None:
+        e = e.__cause__
+    message = re.split(r" \[[\w -]+='", str(e), maxsplit=1)[0]
+    line = " ".join((message.rpartition(after)[2] if after else message).strip().partition("\n")[0].split())
+    if not line:
+        return type(e).__name__
+    plain = isinstance(e, (ValueError, OSError, RuntimeError))  # the name of another kind tells something
+    return (line if plain else f"{type(e).__name__}: {line}")[:200]
 
 
 def check_counts(owner: object, section: str, *names: str) -> None:

@@ -11,12 +11,17 @@ import pathlib
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import jax
+import ml_dtypes
 import numpy as np
 
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, short_error
+
+# The floating-point types of arrays that are read and written, and what .safetensors files call them.
+DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
+SAFETENSORS_DTYPES = {"BF16": "bfloat16", "F32": "float32", "F16": "float16"}
 
 
 @contextlib.contextmanager
@@ -57,10 +62,15 @@ def _flush(folder: pathlib.Path) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON so that the file is either the old one or the whole new one."""
+    """Writes JSON as `write_text` does."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False))
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file so that it is either the old one or the whole new one."""
     temporary = path.with_name(f".{path.name}.tmp")  # hidden: a crash that leaves it makes no directory foreign
     with open(temporary, "w", encoding="utf-8") as f:
-        json.dump(value, f, indent=1, allow_nan=False)
+        f.write(text)
         f.flush()
         os.fsync(f.fileno())
     os.replace(temporary, path)
@@ -84,9 +94,33 @@ def read_json(path: pathlib.Path, kind: type = object, keys: Sequence[str] = ())
 def read_array(path: pathlib.Path) -> np.ndarray:
     """A `.npy` file, memory-mapped; raises BadInput when it is missing or anything else, such as an archive."""
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode="r")  # unlike np.load, reads nothing but .npy
     except Exception as e:  # a damaged header raises many kinds
-        raise BadInput(f"{path} is not a readable .npy array: {' '.join(str(e).split())[:200]}") from None
+        raise BadInput(f"{path} is not a readable .npy array: {short_error(e)}") from None
+
+
+class TensorEntry(NamedTuple):
+    """A tensor of a `.safetensors` file: its type in the file's words, its shape, and where its bytes begin."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def read_safetensors_header(path: pathlib.Path) -> dict[str, TensorEntry]:
+    """name -> entry of a `.safetensors` file; raises BadInput when it is missing or damaged."""
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="numpy") as f:  # compares the whole header with the file's size
+            slices = {name: f.get_slice(name) for name in f.keys()}  # noqa: SIM118
+        with open(path, "rb") as f:
+            length = int.from_bytes(f.read(8), "little")
+            header = json.loads(f.read(length))
+        begin = {name: 8 + length + header[name]["data_offsets"][0] for name in slices}
+    except Exception as e:  # the library's own kind, and what Python's JSON raises on a header that the library accepts
+        raise BadInput(f"{path} is not a readable .safetensors file: {short_error(e)}") from None
+    return {name: TensorEntry(s.get_dtype(), tuple(s.get_shape()), begin[name]) for name, s in slices.items()}
 
 
 def file_hash(path: pathlib.Path) -> str:

@@ -14,10 +14,10 @@ import tensorstore as ts
 
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.store import foreign
-from monosem_jax.activations.store.location import Location, context, last_part, short_error
+from monosem_jax.activations.store.location import Location, context, last_part
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import open_stream
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, short_error
 
 FORMAT = 1
 KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model")

@@ -17,9 +17,8 @@ from typing import Any
 
 from monosem_jax.runtime.checkpoint import read as saved
 from monosem_jax.runtime.checkpoint.checksum import checksums
-from monosem_jax.runtime.checkpoint.read import short_error
 from monosem_jax.runtime.checkpoint.retention import Retention
-from monosem_jax.runtime.errors import BadInput, NewerFormat, disk_full
+from monosem_jax.runtime.errors import BadInput, NewerFormat, disk_full, short_error
 from monosem_jax.runtime.processes import all_agree, barrier_next, first_process
 from monosem_jax.runtime.workdir import FORMAT
 

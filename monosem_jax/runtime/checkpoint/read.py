@@ -17,7 +17,7 @@ import numpy as np
 
 from monosem_jax.runtime.checkpoint.checksum import checksums
 from monosem_jax.runtime.checkpoint.quiet import silence_orbax, while_reading
-from monosem_jax.runtime.errors import BadInput, NewerFormat
+from monosem_jax.runtime.errors import BadInput, NewerFormat, short_error
 from monosem_jax.runtime.processes import this_process
 from monosem_jax.runtime.workdir import FORMAT
 
@@ -177,13 +177,6 @@ def metric(where: pathlib.Path, name: str) -> float | None:
         return read_metadata(where).get("metrics", {}).get(name)
     except (ValueError, OSError, AttributeError):
         return None
-
-
-def short_error(e: BaseException) -> str:
-    """The first line of an exception, or of that which caused it, not too long."""
-    while e.__cause__ is not None:
-        e = e.__cause__
-    return f"{type(e).__name__}: {str(e).splitlines()[0][:120] if str(e) else ''}"
 
 
 def _check_known(path: pathlib.Path, step: int | None, known: list[int]) -> None:
