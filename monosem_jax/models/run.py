@@ -45,7 +45,7 @@ class TransformerRun(TrainedRun, FromTransformer):
     def text(self) -> Text:
         return Text(self.path / "text")
 
-    @property
+    @functools.cached_property
     def transformer(self) -> TransformerRun:
         return self
 

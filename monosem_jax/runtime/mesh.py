@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -80,7 +81,7 @@ def tree_shardings(tree: Any, rules: Rules, mesh: Mesh, *, stacked: bool = False
     """
 
     def choose(path, leaf):
-        if len(np.shape(leaf)) <= stacked or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if len(np.shape(leaf)) <= stacked or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return NamedSharding(mesh, PartitionSpec())
         names = [str(getattr(k, "key", getattr(k, "name", ""))) for k in path]
         name = next((n for n in reversed(names) if n in rules), "*")

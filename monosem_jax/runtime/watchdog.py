@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import cast
 
 from monosem_jax.runtime.errors import BadInput
 
@@ -103,7 +104,7 @@ class Watchdog:
                 if self._number == 0 and key.fileobj is self._server:
                     self._accept()
                 else:
-                    self._hear(key.fileobj)
+                    self._hear(cast(socket.socket, key.fileobj))
             for connection, peer in list(self._peers.items()):
                 silent = now - peer.heard > self._bound
                 if peer.number is None:  # who does not read what is said to it would hold this one up

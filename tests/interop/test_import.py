@@ -237,7 +237,7 @@ CFG = {
     "finetuned, as a number": ({"finetuning_scaling_factor": 0}, "finetuning_scaling_factor is 0"),
     "half a bias": ({"apply_b_dec_to_input": 0.5}, "apply_b_dec_to_input is 0.5: expected true or false"),
     "bias as text": ({"apply_b_dec_to_input": "false"}, "apply_b_dec_to_input is 'false'"),
-    "no dtype": ({"dtype": None}, "dtype is None: expected one of float32, float16, bfloat16"),
+    "no dtype": ({"dtype": None}, "dtype is None: expected one of bfloat16, float32, float16"),
     "fp64": ({"dtype": "float64"}, "dtype is 'float64'"),
     "dtype of many parts": ({"dtype": {}}, "dtype is a dict of 0"),
     "no d_in": ({"d_in": None}, "d_in is None: expected a whole number of at least 1"),
@@ -282,7 +282,7 @@ WEIGHTS = {
     ),
     "one scaling": (packed({**random_params(), "scaling_factor": np.ones(1)}), "has shape [1]: expected [9]"),
     "flat": ({**GOOD, "W_enc": ("F32", (54,), GOOD["W_enc"][2])}, "W_enc has shape [54]: expected [6, 9]"),
-    "fp64": (packed(random_params(), "F64"), "has dtype F64: expected one of F32, F16, BF16"),
+    "fp64": (packed(random_params(), "F64"), "has dtype F64: expected one of BF16, F32, F16"),
     "too few bytes": ({**GOOD, "b_dec": ("F32", (WIDTH,), b"1234")}, "is not a readable .safetensors file"),
 }  # fmt: skip
 

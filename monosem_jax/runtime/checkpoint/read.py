@@ -7,12 +7,14 @@ format and a checksum of every array: neither Orbax nor a file system notices a 
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from monosem_jax.runtime.checkpoint.checksum import checksums
@@ -154,7 +156,7 @@ def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
 
     silence_orbax()
     with _context(ocp, everyone=True):
-        return ocp.save_checkpointables_async(where, tree, custom_metadata=dict(notes))
+        return ocp.save_checkpointables_async(os.fspath(where), tree, custom_metadata=dict(notes))
 
 
 def read_metadata(where: pathlib.Path) -> dict[str, Any]:
@@ -189,10 +191,10 @@ def _read(where: pathlib.Path, abstract: Any) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
     with while_reading(), _context(ocp):
-        found = dict(ocp.load_checkpointables(where, abstract))
+        found = dict(ocp.load_checkpointables(os.fspath(where), abstract))
 
     def check(a, b):  # without its metadata a key comes back as uint32
-        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key) and b.dtype == np.uint32:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) and b.dtype == np.uint32:
             a = jax.eval_shape(jax.random.key_data, a)  # the shape that Orbax tells of a key
         if a.dtype != b.dtype or a.shape != b.shape:
             raise ValueError(f"{a.dtype}{list(a.shape)} instead of {b.dtype}{list(b.shape)}")
@@ -206,7 +208,7 @@ def _metadata(where: pathlib.Path) -> Mapping[str, Any]:
 
     read_metadata(where)
     with while_reading(), _context(ocp):
-        return ocp.checkpointables_metadata(where).metadata
+        return ocp.checkpointables_metadata(os.fspath(where)).metadata
 
 
 def _context(ocp: Any, *, everyone: bool = False) -> Any:
