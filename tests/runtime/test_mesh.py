@@ -157,7 +157,7 @@ def test_in_a_cluster_everything_is_left_to_detection_but_the_heartbeat(started)
 
 
 @pytest.mark.parametrize(("value", "watched", "patience"), [("", 1, 2 * 30 + 10), ("1", 1, 2 * 30 + 10), ("0", 0, 30)])
-def test_the_watchdog_can_be_switched_off_and_then_jax_has_the_heartbeat(
+def test_without_the_watchdog_jax_has_the_heartbeat(
     started, monkeypatch, value, watched, patience
 ):
     calls = []
