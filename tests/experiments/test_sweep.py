@@ -158,16 +158,16 @@ def test_a_killed_sweep_ends_with_the_same_bits(whole, source, tmp_path, monkeyp
 
 
 def test_a_sweep_killed_while_members_are_evaluated_goes_on_with_the_others(whole, source, tmp_path, monkeypatch):
-    finish, done = train_sae.finish, []
+    summarize, done = sweep.summarize, []
 
     def crashing(*args):
         if len(done) == 3:
             crash()
         done.append(args)
-        return finish(*args)
+        return summarize(*args)
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(train_sae, "finish", crashing)
+        patch.setattr(sweep, "summarize", crashing)
         sweep.sweep(tmp_path, config(source))
     finished = [p.parent.name for p in (tmp_path / "members").glob("*/summary.json")]
     assert len(finished) == 3
