@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
     from monosem_jax.stages.train_sae import SaeRunConfig, train_sae
     from monosem_jax.stages.train_transformer import TransformerRunConfig, train_transformer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AnalyzeRunConfig",
     "EvaluateRunConfig",

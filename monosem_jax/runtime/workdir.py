@@ -18,14 +18,16 @@ from monosem_jax.runtime.errors import BadInput, NewerFormat
 from monosem_jax.runtime.files import file_hash, is_url, lock, read_json, write_json
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 
-FORMAT = 2  # of run directories and checkpoints; 1 had no number, and no checksums
+# Of run directories and checkpoints. 1 had no number and no checksums; before 3 random streams had numbers, no names.
+FORMAT = 3
+NAMED_STREAMS = 3  # since this format a run can be resumed: an earlier one would go on with other random numbers
 
 # Keys of a configuration that change no result but for rounding: which devices, what is kept, what is told.
 MUTABLE_KEYS = ("mesh", "keep_checkpoints", "keep_every", "keep_best", "when_disk_full", "wandb")
 
 RECORD = {"experiment": str, "config": dict, "parents": dict, "format": int, "versions": dict, "git": str | None}
 
-PARENT = dict.fromkeys(("path", "relative", "sha256", "file"), str)
+PARENT: dict[str, Any] = dict.fromkeys(("path", "relative", "sha256", "file"), str)
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "grain", "numpy", "tokenizers")
 
@@ -83,7 +85,10 @@ class RunDir:
     def _begin(self, identity: dict[str, Any], defaults: dict[str, Any]) -> None:
         file = self.path / "config.json"
         if file.exists():
-            changes = _identity_difference(read_record(self.path), identity, defaults)
+            record = read_record(self.path)
+            if not self.finished:
+                _refuse_earlier_streams(self.path, record)
+            changes = _identity_difference(record, identity, defaults)
             if changes:
                 raise BadInput(
                     f"workdir {self.path} belongs to another configuration ({'; '.join(changes)}): "
@@ -177,6 +182,18 @@ def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> pathlib.Pa
         if manifest.exists() and (not record.get("file") or file_hash(manifest) == record["sha256"]):
             return candidate
     raise BadInput(f"{run_path} was made from {record['path']}, which does not exist any more or has changed")
+
+
+def _refuse_earlier_streams(path: pathlib.Path, record: dict[str, Any]) -> None:
+    number = record.get("format", 1)
+    if number < NAMED_STREAMS:
+        version = record.get("versions", {}).get("monosem_jax")
+        writer = f"monosem_jax {version}" if version else "an earlier monosem_jax"
+        writer += f" at git {record['git'][:12]}" if record.get("git") else ""
+        raise BadInput(
+            f"workdir {path} was begun by {writer} (format {number}), which drew other random numbers: "
+            "finish it with that version, or give a new --workdir"
+        )
 
 
 def _refuse_foreign(path: pathlib.Path) -> None:

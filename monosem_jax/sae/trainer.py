@@ -17,6 +17,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.runtime.mesh import device_get_global, device_put_sharded
 from monosem_jax.runtime.processes import first_process
+from monosem_jax.runtime.rng import jax_key
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae.cost_model import choose_mesh
@@ -143,15 +144,14 @@ def make_objective(config: Any, sae: Any, mesh: Mesh) -> Any:
 def initial_state(sae: Any, tx: Any, material: TrainingInputs, seed: Any, hyper: dict[str, Any]) -> State:
     """Parameters as the architecture begins, the decoder bias at the geometric median of (scaled) activations where it
     says so."""
-    init_key, key = jax.random.split(jax.random.key(seed))
-    params = sae.initial(init_key)
+    params = sae.initial(jax_key("sae.init", seed))
     if sae.AT_MEDIAN:
         params = {**params, "b_dec": sae.wanted(jnp.asarray(material.median, jnp.float32))}
     hyper = {name: jnp.float32(value) for name, value in hyper.items()}
     hyper["input_scale"] = jnp.asarray(material.scale, jnp.float32)
     if sae.ERROR == "variance":
         hyper["variance"] = jnp.mean(sae.wanted(jnp.asarray(material.variance, jnp.float32)))
-    return State.create(params, tx, stats=sae.initial_stats(), hyper=hyper, key=key)
+    return State.create(params, tx, stats=sae.initial_stats(), hyper=hyper, key=jax_key("sae.train", seed))
 
 
 def train(

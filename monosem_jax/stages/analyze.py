@@ -17,6 +17,7 @@ from monosem_jax.runtime.config import check_seed, to_dict
 from monosem_jax.runtime.errors import check_counts
 from monosem_jax.runtime.files import read_json, write_json
 from monosem_jax.runtime.progress import progress
+from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages.evaluate import open_dictionary
@@ -76,7 +77,7 @@ def _scans(found: SaeRun, config: AnalyzeRunConfig) -> tuple[list[str], FeatureS
     labels = sorted(set(text.labels))
     number = np.asarray([labels.index(label) for label in text.labels], np.int32)
     n_training = len(text.tokens("train"))
-    sample = np.sort(np.random.default_rng([config.seed, 6]).permutation(n_training)[: config.training_contexts])
+    sample = np.sort(stream("analyze.contexts", config.seed).permutation(n_training)[: config.training_contexts])
     scans = []
     for split, pick in (("train", sample), ("heldout", slice(None))):
         tokens, documents = text.tokens(split)[pick], text.documents(split)[pick]

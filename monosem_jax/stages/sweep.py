@@ -21,6 +21,7 @@ from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.processes import first_process
+from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.sae import cost_table as costs
 from monosem_jax.sae import trainer as dictionaries
@@ -257,7 +258,7 @@ def measure(config: SweepRunConfig, source: ActivationSource, mesh: Mesh) -> dic
         configs = [dataclasses.replace(m, train=small) for m in members.values()]
         material = dictionaries.TrainingInputs.unseen(configs[0], source.width, mesh, source.widths, source)
         group, _ = dictionaries.make_ensemble(configs, [], material)
-        block = np.maximum(np.random.default_rng(0).normal(size=(1, rows, source.width)), 0).astype(np.float32)
+        block = np.maximum(stream("sweep.measure", 0).normal(size=(1, rows, source.width)), 0).astype(np.float32)
         block = dictionaries.device_put_sharded(block, mesh, jax.P(None, "data"))
         dispatch = group.compile(small)
         state, _ = jax.block_until_ready(dispatch(group.state, block))

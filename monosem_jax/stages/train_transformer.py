@@ -18,6 +18,7 @@ from monosem_jax.models.transformer import Transformer, TransformerConfig, token
 from monosem_jax.runtime.config import check_seed, to_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global
+from monosem_jax.runtime.rng import jax_key
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.text.batches import TokenBatches, context_batches
 from monosem_jax.text.bigram import bigram_loss
@@ -74,9 +75,8 @@ def _train(rundir: RunDir, config: TransformerRunConfig, mesh: Mesh, begin: floa
         raise BadInput(f"train.batch_size {config.train.batch_size} is larger than the {len(train_tokens)} contexts")
 
     def initial() -> State:
-        init_key, key = jax.random.split(jax.random.key(config.seed))
-        params = model.init(init_key, train_tokens[:1].astype(np.int32))["params"]
-        return State.create(params, tx, stats={}, hyper={}, key=key)
+        params = model.init(jax_key("transformer.init", config.seed), train_tokens[:1].astype(np.int32))["params"]
+        return State.create(params, tx, stats={}, hyper={}, key=jax_key("transformer.train", config.seed))
 
     peek = make_heldout_loss(model, heldout[:: max(1, len(heldout) // PEEK)])
     group = Ensemble(create_state(initial, RULES, mesh), language_objective(model), tx, [rundir], RULES, mesh)

@@ -157,9 +157,7 @@ def test_in_a_cluster_everything_is_left_to_detection_but_the_heartbeat(started)
 
 
 @pytest.mark.parametrize(("value", "watched", "patience"), [("", 1, 2 * 30 + 10), ("1", 1, 2 * 30 + 10), ("0", 0, 30)])
-def test_without_the_watchdog_jax_has_the_heartbeat(
-    started, monkeypatch, value, watched, patience
-):
+def test_without_the_watchdog_jax_has_the_heartbeat(started, monkeypatch, value, watched, patience):
     calls = []
     monkeypatch.setattr(processes, "_start_watchdog", lambda *a: calls.append(a))
     monkeypatch.setenv("MONOSEM_WATCHDOG", value)

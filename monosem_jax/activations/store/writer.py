@@ -28,7 +28,7 @@ def check_sizes(bucket_rows: int, shard_rows: int) -> None:
 
 
 class StoreWriter:
-    """Writes buckets, each in whole shards, on a thread of its own. An unfinished store is taken up where it was left.
+    """Writes buckets, each in whole shards, on a thread of its own. Resumes an unfinished store.
 
     Process p of N makes the buckets g with g mod N = p. When a bucket's data is on disk its maker leaves a record;
     the first process commits buckets in order: what the manifest says depends on the rows alone. A kill costs at most
@@ -55,6 +55,11 @@ class StoreWriter:
         fresh = location.read("store.json") is None
         if not fresh:
             self.manifest = read_manifest(location)
+            if self.manifest["format"] < FORMAT and not self.manifest["complete"]:
+                raise BadInput(
+                    f"store {location} was begun by an earlier monosem_jax (format {self.manifest['format']}), which "
+                    "drew other random numbers: finish it with that version, or harvest into a new --workdir"
+                )
         n, m = manifest["n_rows"], manifest["width"]
         #: (bucket, first row, row after the last) of the buckets that this process has to make, in order.
         self.todo = list(self._missing())
