@@ -1,4 +1,4 @@
-"""Opening a run directory of any experiment, on any machine, whatever mesh wrote it. Nothing is read before it is used.
+"""Opening a run directory of any experiment, on any machine, whatever mesh wrote it. Files are read when first used.
 
 run = monosem_jax.load_sae("runs/a1")   # or load_run, whatever experiment made it
 run.params["W_dec"]        # NumPy, without reading the optimizer's state

@@ -1,4 +1,4 @@
-"""Exceptions with a meaning of their own: mistakes that a user can mend, a stop, a full disk."""
+"""Exceptions that callers tell apart: mistakes that a user can fix, a stop, a full disk; and errors as one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 
 class BadInput(ValueError):
-    """Something given by the user is impossible; the message is one line: the thing, its value, what was expected."""
+    """The user gave something impossible; the message is one line: the thing, its value, what was expected."""
 
 
 class NewerFormat(BadInput):
@@ -37,13 +37,13 @@ def short_error(e: BaseException, after: str = "") -> str:
 
 
 def check_counts(owner: object, section: str, *names: str) -> None:
-    """Raises BadInput naming the first attribute of `owner` below 1, as the key that a user gives it by."""
+    """Raises BadInput naming the key of the first attribute of `owner` that is below 1."""
     for name in names:
         if getattr(owner, name) < 1:
             raise BadInput(f"{section}{name} is {getattr(owner, name)}: at least 1 is needed")
 
 
 def disk_full(e: BaseException) -> bool:
-    """Whether an exception, of whatever library, says that there is no room left on a disk."""
+    """Whether an exception of any library reports a full disk."""
     lines = ("No space left on device", "quota exceeded")
     return getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(line in str(e) for line in lines)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: JSON, arrays, hashes, folders, and the lock of a directory."""
+"""Files that are written whole or not at all: JSON, folders; reading arrays; hashes; the lock of a directory."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SAFETENSORS_DTYPES = {"BF16": "bfloat16", "F32": "float32", "F16": "float16"}
 
 @contextlib.contextmanager
 def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Gives an empty folder beside `output`, which takes its name when the body is through and disappears otherwise.
+    """Yields an empty folder beside `output`. It is renamed to `output` when the body succeeds, and deleted otherwise.
 
-    Raises BadInput when something is at `output` already, or nothing can be written there.
+    Raises BadInput when `output` exists and is not an empty folder, or cannot be written.
     """
     if is_url(output):
         raise BadInput(f"--output is {output}: expected a path on this machine")
@@ -45,14 +45,14 @@ def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         _flush(temporary)
         try:
             os.rename(temporary, target)
-        except OSError as e:  # someone else was faster
+        except OSError as e:  # another process was faster
             raise BadInput(f"--output {output} cannot be written: {e.strerror}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _flush(folder: pathlib.Path) -> None:
-    """Puts everything on disk: a rename may otherwise survive a power failure that what it names does not."""
+    """Syncs everything to disk: else a rename may survive a power failure that the contents do not."""
     for path in (folder, *folder.rglob("*")):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -68,7 +68,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file so that it is either the old one or the whole new one."""
-    temporary = path.with_name(f".{path.name}.tmp")  # hidden: a crash that leaves it makes no directory foreign
+    temporary = path.with_name(f".{path.name}.tmp")  # hidden: RunDir ignores it after a crash
     with open(temporary, "w", encoding="utf-8") as f:
         f.write(text)
         f.flush()
@@ -77,7 +77,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def read_json(path: pathlib.Path, kind: type = object, keys: Sequence[str] = ()) -> Any:
-    """Reads a JSON file; raises BadInput where it is missing, damaged, or not of this kind and with these keys."""
+    """Reads a JSON file; raises BadInput when it is missing, damaged, of another kind, or lacks one of the keys."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -135,7 +135,7 @@ def is_url(path: str | os.PathLike[str]) -> bool:
 
 
 def lock(path: pathlib.Path, what: str = "workdir") -> IO[str]:
-    """The right to write in a directory, until what is returned is closed. Raises BadInput when another has it."""
+    """Locks a directory for writing until the returned file is closed. Raises BadInput when another run holds it."""
     if jax.process_index():
         return open(os.devnull)  # only the first process writes; noqa: SIM115
     handle = open(path / ".lock", "w")  # noqa: SIM115

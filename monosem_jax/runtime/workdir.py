@@ -1,4 +1,4 @@
-"""A run directory: its configuration, its metrics log, its summary, and the right to work in it."""
+"""A run directory: its configuration, its metrics log, its summary, and the lock of the run that works in it."""
 
 from __future__ import annotations
 
@@ -52,20 +52,21 @@ def git_revision() -> str | None:
 
 
 class RunDir:
-    """An open run directory. `finished` says that summary.json is there; `close` gives the directory back."""
+    """An open run directory. `finished`: summary.json exists; `close` releases the lock."""
 
     def __init__(
         self, path: str | os.PathLike[str], experiment: str, config: dict[str, Any], parents: dict[str, Any],
         defaults: dict[str, Any] | None = None,
     ):  # fmt: skip
-        """Creates the directory or takes it up again.
+        """Creates the directory, or opens it to resume.
 
         Args:
-          config: the resolved configuration without paths, compared with what is on disk but for the keys in FREE.
-          defaults: of the configuration; they stand for keys that a directory of an older version lacks.
+          config: the resolved configuration without paths, compared with config.json except for MUTABLE_KEYS.
+          defaults: of the configuration, for keys that the config.json of an older version lacks.
           parents: name → {"path", "sha256"} of what the run is made from; hashes are compared, paths are not.
 
-        Raises BadInput when the directory belongs to another configuration, is in use, or cannot be written.
+        Raises BadInput when the directory belongs to another configuration, is in use, cannot be written, or holds an
+        unfinished run of an earlier version, which drew other random numbers.
         """
         self.path = pathlib.Path(path)
         identity = {"experiment": experiment, "config": config, "parents": _portable(parents, self.path)}

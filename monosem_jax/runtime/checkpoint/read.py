@@ -1,7 +1,6 @@
 """Reading checkpoints, on any machine: whole, one part, placed on a mesh, or a slice of one array.
 
-A step is a directory `checkpoints/STEP`, renamed into its place when it is whole. Its metadata has the number of the
-format and a checksum of every array: neither Orbax nor a file system notices a byte that changed on the disk.
+`manager` says what a step is on disk.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str =
 
 
 def check_step(path: pathlib.Path, step: int) -> str:
-    """What is wrong with a step, in a line; "" where all of it is as it was saved (format 1: where it can be read)."""
+    """What is wrong with a step, in one line; "" when it is exactly as saved (format 1: when it can be read)."""
     try:
         load_params(path, step, ("params", "rest"))
     except BadInput as e:
@@ -107,7 +106,7 @@ def check_step(path: pathlib.Path, step: int) -> str:
 
 
 def _absolute(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """`index` without what tensorstore understands in another way: negative numbers, and slices beyond an end."""
+    """`index` without negative numbers and slices beyond an end, which TensorStore understands differently."""
     parts = index if isinstance(index, tuple) else (index,)
     at = next((i for i, p in enumerate(parts) if p is ...), len(parts))
     rest = parts[at + 1 :]
@@ -140,8 +139,8 @@ def read_like(where: pathlib.Path, like: Any) -> Any:
 
 
 def compare(found: Any, where: pathlib.Path) -> Any:
-    """`found`, whose arrays are what was saved; else raises ValueError with the name of one. All processes must call it
-    together where arrays lie on the devices of several."""
+    """Returns `found` when its checksums match; else raises ValueError with the name of an array that differs. All
+    processes must call it together when arrays lie on the devices of several."""
     known = read_metadata(where).get("checksums")
     if known is not None:  # format 1 has none
         for path, value in checksums(found).items():
@@ -160,7 +159,7 @@ def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
 
 
 def read_metadata(where: pathlib.Path) -> dict[str, Any]:
-    """What we noted about a step: {} in format 1. Raises NewerFormat, and ValueError when the note is damaged."""
+    """Our metadata of a step: {} in format 1. Raises NewerFormat, and ValueError when the metadata is damaged."""
     text = (where / METADATA).read_text(encoding="utf-8")
     try:
         noted = json.loads(text).get("custom_metadata") or {}
@@ -174,7 +173,7 @@ def read_metadata(where: pathlib.Path) -> dict[str, Any]:
 
 
 def metric(where: pathlib.Path, name: str) -> float | None:
-    """A metric noted for a step, None where it is not known or the step is damaged."""
+    """The metric saved with a step; None when there is none or the step is damaged."""
     try:
         return read_metadata(where).get("metrics", {}).get(name)
     except (ValueError, OSError, AttributeError):
@@ -212,8 +211,8 @@ def _metadata(where: pathlib.Path) -> Mapping[str, Any]:
 
 
 def _context(ocp: Any, *, everyone: bool = False) -> Any:
-    """Orbax's options. Reading concerns this process alone: one that cannot read would leave the others waiting. For
-    writing all are named, because otherwise Orbax's threads meet by way of the devices, which are training."""
+    """Orbax's options. Each process reads alone: one that cannot read would leave the others waiting. For writing, all
+    processes are named; otherwise Orbax's threads would synchronise through the devices, which are training."""
     context = ocp.Context()
     context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
     number, count = this_process()
