@@ -148,6 +148,11 @@ def test_a_library_is_imported_behind_its_door_only(library):
     assert not [f"{f}:{line}" for f, line in places if not any(f.startswith(d) for d in DOORS[library])]
 
 
+def test_private_parts_of_jax_are_behind_one_door():
+    places = {short(f) for f in FILES for _, m in imports(f) if m.startswith("jax._src")}
+    assert places == {"monosem_jax/runtime/processes.py"}
+
+
 def test_nothing_is_imported_that_makes_code_from_data():
     assert not [
         f"{short(f)}:{n} imports {m}" for f in FILES for n, m in imports(f) if m.split(".")[0] in CODE_FROM_DATA

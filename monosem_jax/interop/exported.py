@@ -144,7 +144,7 @@ def for_architecture(writers: Mapping[str, T], dictionary: ExportedSAE, program:
     return writers[dictionary.architecture]
 
 
-def _context_length(run: LoadedRun) -> int | None:
+def _context_length(run: SaeRun) -> int | None:
     try:
         return run.transformer.config["transformer"]["context_length"]
     except BadInput as e:  # a dictionary is whole without it
