@@ -65,7 +65,8 @@ def train(path: pathlib.Path, names: list[str]):
         result = dictionaries.train([made], CONFIG, material, "test")
         states = {name: member_of(result.states[0], i, made[0]) for i, name in enumerate(names)}
         for i, name in enumerate(names):
-            train_sae.finish(runs[i], own(name), states[name], result, material, 1.0, result.frozen[0][i])
+            one = (own(name), states[name], result, material, 1.0, result.frozen[0][i])
+            runs[i].finish(train_sae.summarize(runs[i].path, *one))
     return states, result, batches.calls
 
 
