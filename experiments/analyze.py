@@ -9,7 +9,7 @@ from experiments.entry import Experiment, launch
 def stage(flags):
     from monosem_jax.stages import analyze
 
-    return analyze.run
+    return analyze.analyze
 
 
 EXPERIMENT = Experiment(__doc__, stage)

@@ -10,7 +10,7 @@ from experiments.entry import Experiment, launch
 def stage(flags):
     from monosem_jax.stages import evaluate
 
-    return evaluate.run
+    return evaluate.evaluate
 
 
 EXPERIMENT = Experiment(__doc__, stage)

@@ -15,7 +15,7 @@ from experiments.entry import Experiment, Flag, launch
 def stage(flags):
     from monosem_jax.stages import export
 
-    return export.run
+    return export.export
 
 
 FLAGS = {

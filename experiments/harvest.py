@@ -17,7 +17,7 @@ from experiments.entry import Experiment, Flag, launch
 def stage(flags):
     from monosem_jax.stages import harvest
 
-    return harvest.verify if flags["verify"] else harvest.dry_run if flags["plan"] else harvest.run
+    return harvest.verify if flags["verify"] else harvest.dry_run if flags["plan"] else harvest.harvest
 
 
 def make_absolute(values):

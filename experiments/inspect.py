@@ -10,7 +10,7 @@ from experiments.entry import Experiment, Flag, launch
 def stage(flags):
     from monosem_jax.stages import inspect
 
-    return inspect.run
+    return inspect.inspect
 
 
 FLAGS = {"verify": Flag("Read all checkpoints and compare them with their checksums.", bool, sets=("verify",))}

@@ -14,7 +14,7 @@ from experiments.entry import Experiment, Flag, launch
 def stage(flags):
     from monosem_jax.stages import quickstart
 
-    return quickstart.run
+    return quickstart.quickstart
 
 
 CORPUS = Flag(

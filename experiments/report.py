@@ -9,7 +9,7 @@ from experiments.entry import Experiment, launch
 def stage(flags):
     from monosem_jax.stages import report
 
-    return report.run
+    return report.report
 
 
 EXPERIMENT = Experiment(__doc__, stage)

@@ -16,7 +16,7 @@ from experiments.entry import Experiment, Flag, launch
 def stage(flags):
     from monosem_jax.stages import sweep
 
-    return sweep.compare if flags["compare"] else sweep.dry_run if flags["plan"] else sweep.run
+    return sweep.compare if flags["compare"] else sweep.dry_run if flags["plan"] else sweep.sweep
 
 
 FLAGS = {

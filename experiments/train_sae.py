@@ -11,7 +11,7 @@ from experiments.entry import Experiment, launch
 def stage(flags):
     from monosem_jax.stages import train_sae
 
-    return train_sae.run
+    return train_sae.train_sae
 
 
 EXPERIMENT = Experiment(__doc__, stage, config="a1")

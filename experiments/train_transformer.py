@@ -11,7 +11,7 @@ from experiments.entry import Experiment, launch
 def stage(flags):
     from monosem_jax.stages import train_transformer
 
-    return train_transformer.run
+    return train_transformer.train_transformer
 
 
 EXPERIMENT = Experiment(__doc__, stage, config="transformer_a")

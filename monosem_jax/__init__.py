@@ -1,16 +1,98 @@
-"""monosem_jax: "Towards Monosemanticity" end to end in JAX. `load_run` opens the directory of any experiment."""
+"""monosem_jax: "Towards Monosemanticity" end to end in JAX.
+
+`load_run` opens the directory of any experiment. A stage is a function of (workdir, config) and returns its summary:
+
+import monosem_jax as mj
+mj.train_sae("runs/a1", mj.SaeRunConfig(source="runs/store"))
+f = mj.load_sae("runs/a1").encode(x)
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["load_run"]
+if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imported where it is first used
+    from monosem_jax.load import (
+        load_analysis,
+        load_evaluation,
+        load_quickstart,
+        load_report,
+        load_run,
+        load_sae,
+        load_store,
+        load_sweep,
+        load_transformer,
+    )
+    from monosem_jax.stages.analyze import AnalyzeRunConfig, analyze
+    from monosem_jax.stages.evaluate import EvaluateRunConfig, evaluate
+    from monosem_jax.stages.export import ExportConfig, export
+    from monosem_jax.stages.harvest import HarvestRunConfig, harvest
+    from monosem_jax.stages.inspect import InspectConfig, inspect
+    from monosem_jax.stages.quickstart import QuickstartConfig, quickstart
+    from monosem_jax.stages.report import ReportRunConfig, report
+    from monosem_jax.stages.sweep import SweepRunConfig, sweep
+    from monosem_jax.stages.train_sae import SaeRunConfig, train_sae
+    from monosem_jax.stages.train_transformer import TransformerRunConfig, train_transformer
+
+__version__ = "0.2.0"
+__all__ = [
+    "AnalyzeRunConfig",
+    "EvaluateRunConfig",
+    "ExportConfig",
+    "HarvestRunConfig",
+    "InspectConfig",
+    "QuickstartConfig",
+    "ReportRunConfig",
+    "SaeRunConfig",
+    "SweepRunConfig",
+    "TransformerRunConfig",
+    "analyze",
+    "evaluate",
+    "export",
+    "harvest",
+    "inspect",
+    "load_analysis",
+    "load_evaluation",
+    "load_quickstart",
+    "load_report",
+    "load_run",
+    "load_sae",
+    "load_store",
+    "load_sweep",
+    "load_transformer",
+    "quickstart",
+    "report",
+    "sweep",
+    "train_sae",
+    "train_transformer",
+]
+
+_STAGES = {
+    "analyze": "AnalyzeRunConfig",
+    "evaluate": "EvaluateRunConfig",
+    "export": "ExportConfig",
+    "harvest": "HarvestRunConfig",
+    "inspect": "InspectConfig",
+    "quickstart": "QuickstartConfig",
+    "report": "ReportRunConfig",
+    "sweep": "SweepRunConfig",
+    "train_sae": "SaeRunConfig",
+    "train_transformer": "TransformerRunConfig",
+}
+_MODULES = {name: "monosem_jax.load" for name in __all__ if name.startswith("load_")}
+_MODULES |= {name: f"monosem_jax.stages.{stage}" for stage, config in _STAGES.items() for name in (stage, config)}
+del _MODULES["report"]  # the package of this name: calling it runs the stage
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_run":  # imported where used: JAX takes a second
-        from monosem_jax.load import load_run
+    if name == "report":
+        return importlib.import_module("monosem_jax.report")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(importlib.import_module(_MODULES[name]), name)  # JAX takes a second to import
+    return found
 
-        return load_run
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
-"""Opening a run directory of any experiment, on any machine, whatever mesh wrote it. Nothing is read before it is used.
+"""Opening a run directory of any experiment, on any machine, whatever mesh wrote it. Files are read when first used.
 
-run = monosem_jax.load_run("runs/a1")
+run = monosem_jax.load_sae("runs/a1")   # or load_run, whatever experiment made it
 run.params["W_dec"]        # NumPy, without reading the optimizer's state
 run.params_on(mesh)        # the same, each device reading its own part
 run.feature(17)["W_dec"]   # one feature, without reading the others
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from typing import Any
+from typing import TypeVar
 
 from monosem_jax.activations.run import HarvestRun
 from monosem_jax.analysis.run import AnalyzeRun, EvaluateRun
@@ -30,7 +30,7 @@ class ReportRun(LoadedRun):
 
 
 class QuickstartRun(LoadedRun):
-    """All stages in one directory; those that were begun are opened by `stages`."""
+    """All stages in one directory; `stages` opens those that were begun."""
 
     @functools.cached_property
     def stages(self) -> dict[str, LoadedRun]:
@@ -45,7 +45,14 @@ KINDS: dict[str, type[LoadedRun]] = {
 }  # fmt: skip
 
 
-def load_run(path: str | pathlib.Path, step: int | None = None) -> Any:
+AnyRun = (
+    TransformerRun | HarvestRun | SaeRun | SweepRun | EvaluateRun | AnalyzeRun | ReportRun | QuickstartRun | LoadedRun
+)
+Path = str | pathlib.Path
+R = TypeVar("R", bound=LoadedRun)
+
+
+def load_run(path: Path, step: int | None = None) -> AnyRun:
     """Opens the run directory of any experiment; `step` chooses a checkpoint other than the newest.
 
     Raises BadInput when `path` is not a run directory, holds no such step, or was written by a newer version.
@@ -54,3 +61,51 @@ def load_run(path: str | pathlib.Path, step: int | None = None) -> Any:
     if step is not None and step not in run.steps and not isinstance(run, SweepRun):
         raise BadInput(f"{path} holds no checkpoint of step {step}: it holds {run.steps}")
     return run
+
+
+def _load(path: Path, step: int | None, kind: type[R]) -> R:
+    run = load_run(path, step)
+    if type(run) is not kind:
+        names = " or ".join(name for name, other in KINDS.items() if other is kind)
+        raise BadInput(f"{path} is the run directory of {run.experiment}: expected one of {names}")
+    return run
+
+
+def load_transformer(path: Path, step: int | None = None) -> TransformerRun:
+    """`load_run` of a train_transformer directory; raises BadInput on one of another experiment, as all of these."""
+    return _load(path, step, TransformerRun)
+
+
+def load_store(path: Path) -> HarvestRun:
+    """`load_run` of a harvest directory."""
+    return _load(path, None, HarvestRun)
+
+
+def load_sae(path: Path, step: int | None = None) -> SaeRun:
+    """`load_run` of a train_sae directory, or of one that was imported."""
+    return _load(path, step, SaeRun)
+
+
+def load_sweep(path: Path, step: int | None = None) -> SweepRun:
+    """`load_run` of a sweep's directory; `step` is that of the members."""
+    return _load(path, step, SweepRun)
+
+
+def load_evaluation(path: Path) -> EvaluateRun:
+    """`load_run` of an evaluate directory."""
+    return _load(path, None, EvaluateRun)
+
+
+def load_analysis(path: Path) -> AnalyzeRun:
+    """`load_run` of an analyze directory."""
+    return _load(path, None, AnalyzeRun)
+
+
+def load_report(path: Path) -> ReportRun:
+    """`load_run` of a report directory."""
+    return _load(path, None, ReportRun)
+
+
+def load_quickstart(path: Path) -> QuickstartRun:
+    """`load_run` of a quickstart directory."""
+    return _load(path, None, QuickstartRun)

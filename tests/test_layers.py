@@ -134,9 +134,11 @@ def test_the_report_knows_only_the_runtime():
     assert not offenders(lambda name, of, module: of == "report" and unit(module) not in ("report", "runtime"))
 
 
-def test_the_package_itself_imports_only_what_opens_runs():
+def test_the_package_itself_imports_stages_for_type_checkers_only():
     file = ROOT / "monosem_jax" / "__init__.py"
-    assert {m for _, m in imports(file) if m.split(".")[0] in PACKAGES} <= {"monosem_jax.load"}
+    at_once = {n.module for n in tree(file).body if isinstance(n, ast.ImportFrom)}
+    assert at_once == {"__future__", "typing"}
+    assert {unit(m) for _, m in imports(file) if m.split(".")[0] in PACKAGES} == {"load", "stages"}
 
 
 @pytest.mark.parametrize("library", DOORS)
@@ -144,6 +146,11 @@ def test_a_library_is_imported_behind_its_door_only(library):
     places = [(short(f), line) for f in FILES for line, m in imports(f) if m.split(".")[0] == library]
     assert places, f"nothing imports {library}"
     assert not [f"{f}:{line}" for f, line in places if not any(f.startswith(d) for d in DOORS[library])]
+
+
+def test_private_parts_of_jax_are_behind_one_door():
+    places = {short(f) for f in FILES for _, m in imports(f) if m.startswith("jax._src")}
+    assert places == {"monosem_jax/runtime/processes.py"}
 
 
 def test_nothing_is_imported_that_makes_code_from_data():

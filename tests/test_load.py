@@ -4,13 +4,24 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import typing
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax import load_run
+from monosem_jax import (
+    load_analysis,
+    load_evaluation,
+    load_quickstart,
+    load_report,
+    load_run,
+    load_sae,
+    load_store,
+    load_sweep,
+    load_transformer,
+)
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.run import HarvestRun
 from monosem_jax.analysis.metrics import EvaluateConfig
@@ -61,12 +72,12 @@ def root(tmp_path_factory) -> pathlib.Path:
     """Run directories: transformer and store from a small corpus, sae from the store, array from a .npy file."""
     root = tmp_path_factory.mktemp("runs")
     write_words(root / "corpus.jsonl")
-    train_transformer.run(root / "transformer", transformer_config(root / "corpus.jsonl"))
-    harvest.run(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), HARVEST))
-    train_sae.run(root / "sae", sae_config(root / "store"))
+    train_transformer.train_transformer(root / "transformer", transformer_config(root / "corpus.jsonl"))
+    harvest.harvest(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), HARVEST))
+    train_sae.train_sae(root / "sae", sae_config(root / "store"))
     rows = load_run(root / "store").store.read(0, 1000)
     np.save(root / "rows.npy", np.asarray(rows, np.float32))
-    train_sae.run(root / "array", array_config(root / "rows.npy"))
+    train_sae.train_sae(root / "array", array_config(root / "rows.npy"))
     return root
 
 
@@ -136,6 +147,37 @@ def test_encode_and_decode_are_the_formulas_of_the_paper_on_raw_activations(root
 def test_encode_takes_a_single_vector(root):
     run = load_run(root / "sae")
     assert run.decode(run.encode(np.zeros(M))).shape == (M,)
+
+
+def test_rows_are_computed_in_blocks_and_none_depends_on_the_others(root, monkeypatch):
+    monkeypatch.setattr("monosem_jax.sae.run.BLOCK_ROWS", 8)
+    run, x = load_sae(root / "sae"), load_run(root / "store").store.read(0, 21).astype(np.float32)
+    for n in (21, 16, 8, 3, 1):
+        f = run.encode(x[:n])
+        assert f.shape == (n, F) and f.dtype == np.float32
+        for i in range(n):
+            np.testing.assert_allclose(f[i], run.encode(x[i]), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(run.decode(f)[i], run.decode(f[i]), rtol=1e-5, atol=1e-6)
+    assert run.encode(x[:0]).shape == (0, F) and run.decode(np.zeros((2, 0, F))).shape == (2, 0, M)
+    assert np.array_equal(run.encode(jnp.asarray(x)), run.encode(x))
+
+
+def test_parameters_are_uploaded_once_and_few_programs_compiled(root, monkeypatch):
+    uploads, put = [], jax.device_put
+    monkeypatch.setattr(jax, "device_put", lambda *a, **k: uploads.append(a) or put(*a, **k))
+    run, transformer = load_sae(root / "sae"), load_transformer(root / "transformer")
+    for n in (5, 6, 7, 8):
+        run.decode(run.encode(np.ones((n, M))))
+        transformer.logits(np.zeros((2, LENGTH), np.int32))
+    assert len(uploads) == 2
+    assert run._program("encode")._cache_size() == run._program("decode")._cache_size() == 1
+
+
+@pytest.mark.parametrize("shape", [(M + 1,), (3, M - 1), ()])
+def test_rows_of_another_width_are_refused_in_one_line(root, shape):
+    with pytest.raises(BadInput) as e:
+        load_sae(root / "sae").encode(np.zeros(shape))
+    assert str(e.value) == f"encode was given an array of shape {list(shape)}: expected [..., {M}]"
 
 
 def test_the_metrics_of_a_dictionary_follow_from_what_is_loaded(root):
@@ -210,7 +252,7 @@ def test_a_store_of_another_transformer_is_refused(root, tmp_path):
     (other / "summary.json").write_text(json.dumps({**load_run(other).summary, "params_sha256": "another"}))
     config = sae_config(root / "store", transformer=str(other))
     with pytest.raises(BadInput, match=r"store .* was not harvested from .*other: the hashes of the parameters differ"):
-        train_sae.run(tmp_path / "sae", config)
+        train_sae.train_sae(tmp_path / "sae", config)
 
 
 NOT_RUNS = {"empty": None, "language model": {"model_type": "gpt2"}, "list": []}
@@ -228,15 +270,17 @@ def test_an_unfinished_transformer_is_refused_by_the_next_stage(root, tmp_path):
     shutil.copytree(root / "transformer", tmp_path / "transformer")
     (tmp_path / "transformer" / "summary.json").unlink()
     with pytest.raises(BadInput, match="is not a finished train_transformer run"):
-        harvest.run(tmp_path / "store", harvest.HarvestRunConfig(0, str(tmp_path / "transformer"), HARVEST))
+        harvest.harvest(tmp_path / "store", harvest.HarvestRunConfig(0, str(tmp_path / "transformer"), HARVEST))
 
 
 @pytest.mark.parametrize("stage", ["transformer", "store", "sae"])
 def test_a_negative_seed_is_refused_before_anything_is_made(root, tmp_path, stage):
     programs = {
-        "transformer": lambda p: train_transformer.run(p, transformer_config(root / "corpus.jsonl", seed=-1)),
-        "store": lambda p: harvest.run(p, harvest.HarvestRunConfig(-1, str(root / "transformer"), HARVEST)),
-        "sae": lambda p: train_sae.run(p, sae_config(root / "rows.npy", seed=-1)),
+        "transformer": lambda p: train_transformer.train_transformer(
+            p, transformer_config(root / "corpus.jsonl", seed=-1)
+        ),
+        "store": lambda p: harvest.harvest(p, harvest.HarvestRunConfig(-1, str(root / "transformer"), HARVEST)),
+        "sae": lambda p: train_sae.train_sae(p, sae_config(root / "rows.npy", seed=-1)),
     }
     with pytest.raises(BadInput, match="seed is -1"):
         programs[stage](tmp_path / "run")
@@ -245,7 +289,7 @@ def test_a_negative_seed_is_refused_before_anything_is_made(root, tmp_path, stag
 
 def test_activations_that_never_vary_end_in_a_summary(tmp_path):
     np.save(tmp_path / "rows.npy", np.ones((200, 4), np.float32))
-    summary = train_sae.run(tmp_path / "run", array_config(tmp_path / "rows.npy"))
+    summary = train_sae.train_sae(tmp_path / "run", array_config(tmp_path / "rows.npy"))
     assert summary["variance_explained"] is None and load_run(tmp_path / "run").summary == summary
 
 
@@ -253,10 +297,10 @@ def test_activations_that_never_vary_end_in_a_summary(tmp_path):
 def test_a_finished_run_is_left_as_it_is(root, name, capsys):
     before = {p: p.stat().st_mtime_ns for p in (root / name).rglob("*") if p.is_file() and p.name != ".lock"}
     programs = {
-        "transformer": lambda p: train_transformer.run(p, transformer_config(root / "corpus.jsonl")),
-        "store": lambda p: harvest.run(p, harvest.HarvestRunConfig(0, str(root / "transformer"), HARVEST)),
-        "sae": lambda p: train_sae.run(p, sae_config(root / "store")),
-        "array": lambda p: train_sae.run(p, array_config(root / "rows.npy")),
+        "transformer": lambda p: train_transformer.train_transformer(p, transformer_config(root / "corpus.jsonl")),
+        "store": lambda p: harvest.harvest(p, harvest.HarvestRunConfig(0, str(root / "transformer"), HARVEST)),
+        "sae": lambda p: train_sae.train_sae(p, sae_config(root / "store")),
+        "array": lambda p: train_sae.train_sae(p, array_config(root / "rows.npy")),
     }
     assert programs[name](root / name) == load_run(root / name).summary
     assert "is finished: nothing to do" in capsys.readouterr().out
@@ -359,9 +403,32 @@ def test_every_experiment_opens_to_its_kind(tmp_path):
         assert repr(run) == f"<{experiment} run '{tmp_path}/{experiment}', steps []>"
 
 
+TYPED = {
+    load_transformer: "train_transformer", load_store: "harvest", load_sae: "train_sae or import", load_sweep: "sweep",
+    load_evaluation: "evaluate", load_analysis: "analyze", load_report: "report", load_quickstart: "quickstart",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("load", TYPED)
+def test_a_typed_loader_opens_its_experiment_and_refuses_the_others_in_one_line(tmp_path, load):
+    for experiment, kind in KINDS.items():
+        path = made(tmp_path / experiment, experiment)
+        if experiment in TYPED[load].split(" or "):
+            assert type(load(path)) is kind
+        else:
+            with pytest.raises(BadInput) as e:
+                load(path)
+            assert str(e.value) == f"{path} is the run directory of {experiment}: expected one of {TYPED[load]}"
+
+
+def test_a_typed_loader_is_annotated_with_the_class_that_it_returns():
+    for load, experiment in TYPED.items():
+        assert typing.get_type_hints(load)["return"] is KINDS[experiment.split(" or ")[0]]
+
+
 def test_an_evaluation_has_its_figures_and_its_dictionary(root, tmp_path):
     config = evaluate.EvaluateRunConfig(str(root / "sae"), evaluate=EvaluateConfig(contexts=8))
-    summary = evaluate.run(tmp_path / "evaluation", config)
+    summary = evaluate.evaluate(tmp_path / "evaluation", config)
     run = load_run(tmp_path / "evaluation")
     assert run.summary == summary and run.summary["l0"] > 0
     assert run.density.shape == (F,) and run.density.sum() > 0 and run.density.max() <= 1
@@ -389,6 +456,7 @@ def test_an_import_is_a_dictionary(root, tmp_path):
     (path / "config.json").write_text(json.dumps({**record, "experiment": "import"}))
     found, expected = load_run(path), load_run(root / "array")
     assert found.experiment == "import" and np.array_equal(found.encode(np.ones(M)), expected.encode(np.ones(M)))
+    assert found.published and not expected.published  # early imports do not say it
 
 
 def test_a_quickstart_has_the_stages_that_were_begun(tmp_path):

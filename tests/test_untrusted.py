@@ -160,7 +160,7 @@ def made(path: pathlib.Path, experiment: str, /, **record) -> pathlib.Path:
 def test_a_configuration_is_refused(tmp_path, trap, what):
     (tmp_path / "config.json").write_bytes(JSON[what](trap))
     assert f"{tmp_path}" in refusal(lambda: load_run(tmp_path))
-    refusal(lambda: inspect.run(tmp_path, InspectConfig()))
+    refusal(lambda: inspect.inspect(tmp_path, InspectConfig()))
     refusal(lambda: RunDir(tmp_path, "toy", {}, {}))
 
 
@@ -203,7 +203,7 @@ def test_a_summary_is_refused(dictionary, trap, what):
         assert load_run(dictionary).summary == {}
     else:
         assert "summary.json" in refusal(lambda: load_run(dictionary).summary)
-        refusal(lambda: inspect.run(dictionary, InspectConfig()))
+        refusal(lambda: inspect.inspect(dictionary, InspectConfig()))
 
 
 @pytest.mark.parametrize("what", JSON)
@@ -271,7 +271,7 @@ def test_an_archive_under_the_name_of_an_array_is_refused(tmp_path):
 @pytest.mark.parametrize("experiment", KINDS)
 def test_a_directory_that_holds_nothing_else_can_be_inspected(tmp_path, capsys, experiment):
     path = made(tmp_path / "run", experiment, config={"<script>": [None, {"a": "\x1b[31m"}]})
-    inspect.run(path, InspectConfig())
+    inspect.inspect(path, InspectConfig())
     assert f"{experiment}, not finished" in capsys.readouterr().out
 
 
@@ -541,7 +541,7 @@ def stored(tmp_path_factory) -> pathlib.Path:
     tmp = tmp_path_factory.mktemp("stored")
     np.save(tmp / "rows.npy", np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32))
     config = HarvestConfig(bucket_rows=1024, shard_rows=1024, dtype="float32")
-    harvest.run(tmp / "store", HarvestRunConfig(source=str(tmp / "rows.npy"), harvest=config))
+    harvest.harvest(tmp / "store", HarvestRunConfig(source=str(tmp / "rows.npy"), harvest=config))
     return tmp / "store"
 
 

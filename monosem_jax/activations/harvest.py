@@ -24,6 +24,7 @@ from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.runtime.config import difference
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.processes import barrier
+from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.signals import SignalFlag
 
 LEAST_BUCKET = 1_000_000  # rows; in smaller buckets the rows of a context stay near each other (Gemma Scope's size)
@@ -174,7 +175,7 @@ def fill_bucket(
     """Writes the permuted rows [n,M] and origins [n,2] of a bucket into the given arrays; returns its sums for the
     manifest. `what` names the site in messages."""
     end = start + len(rows)
-    where = np.random.default_rng([seed, 5, bucket]).permutation(end - start)
+    where = stream("harvest.bucket", seed, bucket).permutation(end - start)
     squares = np.empty(end - start, np.float64)
     for first, values, square in made.batches(start, end):
         at = where[first - start : first - start + len(values)]

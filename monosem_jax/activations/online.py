@@ -19,6 +19,7 @@ from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.models.base import LanguageModel, site_width
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.mesh import device_get_global
+from monosem_jax.runtime.rng import stream
 
 LANES = 64  # at most; every power of two up to it, as a number of data shards, divides it
 
@@ -142,7 +143,7 @@ class OnlineStream:
         self._order = self._place(
             (size,),
             lambda lanes: np.stack(
-                [np.random.default_rng([self._seed, 6, filling, int(i)]).permutation(size) for i in lanes]
+                [stream("online.order", self._seed, filling, i).permutation(size) for i in lanes]
             ).astype(np.int32),
         )
         self._filling = filling

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import ml_dtypes
 import numpy as np
 
-DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
+from monosem_jax.runtime.files import DTYPES as DTYPES  # of rows
 
 
 class Rows(Protocol):

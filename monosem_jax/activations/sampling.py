@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.rng import stream
 
 SAMPLING_CONTEXTS = 1024  # contexts whose positions are drawn from the same random generator
 _SCAN = 65_536  # contexts that are read together
 
 
-def sample_positions(eligible: np.ndarray, k: int, seed: list[int]) -> np.ndarray:
+def sample_positions(eligible: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     """[C,k] positions drawn without replacement from the eligible ones [C,T] of each context, in random order.
 
-    C is at most SAMPLING_CONTEXTS; every context must have at least k eligible positions. What is drawn for a context
-    depends on the seed and its row only.
+    C is at most SAMPLING_CONTEXTS; every context must have at least k eligible positions. A context's draw depends on
+    the generator's state and on its row alone.
     """
-    rng = np.random.default_rng(seed)
     order = np.where(eligible, rng.random((SAMPLING_CONTEXTS, eligible.shape[1]))[: len(eligible)], 2.0)
     return np.argsort(order, axis=1, kind="stable")[:, :k].astype(np.int32)
 
@@ -68,7 +68,7 @@ class ContextSampler:
     def _pass(self, p: int) -> np.ndarray:
         if p not in self._passes:
             self._passes = {q: v for q, v in self._passes.items() if q == p - 1}
-            self._passes[p] = np.random.default_rng([self._seed, 4, p]).permutation(self._usable)
+            self._passes[p] = stream("sampling.contexts", self._seed, p).permutation(self._usable)
         return self._passes[p]
 
     def _draw(self, chunk: int) -> np.ndarray:
@@ -77,5 +77,5 @@ class ContextSampler:
             eligible = self.tokens(which) != self._bos
             while len(self._drawn) > 3:
                 self._drawn.pop(next(iter(self._drawn)))
-            self._drawn[chunk] = sample_positions(eligible, self._k, [self._seed, 3, chunk])
+            self._drawn[chunk] = sample_positions(eligible, self._k, stream("sampling.positions", self._seed, chunk))
         return self._drawn[chunk]

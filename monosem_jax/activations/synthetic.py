@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput, check_counts
+from monosem_jax.runtime.rng import stream
 
 BLOCK = 4096  # rows that come from the same random generator
 RECOVERED = 0.9  # cosine similarity above which a feature counts as found
@@ -77,7 +78,7 @@ class SyntheticRows:
         config.check()
         self.n_rows, self.width, self.dtype = config.n_rows, config.width, np.dtype(np.float32)
         self._config = config
-        directions = np.random.default_rng([config.seed, 7]).normal(size=(config.n_features, config.width))
+        directions = stream("synthetic.directions", config.seed).normal(size=(config.n_features, config.width))
         self.directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
         # A feature is active where its normal number exceeds this.
         self._beyond = np.array([NormalDist().inv_cdf(1 - p) for p in config.densities()])
@@ -92,7 +93,7 @@ class SyntheticRows:
 
     def activations(self, block: int) -> tuple[Float[np.ndarray, "B F"], np.random.Generator]:
         """(the true activations of a block's rows, the random generator after they were drawn)."""
-        c, rng = self._config, np.random.default_rng([self._config.seed, 8, block])
+        c, rng = self._config, stream("synthetic.rows", self._config.seed, block)
         n_groups = -(-c.n_features // c.group_size)
         own = rng.standard_normal((BLOCK, c.n_features), np.float32)
         if c.correlation:

@@ -9,6 +9,7 @@ import numpy as np
 
 from monosem_jax.analysis.scan import FeatureStatistics
 from monosem_jax.models.base import LanguageModel
+from monosem_jax.runtime.rng import stream
 from monosem_jax.text.batches import context_batches
 
 BEFORE, AFTER = 20, 12  # tokens shown before and after the strongest
@@ -16,7 +17,7 @@ BEFORE, AFTER = 20, 12  # tokens shown before and after the strongest
 
 def choose_features(scan: FeatureStatistics, first: list[int], n: int, seed: int) -> list[int]:
     """The given features, then alive ones at random until there are `n`."""
-    alive = np.random.default_rng(seed).permutation(np.flatnonzero(scan.top_value[:, 0] > 0))
+    alive = stream("analyze.features", seed).permutation(np.flatnonzero(scan.top_value[:, 0] > 0))
     order = dict.fromkeys([*first, *(int(i) for i in alive)])
     return list(order)[: max(n, len(dict.fromkeys(first)))]
 

@@ -24,7 +24,7 @@ class EvaluateRun(FromTransformer):
     def dictionary(self) -> SaeRun:
         return SaeRun(self.parent("run"))
 
-    @property
+    @functools.cached_property
     def transformer(self) -> TransformerRun:
         return self.dictionary.transformer
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from monosem_jax.load import load_run
+from monosem_jax.load import load_sae
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_array
 from monosem_jax.runtime.loaded_run import LoadedRun
@@ -81,11 +81,11 @@ def of_run(path: pathlib.Path, step: int = -1) -> ExportedSAE:
 
     Raises BadInput when there is no such step, its weights are not finite, or its configuration is impossible.
     """
-    steps = load_run(path).steps
+    steps = SaeRun(path).steps
     if not steps:
         raise BadInput(f"{path} holds no checkpoint yet: there is nothing to export")
     chosen = steps[-1] if step < 0 else step
-    run = load_run(path, chosen)
+    run = load_sae(path, chosen)
     params = {name: np.asarray(p) for name, p in run.params.items()}
     check_finite(params, str(path))
     file = run.path / "density.npy"
@@ -144,7 +144,7 @@ def for_architecture(writers: Mapping[str, T], dictionary: ExportedSAE, program:
     return writers[dictionary.architecture]
 
 
-def _context_length(run: LoadedRun) -> int | None:
+def _context_length(run: SaeRun) -> int | None:
     try:
         return run.transformer.config["transformer"]["context_length"]
     except BadInput as e:  # a dictionary is whole without it

@@ -9,13 +9,10 @@ import json
 import pathlib
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import DTYPES
 
 MAX_BYTES = 1 << 24
-DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 RENAMED = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}  # since version 6
 # What must be so for a dictionary to be what its weights say, and what it is taken for when it is not there.
 REQUIRED = {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from tokenizers import Tokenizer
 
 from monosem_jax.models import read_model
@@ -46,13 +48,21 @@ class TransformerRun(TrainedRun, FromTransformer):
     def text(self) -> Text:
         return Text(self.path / "text")
 
-    @property
+    @functools.cached_property
     def transformer(self) -> TransformerRun:
         return self
 
-    def logits(self, tokens: Any) -> jax.Array:
-        """[C,T] tokens → [C,T,V] logits."""
-        return self.model.apply({"params": self.params}, jnp.asarray(tokens))
+    def logits(self, tokens: ArrayLike) -> jax.Array:
+        """[C,T] tokens → [C,T,V] logits, on the default device, where the parameters are put once."""
+        return self._apply(self._params_on_device, jnp.asarray(tokens))
+
+    @functools.cached_property
+    def _params_on_device(self) -> dict[str, Any]:
+        return jax.device_put(self.params)
+
+    @functools.cached_property
+    def _apply(self) -> Callable[[dict[str, Any], jax.Array], jax.Array]:
+        return jax.jit(lambda params, tokens: self.model.apply({"params": params}, tokens))
 
 
 def open_transformer(path: str) -> TransformerRun:

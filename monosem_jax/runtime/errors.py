@@ -1,12 +1,13 @@
-"""Exceptions with a meaning of their own: mistakes that a user can mend, a stop, a full disk."""
+"""Exceptions that callers tell apart: mistakes that a user can fix, a stop, a full disk; and errors as one line."""
 
 from __future__ import annotations
 
 import errno
+import re
 
 
 class BadInput(ValueError):
-    """Something given by the user is impossible; the message is one line: the thing, its value, what was expected."""
+    """The user gave something impossible; the message is one line: the thing, its value, what was expected."""
 
 
 class NewerFormat(BadInput):
@@ -20,14 +21,29 @@ class Stopped(Exception):
     """A signal asked the program to stop; everything up to the last commit is on disk."""
 
 
+def short_error(e: BaseException, after: str = "") -> str:
+    """The message of an exception, or of the one that caused it, as one line of at most 200 characters.
+
+    It is without the source lines and specifications that TensorStore appends, and begins behind the last `after`.
+    """
+    while e.__cause__ is not None:
+        e = e.__cause__
+    message = re.split(r" \[[\w -]+='", str(e), maxsplit=1)[0]
+    line = " ".join((message.rpartition(after)[2] if after else message).strip().partition("\n")[0].split())
+    if not line:
+        return type(e).__name__
+    plain = isinstance(e, (ValueError, OSError, RuntimeError))  # the name of another kind tells something
+    return (line if plain else f"{type(e).__name__}: {line}")[:200]
+
+
 def check_counts(owner: object, section: str, *names: str) -> None:
-    """Raises BadInput naming the first attribute of `owner` below 1, as the key that a user gives it by."""
+    """Raises BadInput naming the key of the first attribute of `owner` that is below 1."""
     for name in names:
         if getattr(owner, name) < 1:
             raise BadInput(f"{section}{name} is {getattr(owner, name)}: at least 1 is needed")
 
 
 def disk_full(e: BaseException) -> bool:
-    """Whether an exception, of whatever library, says that there is no room left on a disk."""
+    """Whether an exception of any library reports a full disk."""
     lines = ("No space left on device", "quota exceeded")
     return getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(line in str(e) for line in lines)

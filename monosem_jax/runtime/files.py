@@ -1,4 +1,4 @@
-"""Files that are whole or absent: JSON, arrays, hashes, folders, and the lock of a directory."""
+"""Files that are written whole or not at all: JSON, folders; reading arrays; hashes; the lock of a directory."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ import pathlib
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import jax
+import ml_dtypes
 import numpy as np
 
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, short_error
+
+# The floating-point types of arrays that are read and written, and what .safetensors files call them.
+DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
+SAFETENSORS_DTYPES = {"BF16": "bfloat16", "F32": "float32", "F16": "float16"}
 
 
 @contextlib.contextmanager
 def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Gives an empty folder beside `output`, which takes its name when the body is through and disappears otherwise.
+    """Yields an empty folder beside `output`. It is renamed to `output` when the body succeeds, and deleted otherwise.
 
-    Raises BadInput when something is at `output` already, or nothing can be written there.
+    Raises BadInput when `output` exists and is not an empty folder, or cannot be written.
     """
     if is_url(output):
         raise BadInput(f"--output is {output}: expected a path on this machine")
@@ -40,14 +45,14 @@ def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         _flush(temporary)
         try:
             os.rename(temporary, target)
-        except OSError as e:  # someone else was faster
+        except OSError as e:  # another process was faster
             raise BadInput(f"--output {output} cannot be written: {e.strerror}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _flush(folder: pathlib.Path) -> None:
-    """Puts everything on disk: a rename may otherwise survive a power failure that what it names does not."""
+    """Syncs everything to disk: else a rename may survive a power failure that the contents do not."""
     for path in (folder, *folder.rglob("*")):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -57,17 +62,22 @@ def _flush(folder: pathlib.Path) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON so that the file is either the old one or the whole new one."""
-    temporary = path.with_name(f".{path.name}.tmp")  # hidden: a crash that leaves it makes no directory foreign
+    """Writes JSON as `write_text` does."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False))
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file so that it is either the old one or the whole new one."""
+    temporary = path.with_name(f".{path.name}.tmp")  # hidden: RunDir ignores it after a crash
     with open(temporary, "w", encoding="utf-8") as f:
-        json.dump(value, f, indent=1, allow_nan=False)
+        f.write(text)
         f.flush()
         os.fsync(f.fileno())
     os.replace(temporary, path)
 
 
 def read_json(path: pathlib.Path, kind: type = object, keys: Sequence[str] = ()) -> Any:
-    """Reads a JSON file; raises BadInput where it is missing, damaged, or not of this kind and with these keys."""
+    """Reads a JSON file; raises BadInput when it is missing, damaged, of another kind, or lacks one of the keys."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -84,9 +94,33 @@ def read_json(path: pathlib.Path, kind: type = object, keys: Sequence[str] = ())
 def read_array(path: pathlib.Path) -> np.ndarray:
     """A `.npy` file, memory-mapped; raises BadInput when it is missing or anything else, such as an archive."""
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode="r")  # unlike np.load, reads nothing but .npy
     except Exception as e:  # a damaged header raises many kinds
-        raise BadInput(f"{path} is not a readable .npy array: {' '.join(str(e).split())[:200]}") from None
+        raise BadInput(f"{path} is not a readable .npy array: {short_error(e)}") from None
+
+
+class TensorEntry(NamedTuple):
+    """A tensor of a `.safetensors` file: its type in the file's words, its shape, and where its bytes begin."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def read_safetensors_header(path: pathlib.Path) -> dict[str, TensorEntry]:
+    """name -> entry of a `.safetensors` file; raises BadInput when it is missing or damaged."""
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="numpy") as f:  # compares the whole header with the file's size
+            slices = {name: f.get_slice(name) for name in f.keys()}  # noqa: SIM118
+        with open(path, "rb") as f:
+            length = int.from_bytes(f.read(8), "little")
+            header = json.loads(f.read(length))
+        begin = {name: 8 + length + header[name]["data_offsets"][0] for name in slices}
+    except Exception as e:  # the library's own kind, and what Python's JSON raises on a header that the library accepts
+        raise BadInput(f"{path} is not a readable .safetensors file: {short_error(e)}") from None
+    return {name: TensorEntry(s.get_dtype(), tuple(s.get_shape()), begin[name]) for name, s in slices.items()}
 
 
 def file_hash(path: pathlib.Path) -> str:
@@ -101,7 +135,7 @@ def is_url(path: str | os.PathLike[str]) -> bool:
 
 
 def lock(path: pathlib.Path, what: str = "workdir") -> IO[str]:
-    """The right to write in a directory, until what is returned is closed. Raises BadInput when another has it."""
+    """Locks a directory for writing until the returned file is closed. Raises BadInput when another run holds it."""
     if jax.process_index():
         return open(os.devnull)  # only the first process writes; noqa: SIM115
     handle = open(path / ".lock", "w")  # noqa: SIM115

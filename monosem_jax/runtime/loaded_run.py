@@ -1,4 +1,4 @@
-"""What opened run directories have in common, and those with checkpoints: see `monosem_jax.load`."""
+"""The base classes of opened run directories, with and without checkpoints: see `monosem_jax.load`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monosem_jax.runtime.workdir import read_record, resolve_parent
 
 
 class LoadedRun:
-    """A run directory opened for reading. `config` is the resolved configuration, `summary` None until it finished."""
+    """A run directory opened for reading. `config`: the resolved configuration; `summary`: None until it finished."""
 
     def __init__(self, path: str | pathlib.Path, step: int | None = None):
         self.path = pathlib.Path(path)
@@ -45,7 +45,7 @@ class LoadedRun:
         return [{"step": step, **numbers} for step, numbers in read_metrics(self.path)]
 
     def parent(self, name: str) -> pathlib.Path:
-        """The directory this run was made from; raises BadInput when it has no such parent or it is gone."""
+        """The directory that this run was made from; raises BadInput when it has no such parent, or it is gone."""
         if name not in self.record["parents"]:
             raise BadInput(f"{self.path} was made without a {name}")
         return resolve_parent(self.path, self.record["parents"][name])
@@ -59,7 +59,7 @@ class TrainedRun(LoadedRun):
 
     @property
     def rules(self) -> Rules:
-        """How parameters are divided over a mesh, by their names."""
+        """How parameters are sharded, by name."""
         return {"*": PartitionSpec()}
 
     @functools.cached_property
@@ -72,11 +72,14 @@ class TrainedRun(LoadedRun):
 
         Raises BadInput when the checkpoint is damaged.
         """
-        place = lambda shapes: tree_shardings(shapes, self.rules, mesh)  # noqa: E731
+
+        def place(shapes: Any) -> Any:
+            return tree_shardings(shapes, self.rules, mesh)
+
         return self._finished(load_placed(self.path / "checkpoints", self._newest(), place))
 
     def state(self) -> dict[str, Any]:
-        """All that a checkpoint holds, as NumPy: {"params": as they were trained, "rest": step, optimizer, …}."""
+        """Everything in a checkpoint, as NumPy: {"params": as trained, "rest": step, optimizer state, …}."""
         return load_params(self.path / "checkpoints", self._step, ("params", "rest"))
 
     def _newest(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -15,7 +16,7 @@ from monosem_jax.runtime.errors import BadInput
 
 
 def shard_rows(mesh: Mesh | None, batch: int) -> tuple[int, Any]:
-    """(`batch` rounded up to equal parts, the function that divides the first axis of arrays over `data`)."""
+    """(`batch` rounded up to a multiple of the data shards, the function that shards the first axis over `data`)."""
     if mesh is None:
         return batch, lambda *arrays: arrays
     shards = mesh.shape["data"]
@@ -28,9 +29,9 @@ Rules = Mapping[str, PartitionSpec]
 
 
 def make_mesh(spec: str = "", devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh named by a string such as "data=2,model=4"; "" takes every device for data.
+    """The mesh named by a string such as "data=2,model=4"; "" puts every device on the data axis.
 
-    On TPUs its axes follow the links between chips. `devices` may be described ones. Raises BadInput when an axis is
+    On TPUs its axes follow the links between chips. `devices` need not exist here. Raises BadInput when an axis is
     unknown or the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
@@ -51,7 +52,7 @@ def make_mesh(spec: str = "", devices: Sequence[Any] | None = None) -> Mesh:
 
 
 class Axes(NamedTuple):
-    """The sizes of a mesh's axes, for programs that are written for one device of it (inside of shard_map)."""
+    """The sizes of a mesh's axes, for programs of a single device (inside shard_map)."""
 
     data: int
     model: int
@@ -61,7 +62,7 @@ class Axes(NamedTuple):
         return cls(mesh.shape["data"], mesh.shape["model"])
 
     def sum(self, tree: Any, axis: str) -> Any:
-        """The sum over the devices along an axis; with one device there it costs nothing."""
+        """The sum over the devices of an axis; with one device it costs nothing."""
         return jax.lax.psum(tree, axis) if getattr(self, axis) > 1 else tree
 
     def max_of_all(self, x: Any) -> Any:
@@ -74,13 +75,12 @@ class Axes(NamedTuple):
 def tree_shardings(tree: Any, rules: Rules, mesh: Mesh, *, stacked: bool = False) -> Any:
     """A NamedSharding for every array of `tree`, chosen by the last name in its path (scalars are replicated).
 
-    `rules` maps names to PartitionSpecs; the name "*" stands for every name. `stacked`: arrays have one more axis
-    before those that the rules speak of. Raises KeyError on an array that no rule names: silent replication is how
-    memory is lost.
+    `rules` maps names to PartitionSpecs; "*" matches every name. `stacked`: arrays have one leading axis more than the
+    rules say. Raises KeyError on an array that matches no rule: silent replication wastes memory.
     """
 
     def choose(path, leaf):
-        if len(np.shape(leaf)) <= stacked or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if len(np.shape(leaf)) <= stacked or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return NamedSharding(mesh, PartitionSpec())
         names = [str(getattr(k, "key", getattr(k, "name", ""))) for k in path]
         name = next((n for n in reversed(names) if n in rules), "*")
@@ -92,7 +92,7 @@ def tree_shardings(tree: Any, rules: Rules, mesh: Mesh, *, stacked: bool = False
 
 
 def device_put_sharded(x: np.ndarray, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
-    """Places a host array that every process holds whole; each process uploads only its own shards."""
+    """Places a host array of which every process holds all; each process uploads only its own shards."""
     sharding = NamedSharding(mesh, spec)
     if jax.process_count() == 1:
         return jax.device_put(x, sharding)
@@ -100,7 +100,7 @@ def device_put_sharded(x: np.ndarray, mesh: Mesh, spec: PartitionSpec) -> jax.Ar
 
 
 def device_get_global(tree: Any) -> Any:
-    """A tree of device arrays as NumPy arrays, gathered over processes where needed."""
+    """A tree of device arrays as NumPy arrays, gathered from all processes where needed."""
 
     def one(x):
         if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:

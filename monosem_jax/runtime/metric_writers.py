@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from monosem_jax.runtime.errors import disk_full
+from monosem_jax.runtime.files import write_text
 
 
 class MetricWriters:
@@ -37,7 +38,7 @@ class MetricWriters:
         if file.exists():
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             kept = [line for line in lines if (found := _logged_step(line)) is not None and found <= step]
-            _replace(file, "".join(line + "\n" for line in kept))
+            write_text(file, "".join(line + "\n" for line in kept))
             self._purge_step = step + 1
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
@@ -105,13 +106,6 @@ class _Appended:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-
-
-def _replace(file: pathlib.Path, text: str) -> None:
-    """Writes a file so that it is either the old one or the whole new one."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)
 
 
 # What a line raises that was cut short or is of others: an infinite step and deep nesting included.
@@ -189,7 +183,7 @@ class _Wandb:
     def add(self, step: int, metrics: dict[str, float]) -> None:
         if step > self._sent:  # by the processes before: this one may have several lines of a step
             self._run.log(metrics, step=step)
-            _replace(self._file, json.dumps({"id": self._id, "step": step}))
+            write_text(self._file, json.dumps({"id": self._id, "step": step}))
 
     def close(self) -> None:
         self._run.finish()

@@ -36,8 +36,9 @@ def _elapsed(products: Callable[[int], None], repeats: int) -> float:
 
 
 def _products(n: int, dtype: Any) -> Callable[[int], None]:
-    """A function that computes so many products of n x n, of random numbers: on constant ones some devices are faster.
-    Precision is that of training."""
+    """A function that computes a given number of products of n x n matrices, at the precision of training.
+
+    The matrices are random: some devices are faster on constant ones."""
     a = jax.random.normal(jax.random.key(0), (n, n)).astype(dtype)
     multiply = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
     product = jax.jit(multiply).lower(a, a).compile()

@@ -1,4 +1,4 @@
-"""Start of the processes, meshes `data x model`, and strict sharding rules by parameter name."""
+"""The processes of one job: start, barriers, agreement, exit. The only module that knows `jax.distributed`'s client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import threading
 from typing import Any, NoReturn
 
 import jax
-from jax._src import distributed  # its client has no public name; Orbax uses it in the same way
+from jax._src import distributed  # its client has no public name
 
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.watchdog import Watchdog
@@ -31,8 +31,9 @@ def start_processes() -> None:
 
     MONOSEM_COORDINATOR: "host:port" of process 0, with MONOSEM_NUM_PROCESSES and MONOSEM_PROCESS_ID, or "auto", which
     asks TPU pods, Slurm or Kubernetes. MONOSEM_HEARTBEAT_SECONDS (30): after this silence a process counts as dead,
-    and the others end. MONOSEM_WATCH_PORT (any): where process 0 listens for that. Nothing set, or one process: does
-    nothing. Raises BadInput on values that make no sense.
+    and the others end. MONOSEM_WATCH_PORT (any): where process 0 listens for that. MONOSEM_WATCHDOG (1): 0 starts no
+    watchdog, and leaves dead processes to JAX's heartbeat. With nothing set, or one process, nothing happens. Raises
+    BadInput on impossible values.
     """
     coordinator, n, i = (os.environ.get(name, "") for name in VARIABLES)
     if not (coordinator or n or i) or jax.distributed.is_initialized():
@@ -40,18 +41,20 @@ def start_processes() -> None:
     address = _address(coordinator, n, i)
     heartbeat = _number("MONOSEM_HEARTBEAT_SECONDS", os.environ.get("MONOSEM_HEARTBEAT_SECONDS") or "30", 1, DAY)
     port = _number("MONOSEM_WATCH_PORT", os.environ.get("MONOSEM_WATCH_PORT") or "0", 0, 65535)
+    watch = _number("MONOSEM_WATCHDOG", os.environ.get("MONOSEM_WATCHDOG") or "1", 0, 1)
     if address.get("num_processes") == 1:
         return
     # The preemption service takes SIGTERM away from the handlers of Python, and signals.py needs it.
     jax.config.update("jax_enable_preemption_service", False)
-    # A process that is done waits for the others when it leaves, and those may need long; the heartbeat finds the dead.
-    # JAX's own heartbeat comes after ours, as it aborts the process; who is dead for us has ended long before.
-    times = {"heartbeat_timeout_seconds": 2 * heartbeat + 10, "shutdown_timeout_seconds": DAY}
+    # JAX's own heartbeat aborts the process, so it comes after the watchdog's. A finished process waits for the others
+    # when it leaves, which may take long; the heartbeat finds the dead ones.
+    patience = 2 * heartbeat + 10 if watch else heartbeat
     try:
-        jax.distributed.initialize(**address, **times)
+        jax.distributed.initialize(**address, heartbeat_timeout_seconds=patience, shutdown_timeout_seconds=DAY)
     except ValueError as e:
         raise BadInput(f"MONOSEM_COORDINATOR is {coordinator!r}: JAX recognises no cluster ({e})") from None
-    _start_watchdog(heartbeat, port)
+    if watch:
+        _start_watchdog(heartbeat, port)
 
 
 def _start_watchdog(bound: float, port: int) -> None:
@@ -59,9 +62,12 @@ def _start_watchdog(bound: float, port: int) -> None:
     number, count = this_process()
     if count == 1:
         return
-    host, client = distributed.global_state.coordinator_address.rpartition(":")[0], distributed.global_state.client
+    host, client = str(distributed.global_state.coordinator_address).rpartition(":")[0], _client()
     _watchdog = Watchdog(number, count, bound)
-    find = lambda key: client.blocking_key_value_get(key, int(1000 * bound))  # noqa: E731
+
+    def find(key: str) -> str:
+        return client.blocking_key_value_get(key, int(1000 * bound))
+
     _watchdog.start(host.strip("[]"), client.key_value_set, find, port)
     atexit.register(_watchdog.leave)  # before JAX waits for the others to come along
 
@@ -103,6 +109,11 @@ def _shown(value: str) -> str:
     return f"is {value!r}" if value else "is missing"
 
 
+def _client() -> Any:
+    """The client of JAX's coordinator, there once the processes have started; Orbax reaches it in the same way."""
+    return distributed.global_state.client
+
+
 def this_process() -> tuple[int, int]:
     """(number of this process, number of processes); unlike jax.process_index, it starts no backend."""
     return distributed.global_state.process_id, distributed.global_state.num_processes
@@ -114,9 +125,9 @@ def first_process() -> bool:
 
 
 def barrier(name: str, timeout_seconds: float = DAY) -> None:
-    """Waits until every process has come to the barrier of this name; with one process it does nothing.
+    """Waits until every process has reached the barrier of this name; with one process it does nothing.
 
-    Raises JaxRuntimeError when a process does not come in time or has died (or JAX ends this process first).
+    Raises JaxRuntimeError when a process is late or has died (or JAX ends this process first).
     """
     # Not multihost_utils.sync_global_devices: that is a collective of the devices. On CPU it gives up when another
     # process comes more than 30 s later (the first time) or 30 min, on an accelerator it does not notice that a process
@@ -125,13 +136,13 @@ def barrier(name: str, timeout_seconds: float = DAY) -> None:
     if this_process()[1] == 1:
         return
     pool = concurrent.futures.ThreadPoolExecutor(1)
-    waiting = pool.submit(distributed.global_state.client.wait_at_barrier, name, int(timeout_seconds * 1000))
+    waiting = pool.submit(_client().wait_at_barrier, name, int(timeout_seconds * 1000))
     pool.shutdown(wait=False)
     waiting.result()
 
 
 def barrier_next(what: str) -> None:
-    """Waits until every process has come here; all are to come to their meetings in the same order."""
+    """Waits until every process has reached this line; all must reach their barriers in the same order."""
     if this_process()[1] > 1:
         barrier(f"{next(_barriers)}: {what}")
 
@@ -141,17 +152,17 @@ def all_agree(mine: bool) -> bool:
     number, count = this_process()
     if count == 1:
         return mine
-    key, client = f"agreed/{next(_barriers)}/", distributed.global_state.client
+    key, client = f"agreed/{next(_barriers)}/", _client()
     client.key_value_set(f"{key}{number}", str(int(mine)))
     barrier(key)
     return all(value == "1" for _, value in client.key_value_dir_get(key))
 
 
 def exit_process(code: int, patience: float = 3) -> NoReturn:
-    """Ends this process without waiting for the others, as a normal exit would: they may be in the midst of their work.
+    """Ends this process without waiting for the others, which may be working: a normal exit would wait for them.
 
-    For `patience` seconds it lets those that are leaving too (the same mistake, the same signal) come along. Then those
-    that are not are told, and end as they do when a process has died.
+    For `patience` seconds it waits for those that are leaving too (the same mistake, the same signal). Then it tells
+    the rest, and they end as they do when a process has died.
     """
     try:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The progress line of long work."""
+"""Progress lines of long work."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL: run the same command again
 
 
 class SignalFlag:
-    """Set once a signal has come."""
+    """Holds the name of the signal that has arrived, "" before."""
 
     requested: str = ""
 
     def check(self) -> None:
-        """Raises Stopped if a signal has come."""
+        """Raises Stopped when a signal has arrived."""
         if self.requested:
             raise Stopped(self.requested)
 
@@ -38,7 +38,7 @@ def signal_flag() -> Iterator[SignalFlag]:
         if flag.requested and number == signal.SIGINT:
             os._exit(128 + signal.SIGINT)
         flag.requested = signal.Signals(number).name
-        with contextlib.suppress(OSError):  # where nobody can be told, the stop is no worse
+        with contextlib.suppress(OSError):  # without stderr the stop works all the same
             os.write(sys.stderr.fileno(), f"\n{flag.requested}: stopping at the next commit\n".encode())
 
     old = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -1,11 +1,12 @@
 """Notices that another process of the job has died, and ends this one with a line that names it.
 
-Every process holds a connection to process 0, over which both sides say each second that they are there. The kernel
-closes it when a process dies, at once and whatever the others are doing; a process that is stopped or a machine that
-is cut off is silent, and counts as dead after `bound` seconds.
+Every process holds a connection to process 0, and both sides send a line over it each second. The kernel closes the
+connection at once when a process dies, whatever the others are doing; a stopped process or an unreachable machine is
+silent, and counts as dead after `bound` seconds.
 
-JAX alone does not do that: who waits for the dead one in a collective may wait for ever (accelerators) or gets an error
-of the network library (CPUs), and who waits elsewhere is aborted after its heartbeat with a dump of the stack.
+JAX alone does not do this: a process that waits for the dead one in a collective may wait for ever (accelerators) or
+gets an error of the network library (CPUs); one that waits elsewhere is aborted after JAX's heartbeat, with a stack
+dump. MONOSEM_WATCHDOG=0 leaves it to JAX all the same.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import cast
 
 from monosem_jax.runtime.errors import BadInput
 
@@ -33,7 +35,7 @@ KEY = "monosem/lookout"
 
 
 class Watchdog:
-    """The watch of one process over the others; `leave` ends it before this process does."""
+    """One process's watch over the others; `leave` ends the watch before the process ends."""
 
     def __init__(self, number: int, count: int, bound: float):
         self._number, self._count, self._bound = number, count, bound
@@ -42,8 +44,8 @@ class Watchdog:
         self._selector = selectors.DefaultSelector()
 
     def start(self, host: str, publish: Callable[[str, str], None], find: Callable[[str], str], port: int = 0) -> None:
-        """Connects with process 0, which is at `host`, at `port` or (0) at one that it tells by way of `publish` and
-        `find`. Raises BadInput when it cannot be reached there, or cannot listen."""
+        """Connects to process 0 at `host`, at `port`, or (0) at a port that it chooses and shares through `publish` and
+        `find`. Raises BadInput when process 0 cannot be reached, or cannot listen."""
         try:
             self._connect(host, publish, find, port)
         except OSError as e:
@@ -73,20 +75,20 @@ class Watchdog:
             libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
 
     def leave(self) -> None:
-        """From now on nobody's end is of interest here, because this process ends too, as it should."""
+        """Stops watching and says goodbye, because this process ends normally."""
         self._quiet = True
         for connection in list(self._peers):
             self._say(connection, "bye")
 
     def leave_with(self, code: int) -> None:
-        """The same, but the others are told that this is no good end."""
+        """Like `leave`, but tells the others that this process failed."""
         self._quiet = True
         for connection in list(self._peers):
             self._say(connection, f"lost {self._number} it ended with exit code {code}")
         threading.Event().wait(HEARD)
 
     def be_quiet(self) -> None:
-        """Nobody's end is of interest here from now on; the others are not told anything yet."""
+        """Stops watching without telling the others yet."""
         self._quiet = True
 
     def _watch(self) -> None:
@@ -94,7 +96,7 @@ class Watchdog:
         while not self._quiet:
             ready = self._selector.select(BEAT / 2)
             now = time.monotonic()
-            if now - last > self._bound / 2:  # this process itself stood still: what others said is yet to be read
+            if now - last > self._bound / 2:  # this process itself was stopped: what others sent is still unread
                 begun += now - last
                 for peer in self._peers.values():
                     peer.heard += now - last
@@ -103,7 +105,7 @@ class Watchdog:
                 if self._number == 0 and key.fileobj is self._server:
                     self._accept()
                 else:
-                    self._hear(key.fileobj)
+                    self._hear(cast(socket.socket, key.fileobj))
             for connection, peer in list(self._peers.items()):
                 silent = now - peer.heard > self._bound
                 if peer.number is None:  # who does not read what is said to it would hold this one up
@@ -186,7 +188,7 @@ class Watchdog:
 
 
 class _Peer:
-    """What is known of the other end of a connection; `number` None: it has not said yet who it is."""
+    """The other end of a connection; `number` is None until it has said who it is."""
 
     def __init__(self, number: int | None):
         self.number, self.rest = number, b""

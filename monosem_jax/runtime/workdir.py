@@ -1,4 +1,4 @@
-"""A run directory: its configuration, its metrics log, its summary, and the right to work in it."""
+"""A run directory: its configuration, its metrics log, its summary, and the lock of the run that works in it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +19,9 @@ from monosem_jax.runtime.errors import BadInput, NewerFormat
 from monosem_jax.runtime.files import file_hash, is_url, lock, read_json, write_json
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 
-FORMAT = 2  # of run directories and checkpoints; 1 had no number, and no checksums
+# Of run directories and checkpoints. 1 had no number and no checksums; before 3 random streams had numbers, no names.
+FORMAT = 3
+NAMED_STREAMS = 3  # since this format a run can be resumed: an earlier one would go on with other random numbers
 
 RECORD = {"experiment": str, "config": dict, "parents": dict, "format": int, "versions": dict, "git": str | None}
 
@@ -47,7 +50,7 @@ def git_revision() -> str | None:
 
 
 class RunDir:
-    """An open run directory. `finished` says that summary.json is there; `close` gives the directory back."""
+    """An open run directory. `finished`: summary.json exists; `close` releases the lock."""
 
     def __init__(
         self,
@@ -65,7 +68,8 @@ class RunDir:
           defaults: the same, with the values of keys that a directory of an earlier version lacks.
           parents: name → {"path", "sha256"} of what the run is made from; hashes are compared, paths are not.
 
-        Raises BadInput when the directory belongs to another configuration, is in use, or cannot be written.
+        Raises BadInput when the directory belongs to another configuration, is in use, cannot be written, or holds an
+        unfinished run of an earlier version, which drew other random numbers.
         """
         self.path = pathlib.Path(path)
         values, kind = to_dict(config), type(config) if dataclasses.is_dataclass(config) else None
@@ -86,7 +90,10 @@ class RunDir:
     def _begin(self, identity: dict[str, Any], kind: type | None, defaults: dict[str, Any]) -> None:
         file = self.path / "config.json"
         if file.exists():
-            changes = _identity_difference(read_record(self.path), identity, kind, defaults)
+            record = read_record(self.path)
+            if not self.finished:
+                _refuse_earlier_streams(self.path, record)
+            changes = _identity_difference(record, identity, kind, defaults)
             if changes:
                 raise BadInput(
                     f"workdir {self.path} belongs to another configuration ({'; '.join(changes)}): "
@@ -135,6 +142,14 @@ class RunDir:
             write_json(self.path / "summary.json", summary)
         return summary
 
+    def once(self, work: Callable[[], dict[str, Any]], hint: str = "") -> dict[str, Any]:
+        """Finishes the run with the summary that `work` returns; a finished run is left as it is, and its summary is
+        returned. `hint` is printed after the line that says so."""
+        if self.finished:
+            print(f"{self.path} is finished: nothing to do{hint}")
+            return self.summary
+        return self.finish(work())
+
     def close(self) -> None:
         self._logs.close()
         self._lock.close()
@@ -172,6 +187,18 @@ def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> pathlib.Pa
         if manifest.exists() and (not record.get("file") or file_hash(manifest) == record["sha256"]):
             return candidate
     raise BadInput(f"{run_path} was made from {record['path']}, which does not exist any more or has changed")
+
+
+def _refuse_earlier_streams(path: pathlib.Path, record: dict[str, Any]) -> None:
+    number = record.get("format", 1)
+    if number < NAMED_STREAMS:
+        version = record.get("versions", {}).get("monosem_jax")
+        writer = f"monosem_jax {version}" if version else "an earlier monosem_jax"
+        writer += f" at git {record['git'][:12]}" if record.get("git") else ""
+        raise BadInput(
+            f"workdir {path} was begun by {writer} (format {number}), which drew other random numbers: "
+            "finish it with that version, or give a new --workdir"
+        )
 
 
 def _refuse_foreign(path: pathlib.Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from monosem_jax.models.run import FromTransformer
 from monosem_jax.runtime.checkpoint import checkpoint_steps, load_slice
@@ -18,14 +20,22 @@ from monosem_jax.runtime.files import read_json
 from monosem_jax.runtime.loaded_run import TrainedRun
 from monosem_jax.runtime.mesh import Rules
 from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae.base import SparseAutoencoder
+
+BLOCK_ROWS = 4096  # `encode` and `decode` compute this many rows at a time
 
 
 class SaeRun(TrainedRun, FromTransformer):
     """A dictionary for raw activations: `params` as NumPy in fp32, published: with any input scale folded in, rows of
     W_dec of norm 1, and a threshold where the architecture has one."""
 
+    @property
+    def published(self) -> bool:
+        """Whether the checkpoint holds published parameters, as that of an imported dictionary does."""
+        return self._input.get("published", self.experiment == "import") is True  # early imports do not say it
+
     def _finished(self, params: dict[str, Any]) -> dict[str, Any]:
-        if self.experiment != "import":  # those are published ones already
+        if not self.published:
             params = self.sae.publish(params, self._stats)
         return self.sae.fold(params, self._scale)
 
@@ -36,7 +46,7 @@ class SaeRun(TrainedRun, FromTransformer):
         return {n: load_slice(self.path / "checkpoints", step, f"stats/{n}", ..., part="rest") for n in names}
 
     @functools.cached_property
-    def _scale(self) -> Any:
+    def _scale(self) -> float | list[float]:
         scale, n = self._input["input_scale"], len(self.sae.parts)
         scales = scale if n > 1 and isinstance(scale, list) else [scale]
         if len(scales) != n or any(type(s) not in (int, float) or not 0 < s < math.inf for s in scales):
@@ -66,7 +76,7 @@ class SaeRun(TrainedRun, FromTransformer):
         such feature.
         """
         names = set(jax.eval_shape(self.sae.initial, jax.random.key(0)))
-        if self.experiment == "import" and "log_threshold" in names:  # published ones are stored
+        if self.published and "log_threshold" in names:
             names = names - {"log_threshold"} | {"threshold"}
         n, axes = self.sae.n_features, {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in names}
         if not 0 <= i < n:
@@ -82,7 +92,7 @@ class SaeRun(TrainedRun, FromTransformer):
         return self._input["site"]
 
     @functools.cached_property
-    def sae(self) -> Any:
+    def sae(self) -> SparseAutoencoder:
         """The linen module that takes `params`."""
         width, parts = self._input["width"], self._input.get("widths", ())
         sizes = [width, *parts] if isinstance(parts, (list, tuple)) else [parts]
@@ -92,22 +102,56 @@ class SaeRun(TrainedRun, FromTransformer):
             )
         return sae_lib.build(self._sae_config, width, jnp.float32, tuple(parts))
 
-    def encode(self, x: Any) -> np.ndarray:
-        """Raw activations [..., M] → feature activations [..., F]."""
-        return np.asarray(self._call(self.sae.encode, x))
+    def encode(self, x: ArrayLike) -> np.ndarray:
+        """Raw activations [..., M] → feature activations [..., F], fp32, on the default device.
 
-    def decode(self, f: Any, x: Any = None) -> np.ndarray:
-        """Feature activations [..., F] → reconstructions [..., M]; `x` are the activations that they are of, which a
-        skip transcoder needs."""
-        return np.asarray(self._call(self.sae.decode, f, *(() if x is None else (x,))))
+        Parameters are put there once. Raises BadInput when the rows are not of width M.
+        """
+        return self._by_rows("encode", self.params["W_enc"].shape[0], x)
 
-    @property
+    def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> np.ndarray:
+        """Feature activations [..., F] → reconstructions [..., M]; `x` [..., M] are the activations that they were
+        computed from, which a skip transcoder needs. Raises BadInput like `encode`."""
+        return self._by_rows("decode", self.sae.n_features, f, *(() if x is None else (x,)))
+
+    @functools.cached_property
     def threshold(self) -> np.ndarray:
-        """[F]: what W_enc, b_dec and b_enc make of x must exceed it for a feature to be active."""
-        return np.asarray(self._call(self.sae.threshold))
+        """[F]: a feature is active where (x - b_dec) W_enc + b_enc exceeds its threshold."""
+        return np.asarray(self._program("threshold")(self._params_on_device))
 
-    def _call(self, method: Any, *arrays: Any) -> jax.Array:
-        return self.sae.apply({"params": self.params}, *(jnp.asarray(a, jnp.float32) for a in arrays), method=method)
+    @functools.cached_property
+    def _params_on_device(self) -> dict[str, jax.Array]:
+        return jax.device_put(self.params)
+
+    @functools.cached_property
+    def _program(self) -> Callable[[str], Callable[..., jax.Array]]:
+        """The compiled form of a method of the module: (parameters, arrays…) → array."""
+
+        def compiled(method: str) -> Callable[..., jax.Array]:
+            return jax.jit(lambda params, *arrays: self.sae.apply({"params": params}, *arrays, method=method))
+
+        return functools.cache(compiled)
+
+    def _by_rows(self, method: str, width: int, *given: ArrayLike) -> np.ndarray:
+        """A method of single rows on any number of them, in blocks of sizes 2^n, so that few programs are compiled."""
+        arrays = [a.astype(jnp.float32) if isinstance(a, jax.Array) else np.asarray(a, np.float32) for a in given]
+        first = arrays[0].shape
+        if not first or first[-1] != width:
+            raise BadInput(f"{method} was given an array of shape {list(first)}: expected [..., {width}]")
+        if any(a.shape[:-1] != first[:-1] for a in arrays):
+            raise BadInput(f"{method} was given arrays of shapes {[list(a.shape) for a in arrays]}: their rows differ")
+        n = math.prod(first[:-1])
+        flat = [a.reshape(n, a.shape[-1]) for a in arrays]
+        size = min(1 << max(n - 1, 0).bit_length(), BLOCK_ROWS)
+        found = []
+        for start in range(0, max(n, 1), size):
+            block = [a[start : start + size] for a in flat]
+            lacking = size - len(block[0])
+            if lacking:
+                block = [(np if isinstance(a, np.ndarray) else jnp).pad(a, ((0, lacking), (0, 0))) for a in block]
+            found.append(np.asarray(self._program(method)(self._params_on_device, *block))[: size - lacking])
+        rows = found[0] if len(found) == 1 else np.concatenate(found)
+        return rows.reshape(*first[:-1], rows.shape[-1])
 
 
 class SweepRun(FromTransformer):

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.runtime.mesh import device_put_sharded
+from monosem_jax.runtime.rng import stream
 from monosem_jax.sae.base import SparseAutoencoder
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.trainer import InputStatistics, SaeMember, make_ensemble
@@ -31,7 +32,7 @@ def measure_steps(
         small = dataclasses.replace(train, batch_size=rows)
         never = ResampleConfig(steps=()).resolve(small)
         ensemble = make_ensemble(sae, members, InputStatistics.unseen(sae.parts), mesh, small, never).ensemble
-        block = np.maximum(np.random.default_rng(0).normal(size=(1, rows, width)), 0).astype(np.float32)
+        block = np.maximum(stream("sweep.measure", 0).normal(size=(1, rows, width)), 0).astype(np.float32)
         block = device_put_sharded(block, mesh, PartitionSpec(None, "data"))
         dispatch = ensemble.compile(small)
         state, _ = jax.block_until_ready(dispatch(ensemble.state, block))

@@ -19,6 +19,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.runtime.mesh import device_get_global, device_put_sharded, make_mesh
 from monosem_jax.runtime.processes import first_process
+from monosem_jax.runtime.rng import jax_key
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.sae.architectures import RULES
 from monosem_jax.sae.base import SparseAutoencoder
@@ -182,15 +183,14 @@ def initial_state(
 ) -> State:
     """Parameters as the architecture begins, the decoder bias at the geometric median of (scaled) activations where
     the architecture asks for it."""
-    init_key, key = jax.random.split(jax.random.key(seed))
-    params = sae.initial(init_key)
+    params = sae.initial(jax_key("sae.init", seed))
     if sae.AT_MEDIAN:
         params = {**params, "b_dec": sae.wanted(jnp.asarray(statistics.median, jnp.float32))}
     hyper = {name: jnp.float32(value) for name, value in hyper.items()}
     hyper["input_scale"] = jnp.asarray(statistics.scale, jnp.float32)
     if sae.ERROR == "variance":
         hyper["variance"] = jnp.mean(sae.wanted(jnp.asarray(statistics.variance, jnp.float32)))
-    return State.create(params, tx, stats=sae.initial_stats(), hyper=hyper, key=key)
+    return State.create(params, tx, stats=sae.initial_stats(), hyper=hyper, key=jax_key("sae.train", seed))
 
 
 def train_ensembles(

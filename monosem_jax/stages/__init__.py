@@ -1,1 +1,1 @@
-"""The programs: each takes a configuration and a workdir, and leaves a finished run directory. All resume."""
+"""The stages: each is a function of a workdir and a configuration that makes or resumes a run directory."""

@@ -17,6 +17,7 @@ from monosem_jax.runtime.config import check_seed, to_dict
 from monosem_jax.runtime.errors import check_counts
 from monosem_jax.runtime.files import read_json, write_json
 from monosem_jax.runtime.progress import progress
+from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages.evaluate import open_dictionary
@@ -51,30 +52,29 @@ class AnalyzeRunConfig:
         check_counts(self, "config.", "n_features", "n_examples", "training_contexts", "batch_contexts")
 
 
-def run(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]:
+def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]:
     """Writes `features.json`, `categories.json` and `density.npy` (of held-out text) and returns the summary."""
     config.check()
     begin = time.perf_counter()
     found = open_dictionary(config.run)
     parents = {"run": parent(config.run, "summary.json")}
-    with RunDir(workdir, "analyze", to_dict(dataclasses.replace(config, run="")), parents) as run:
-        if run.finished:
-            print(f"{run.path} is finished: nothing to do")
-            return run.summary
-        labels, training, heldout = _scans(found, config)
-        categories = category_table(labels, training, heldout)
-        write_json(run.path / "categories.json", categories)
-        write_json(run.path / "features.json", _records(found, config, heldout, categories))
-        np.save(run.path / "density.npy", heldout.density)
-        better = sum(c["feature_correlation"] > c["neuron_correlation"] for c in categories)
-        return run.finish(
-            {
-                "scanned_tokens": heldout.tokens,
-                "categories": len(categories),
-                "categories_feature_better": better,
-                "wall_seconds": time.perf_counter() - begin,
-            }
-        )
+    with RunDir(workdir, "analyze", to_dict(dataclasses.replace(config, run="")), parents) as rundir:
+        return rundir.once(lambda: _write_records(rundir.path, found, config, begin))
+
+
+def _write_records(path: pathlib.Path, found: SaeRun, config: AnalyzeRunConfig, begin: float) -> dict[str, Any]:
+    """Writes the records of a dictionary into `path` and returns the summary."""
+    labels, training, heldout = _scans(found, config)
+    categories = category_table(labels, training, heldout)
+    write_json(path / "categories.json", categories)
+    write_json(path / "features.json", _records(found, config, heldout, categories))
+    np.save(path / "density.npy", heldout.density)
+    return {
+        "scanned_tokens": heldout.tokens,
+        "categories": len(categories),
+        "categories_feature_better": sum(c["feature_correlation"] > c["neuron_correlation"] for c in categories),
+        "wall_seconds": time.perf_counter() - begin,
+    }
 
 
 def _scans(found: SaeRun, config: AnalyzeRunConfig) -> tuple[list[str], FeatureStatistics, FeatureStatistics]:
@@ -83,7 +83,7 @@ def _scans(found: SaeRun, config: AnalyzeRunConfig) -> tuple[list[str], FeatureS
     labels = sorted(set(text.labels))
     number = np.asarray([labels.index(label) for label in text.labels], np.int32)
     n_training = len(text.tokens("train"))
-    sample = np.sort(np.random.default_rng([config.seed, 6]).permutation(n_training)[: config.training_contexts])
+    sample = np.sort(stream("analyze.contexts", config.seed).permutation(n_training)[: config.training_contexts])
     scans = []
     for split, pick in (("train", sample), ("heldout", slice(None))):
         tokens, documents = text.tokens(split)[pick], text.documents(split)[pick]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from monosem_jax.analysis.metrics import EvaluateConfig, evaluate
+from monosem_jax.analysis import metrics as metrics_lib
+from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.load import load_run
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.config import to_dict
@@ -40,7 +41,7 @@ def open_dictionary(path: str, step: int = -1) -> SaeRun:
     if not isinstance(found, SaeRun) or found.summary is None:
         raise BadInput(f"{path} is not a finished train_sae run")
     if "transformer" not in found.record["parents"]:
-        if found.experiment == "import":
+        if found.published:
             raise BadInput(f"{path} was imported without a transformer: import it again with --transformer")
         raise BadInput(f"{path} was trained on an array without its transformer: its metrics are in its summary.json")
     return found
@@ -51,28 +52,30 @@ def measure(found: SaeRun, config: EvaluateConfig) -> tuple[dict[str, Any], np.n
     return on_heldout(found.transformer, found.sae, found.params, found.site, config)
 
 
+def write_metrics(path: pathlib.Path, found: SaeRun, config: EvaluateConfig, begin: float) -> dict[str, Any]:
+    """Writes `density.npy` into `path` and returns the metrics, with the seconds since `begin`."""
+    metrics, density = measure(found, config)
+    np.save(path / "density.npy", density)
+    return {**metrics, "wall_seconds": time.perf_counter() - begin}
+
+
 def on_heldout(
     transformer: TransformerRun, sae: Any, params: Any, site: str, config: EvaluateConfig, mesh: Mesh | None = None
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The same of any published parameters."""
     tokens = np.asarray(transformer.text.tokens("heldout"))
     with progress(len(tokens), "evaluate", "contexts") as bar:
-        return evaluate(
+        return metrics_lib.evaluate(
             transformer.model, transformer.params, sae, params, tokens, bos=transformer.text.bos, site=site,
             config=config, advance=bar.update, mesh=mesh,
         )  # fmt: skip
 
 
-def run(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str, Any]:
+def evaluate(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str, Any]:
     """Evaluates into `workdir` and returns the summary: the metrics of `monosem_jax.analysis.metrics.evaluate`."""
     config.evaluate.check()
     begin = time.perf_counter()
     found = open_dictionary(config.run, config.step)
     parents = {"run": parent(config.run, "summary.json")}
-    with RunDir(workdir, "evaluate", to_dict(dataclasses.replace(config, run="")), parents) as run:
-        if run.finished:
-            print(f"{run.path} is finished: nothing to do")
-            return run.summary
-        metrics, density = measure(found, config.evaluate)
-        np.save(run.path / "density.npy", density)
-        return run.finish({**metrics, "wall_seconds": time.perf_counter() - begin})
+    with RunDir(workdir, "evaluate", to_dict(dataclasses.replace(config, run="")), parents) as rundir:
+        return rundir.once(lambda: write_metrics(rundir.path, found, config.evaluate, begin))

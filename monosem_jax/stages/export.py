@@ -9,7 +9,6 @@ import time
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from monosem_jax import interop
 from monosem_jax.analysis.metrics import EvaluateConfig
@@ -23,7 +22,8 @@ from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import file_hash, new_folder, write_json
 from monosem_jax.runtime.workdir import RunDir, parent
-from monosem_jax.stages.evaluate import measure
+from monosem_jax.sae.run import SaeRun
+from monosem_jax.stages.evaluate import write_metrics
 
 ANY_LAYER = 10_000  # where no transformer says how many there are
 
@@ -56,13 +56,13 @@ class ExportConfig:
                 raise BadInput(f"--{name} is given {how} --import: it has no meaning then")
 
 
-def run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
+def export(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
     """Imports if there is a source, exports otherwise."""
     config.check()
-    return import_run(workdir, config) if config.source else export_run(workdir, config)
+    return import_sae(workdir, config) if config.source else export_sae(workdir, config)
 
 
-def export_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, int]:
+def export_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, int]:
     """Writes the dictionary in `workdir`, or each member of a sweep, and returns name -> step of what was written.
 
     Raises BadInput when there is nothing to export, the format cannot hold it, or the output is there already.
@@ -83,7 +83,7 @@ def export_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, i
     return written
 
 
-def import_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
+def import_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
     """Makes `workdir` a finished run of the dictionary in the folder, and returns its summary: what
     `monosem_jax.analysis.metrics.evaluate` gives where there is a transformer.
 
@@ -101,16 +101,15 @@ def import_run(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
     sae = {"architecture": found.architecture, "n_features": found.n_features}
     if found.k is not None:
         sae["k"] = found.k
-    with RunDir(workdir, "import", {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}, parents) as run:
-        if run.finished:
-            print(f"{run.path} is finished: nothing to do")
-            return run.summary
-        _save(run, found, site)
-        if transformer is None:
-            return run.finish({"n_features": found.n_features})
-        metrics, density = measure(load_run(run.path), config.evaluate)
-        np.save(run.path / "density.npy", density)
-        return run.finish({**metrics, "wall_seconds": time.perf_counter() - begin})
+    with RunDir(workdir, "import", {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}, parents) as rundir:
+
+        def save_and_evaluate() -> dict[str, Any]:
+            _save(rundir.path, found, site)
+            if transformer is None:
+                return {"n_features": found.n_features}
+            return write_metrics(rundir.path, SaeRun(rundir.path), config.evaluate, begin)
+
+        return rundir.once(save_and_evaluate)
 
 
 def _checked_site(config: ExportConfig, found: ExportedSAE, transformer: TransformerRun | None) -> str | None:
@@ -130,16 +129,16 @@ def _checked_site(config: ExportConfig, found: ExportedSAE, transformer: Transfo
     return site
 
 
-def _save(run: RunDir, found: ExportedSAE, site: str | None) -> None:
+def _save(path: pathlib.Path, found: ExportedSAE, site: str | None) -> None:
     """Writes what `load_run` takes a dictionary from."""
-    checkpoints = Checkpoints(run.path / "checkpoints")
+    checkpoints = Checkpoints(path / "checkpoints")
     try:
         params = {name: jnp.asarray(p) for name, p in found.params.items()}
         checkpoints.save(0, params, {"step": jnp.int32(0)})
         checkpoints.wait()
     finally:
         checkpoints.close()
-    write_json(run.path / "input.json", {"input_scale": 1.0, "site": site, "width": found.width})
+    write_json(path / "input.json", {"input_scale": 1.0, "site": site, "width": found.width, "published": True})
 
 
 def _hash(source: pathlib.Path) -> str:

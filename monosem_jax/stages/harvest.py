@@ -111,34 +111,36 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
     return HarvestJob(made, manifest, parents, lambda start, stop: contexts.tokens(np.arange(start, stop)), n)
 
 
-def run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
-    """Harvests into `workdir` (or takes it up again) and returns its summary."""
+def harvest(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
+    """Harvests into `workdir`, or resumes there, and returns the summary."""
     begin = time.perf_counter()
     job = open_harvest_job(config)
     identity = to_dict(dataclasses.replace(config, transformer="", source=""))
-    with RunDir(workdir, "harvest", identity, job.parents) as run:
-        if run.finished:
-            print(f"{run.path} is finished: nothing to do")
-            return run.summary
-        location = Location(config.store or run.path)
-        with lock_store(location, run), signal_flag() as stop, progress(0, "harvest", "rows") as bar:
-            done = fill(
-                location, job.made, job.manifest, config=config.harvest, seed=config.seed,
-                stop=stop, tokens=job.tokens, n_contexts=job.n_contexts,
-                advance=bar.update, total=lambda n: bar.reset(total=n),
-            )  # fmt: skip
-        seconds = time.perf_counter() - begin
-        summary = {k: done[k] for k in ("n_rows", "width", "site", "mean_norm", "mean_square")}
-        summary["skipped_nonfinite"] = job.made.n_rows - done["n_rows"]
-        return run.finish({**summary, "rows_per_second": done["n_rows"] / seconds, "wall_seconds": seconds})
+    with RunDir(workdir, "harvest", identity, job.parents) as rundir:
+        return rundir.once(lambda: _fill_store(rundir.path, job, config, begin))
 
 
-def lock_store(location: Location, run: RunDir) -> contextlib.AbstractContextManager:
-    """The right to write a store that lies elsewhere than in its run directory (over URLs nobody sees to that).
+def _fill_store(path: pathlib.Path, job: HarvestJob, config: HarvestRunConfig, begin: float) -> dict[str, Any]:
+    """Writes the store of a run directory and returns the summary."""
+    location = Location(config.store or path)
+    with lock_store(location, path), signal_flag() as stop, progress(0, "harvest", "rows") as bar:
+        done = fill(
+            location, job.made, job.manifest, config=config.harvest, seed=config.seed,
+            stop=stop, tokens=job.tokens, n_contexts=job.n_contexts,
+            advance=bar.update, total=lambda n: bar.reset(total=n),
+        )  # fmt: skip
+    seconds = time.perf_counter() - begin
+    summary = {k: done[k] for k in ("n_rows", "width", "site", "mean_norm", "mean_square")}
+    summary["skipped_nonfinite"] = job.made.n_rows - done["n_rows"]
+    return {**summary, "rows_per_second": done["n_rows"] / seconds, "wall_seconds": seconds}
 
-    Raises BadInput when another run has it.
+
+def lock_store(location: Location, path: pathlib.Path) -> contextlib.AbstractContextManager:
+    """The lock of a store that lies outside its run directory `path`; a store behind a URL has none.
+
+    Raises BadInput when another run holds it.
     """
-    if location.local is None or location.local.absolute() == run.path.absolute():
+    if location.local is None or location.local.absolute() == path.absolute():
         return contextlib.nullcontext()
     location.local.mkdir(parents=True, exist_ok=True)
     return lock(location.local, "store")

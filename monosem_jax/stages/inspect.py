@@ -26,15 +26,15 @@ class InspectConfig:
     """Read all checkpoints and compare them with their checksums."""
 
 
-def run(workdir: str | pathlib.Path, config: InspectConfig) -> dict[str, Any]:
+def inspect(workdir: str | pathlib.Path, config: InspectConfig) -> dict[str, Any]:
     """Prints a description of `workdir` and returns its damaged steps; raises BadInput when there are any."""
     found = load_run(workdir)
     for line in describe(found):
         print(line)
     if not config.verify:
         return {}
-    runs = found.members.values() if isinstance(found, SweepRun) else [found]
-    steps = [(run.path / "checkpoints", step) for run in runs for step in run.steps]
+    opened = found.members.values() if isinstance(found, SweepRun) else [found]
+    steps = [(one.path / "checkpoints", step) for one in opened for step in one.steps]
     damages = [line for path, step in steps if (line := check_step(path, step))]
     for line in damages:
         print(f"damaged: {line}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,45 +37,50 @@ class QuickstartConfig:
         self.analyze.check()
 
 
-def run(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]:
+def quickstart(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]:
     """Runs the stages that are not finished and returns the summary of all."""
     require_matplotlib()
     config.check()
     begin = time.perf_counter()
     root = pathlib.Path(workdir)
-    with RunDir(root, "quickstart", config, {}, QuickstartConfig()) as whole:
-        if whole.finished:
-            print(f"{root} is finished: nothing to do. Report: {root / 'report' / 'index.html'}")
-            return whole.summary
-        stages: dict[str, Any] = {}
-        seconds: dict[str, float] = {}
-        seed = config.transformer.seed
-        programs = {
-            "transformer": lambda p: train_transformer.run(p, config.transformer),
-            "store": lambda p: harvest.run(
-                p, harvest.HarvestRunConfig(seed, str(root / "transformer"), config.harvest)
-            ),
-            "sae": lambda p: train_sae.run(p, dataclasses.replace(config.sae, source=str(root / "store"))),
-            "analysis": lambda p: analyze.run(p, dataclasses.replace(config.analyze, run=str(root / "sae"))),
-            "report": lambda p: report.run(p, report.ReportRunConfig(str(root / "analysis"), "Quickstart")),
-        }
-        for number, (name, program) in enumerate(programs.items(), 1):
-            started = time.perf_counter()
-            print(f"[{number}/{len(programs)}] {name}", flush=True)
-            stages[name] = program(root / name)
-            seconds[name] = round(time.perf_counter() - started, 1)
-            jax.clear_caches()  # the programs of a finished stage are of no use to the next
-        summary = {"stages": stages, "seconds": seconds, "wall_seconds": time.perf_counter() - begin}
-        whole.finish(summary)
-    print(table(summary))
-    print(f"\nreport: {root / 'report' / 'index.html'}")
+    page = root / "report" / "index.html"
+    with RunDir(root, "quickstart", config, {}, QuickstartConfig()) as rundir:
+        fresh = not rundir.finished
+        summary = rundir.once(lambda: _run_stages(root, config, begin), f". Report: {page}")
+    if fresh:
+        print(table(summary))
+        print(f"\nreport: {page}")
     return summary
+
+
+def _run_stages(root: pathlib.Path, config: QuickstartConfig, begin: float) -> dict[str, Any]:
+    """Runs the stages one after the other, each in its directory under `root`, and returns their summaries."""
+    made_from = harvest.HarvestRunConfig(config.transformer.seed, str(root / "transformer"), config.harvest)
+    stages: dict[str, tuple[Callable[[pathlib.Path, Any], dict[str, Any]], Any]] = {
+        "transformer": (train_transformer.train_transformer, config.transformer),
+        "store": (harvest.harvest, made_from),
+        "sae": (train_sae.train_sae, dataclasses.replace(config.sae, source=str(root / "store"))),
+        "analysis": (analyze.analyze, dataclasses.replace(config.analyze, run=str(root / "sae"))),
+        "report": (report.report, report.ReportRunConfig(str(root / "analysis"), "Quickstart")),
+    }
+    summaries: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    for number, (name, (stage, own)) in enumerate(stages.items(), 1):
+        started = time.perf_counter()
+        print(f"[{number}/{len(stages)}] {name}", flush=True)
+        summaries[name] = stage(root / name, own)
+        seconds[name] = round(time.perf_counter() - started, 1)
+        jax.clear_caches()  # the next stage does not use the programs of this one
+    return {"stages": summaries, "seconds": seconds, "wall_seconds": time.perf_counter() - begin}
 
 
 def table(summary: dict[str, Any]) -> str:
     """The figures a user looks for first, in a few lines."""
     t, d, a = (summary["stages"][k] for k in ("transformer", "sae", "analysis"))
-    percent = lambda x: "-" if x is None else f"{x:.1%}"  # noqa: E731
+
+    def percent(x: float | None) -> str:
+        return "-" if x is None else f"{x:.1%}"
+
     lines = [
         ("transformer, held-out loss", f"{t['heldout_loss']:.3f} nats/token (bigram {t['bigram_loss']:.3f})"),
         ("loss recovered, zero ablation", percent(d["loss_recovered_zero"])),

@@ -135,28 +135,26 @@ class SweepRunConfig(SaeRunConfig):
         return list(found.values())
 
 
-def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
+def sweep(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     """Trains what is not trained yet, evaluates every member, writes the table and the plots, returns the summary."""
     require_matplotlib()
     config.check()
     begin = time.perf_counter()
     source = open_source(config.source_request())
     mesh = trainer.open_mesh(config.train, sorted(config.sweep.sizes), source.width)
+    own = dataclasses.replace(config, plan=DryRunConfig())
+    with RunDir(workdir, "sweep", identity(own), source.parents, train_sae.defaults(config)) as rundir:
+        return rundir.once(lambda: _train_members(rundir.path, config, source, mesh, begin))
+
+
+def _train_members(
+    path: pathlib.Path, config: SweepRunConfig, source: ActivationSource, mesh: Mesh, begin: float
+) -> dict[str, Any]:
+    """Trains and evaluates all members, each in its own run directory, and returns the summary of the sweep."""
     with contextlib.ExitStack() as stack:
-        own = dataclasses.replace(config, plan=DryRunConfig())
-        whole = stack.enter_context(RunDir(workdir, "sweep", identity(own), source.parents, train_sae.defaults(config)))
-        if whole.finished:
-            print(f"{whole.path} is finished: nothing to do")
-            return whole.summary
         rundirs = {
             name: stack.enter_context(
-                RunDir(
-                    whole.path / MEMBERS / name,
-                    "train_sae",
-                    identity(member),
-                    source.parents,
-                    train_sae.defaults(member),
-                )
+                RunDir(path / MEMBERS / name, "train_sae", identity(member), source.parents, train_sae.defaults(member))
             )
             for name, member in config.members().items()
         }
@@ -165,29 +163,17 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
             for group in config.groups()
         ]
         ensembles, result, evaluator = _train(groups, config, source, mesh)
-        trained_seconds = time.perf_counter() - begin
+        seconds = time.perf_counter() - begin
         rows = []
         for group, ensemble, state, frozen in zip(groups, ensembles, result.states, result.frozen, strict=True):
             for i, (name, member) in enumerate(group.items()):
-                if rundirs[name].finished:
-                    summary = rundirs[name].summary
-                else:
+                rundir = rundirs[name]
+                if not rundir.finished:
                     alone = member_of(state, i, ensemble.ensemble)
-                    summary = rundirs[name].finish(
-                        train_sae.summarize(
-                            rundirs[name].path,
-                            member.config,
-                            ensemble.sae,
-                            alone,
-                            result,
-                            evaluator,
-                            config.train,
-                            trained_seconds,
-                            frozen[i],
-                        )
-                    )
-                rows.append(row(name, member, summary))
-        return _finish(whole, rows, result, config.train, begin)
+                    own = (member.config, ensemble.sae, alone, result, evaluator, config.train, seconds, frozen[i])
+                    rundir.finish(train_sae.summarize(rundir.path, *own))
+                rows.append(row(name, member, rundir.summary))
+    return _write_table(path, rows, result, config.train, begin)
 
 
 def _train(
@@ -222,25 +208,24 @@ def row(name: str, member: SaeMember, summary: dict[str, Any]) -> dict[str, Any]
     return {**own, "seed": member.seed, **{key: summary.get(key) for key in COLUMNS}}
 
 
-def _finish(
-    whole: RunDir, rows: list[dict[str, Any]], result: FitResult, train: TrainConfig, begin: float
+def _write_table(
+    path: pathlib.Path, rows: list[dict[str, Any]], result: FitResult, train: TrainConfig, begin: float
 ) -> dict[str, Any]:
+    """Writes the table and the plots of all members, and returns the summary of the sweep."""
     if first_process():
-        files = pareto.write_sweep(whole.path, rows)
+        files = pareto.write_sweep(path, rows)
         print(pareto.table(rows))
         print("\n" + "\n".join(str(f) for f in files))
     members_rows = result.steps * train.batch_size * len(rows)
-    return whole.finish(
-        {
-            "members": rows,
-            "diverged": [r["name"] for r in rows if r["diverged_at_step"] is not None],
-            "rows_trained": train.steps * train.batch_size,
-            "member_rows_per_second": members_rows / max(result.seconds, 1e-9),
-            "resumed_from_step": train.steps - result.steps,
-            "checkpoint_stall_seconds": result.mean_stall,
-            "wall_seconds": time.perf_counter() - begin,
-        }
-    )
+    return {
+        "members": rows,
+        "diverged": [r["name"] for r in rows if r["diverged_at_step"] is not None],
+        "rows_trained": train.steps * train.batch_size,
+        "member_rows_per_second": members_rows / max(result.seconds, 1e-9),
+        "resumed_from_step": train.steps - result.steps,
+        "checkpoint_stall_seconds": result.mean_stall,
+        "wall_seconds": time.perf_counter() - begin,
+    }
 
 
 def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:

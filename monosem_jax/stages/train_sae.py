@@ -109,29 +109,32 @@ class SaeRunConfig:
         )
 
 
-def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
-    """Trains a dictionary in `workdir`, or resumes, evaluates it, and returns its summary."""
+def train_sae(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
+    """Trains a dictionary in `workdir`, or resumes there, evaluates it, and returns the summary."""
     config.check()
     begin = time.perf_counter()
-    train, resample, source = config.train, config.resample.resolve(config.train), open_source(config.source_request())
-    sae = sae_lib.build(config.sae, source.width, train.dtype(), source.widths)
-    mesh = trainer.open_mesh(train, [config.sae.n_features], source.width)
+    source = open_source(config.source_request())
+    sae = sae_lib.build(config.sae, source.width, config.train.dtype(), source.widths)
+    mesh = trainer.open_mesh(config.train, [config.sae.n_features], source.width)
     with RunDir(workdir, "train_sae", identity(config), source.parents, defaults(config)) as rundir:
-        if rundir.finished:
-            print(f"{rundir.path} is finished: nothing to do")
-            return rundir.summary
-        announce(sae, config.sae, train, mesh, source)
-        checked = (rundir.path / "input.json").exists()
-        stream, statistics = trainer.prepare(source, sae.parts, config.sae.input_scale, mesh, checked=checked)
-        trainer.write_input_record(rundir, statistics, source.site)
-        member = SaeMember(config.seed, config.sae, rundir)
-        ensemble = trainer.make_ensemble(sae, [member], statistics, mesh, train, resample)
-        result = trainer.train_ensembles([ensemble], stream, train, resample, "dictionary")
-        evaluator = Evaluator(source, statistics.scale, mesh, config.evaluate)
-        seconds = time.perf_counter() - begin
-        return rundir.finish(
-            summarize(rundir.path, config.sae, sae, result.states[0], result, evaluator, train, seconds)
-        )
+        return rundir.once(lambda: _train(rundir, config, source, sae, mesh, begin))
+
+
+def _train(
+    rundir: RunDir, config: SaeRunConfig, source: ActivationSource, sae: SparseAutoencoder, mesh: Mesh, begin: float
+) -> dict[str, Any]:
+    """Trains and evaluates the dictionary of a run directory, and returns the summary."""
+    train, resample = config.train, config.resample.resolve(config.train)
+    announce(sae, config.sae, train, mesh, source)
+    checked = (rundir.path / "input.json").exists()
+    stream, statistics = trainer.prepare(source, sae.parts, config.sae.input_scale, mesh, checked=checked)
+    trainer.write_input_record(rundir, statistics, source.site)
+    member = SaeMember(config.seed, config.sae, rundir)
+    ensemble = trainer.make_ensemble(sae, [member], statistics, mesh, train, resample)
+    result = trainer.train_ensembles([ensemble], stream, train, resample, "dictionary")
+    evaluator = Evaluator(source, statistics.scale, mesh, config.evaluate)
+    seconds = time.perf_counter() - begin
+    return summarize(rundir.path, config.sae, sae, result.states[0], result, evaluator, train, seconds)
 
 
 def announce(sae: SparseAutoencoder, config: SaeConfig, train: TrainConfig, mesh: Mesh, source: ActivationSource):

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.models import build_model, find_model
 from monosem_jax.models.base import LanguageModel, token_losses
@@ -20,13 +20,14 @@ from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global
+from monosem_jax.runtime.rng import jax_key
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.text.batches import TokenBatches, context_batches
 from monosem_jax.text.bigram import bigram_loss
 from monosem_jax.text.corpus import EMBEDDED
 from monosem_jax.text.pack import Text, TextConfig, prepare_text
 from monosem_jax.training.config import TrainConfig
-from monosem_jax.training.loop import Ensemble, Report, fit
+from monosem_jax.training.loop import Ensemble, FitResult, Report, fit
 from monosem_jax.training.optimizer import optimizer
 from monosem_jax.training.step import State, create_state
 
@@ -60,8 +61,8 @@ class TransformerRunConfig:
             )
 
 
-def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, Any]:
-    """Trains a transformer in `workdir` (or takes it up again) and returns its summary."""
+def train_transformer(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, Any]:
+    """Trains a transformer in `workdir`, or resumes there, and returns the summary."""
     config.check()
     begin = time.perf_counter()
     mesh = config.train.open_mesh()
@@ -69,42 +70,47 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
         config = dataclasses.replace(
             config, text=dataclasses.replace(config.text, corpus=os.path.abspath(config.text.corpus))
         )
-    with RunDir(workdir, "train_transformer", config, {}, TransformerRunConfig()) as run:
-        if run.finished:
-            print(f"{run.path} is finished: nothing to do")
-            return run.summary
-        text = prepare_text(run.path / "text", config.text, config.transformer.context_length, config.seed)
-        shape = dataclasses.replace(config.transformer, vocab_size=text.manifest["vocab_size"])
-        model = build_model(shape, config.train.dtype())
-        tx = optimizer(config.train)
-        train_tokens, heldout = text.tokens("train"), np.asarray(text.tokens("heldout"))
-        if config.train.batch_size > len(train_tokens):
-            raise BadInput(
-                f"train.batch_size {config.train.batch_size} is larger than the {len(train_tokens)} contexts"
-            )
-
-        def initial() -> State:
-            init_key, key = jax.random.split(jax.random.key(config.seed))
-            params = model.init(init_key, train_tokens[:1].astype(np.int32))["params"]
-            return State.create(params, tx, stats={}, hyper={}, key=key)
-
-        peek = make_heldout_loss(model, heldout[:: max(1, len(heldout) // PEEK)])
-        group = Ensemble(create_state(initial, RULES, mesh), language_objective(model), tx, [run], RULES, mesh)
-        result = fit(
-            [group],
-            config=config.train,
-            batches=TokenBatches(train_tokens, config.train.batch_size, config.seed, mesh),
-            reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)})],
-            unit="tokens",
-            unit_per_batch=config.train.batch_size * text.manifest["context_length"],
-            description="transformer",
-        )
-        return run.finish(
-            _summary(model, device_get_global(result.states[0].params), text, heldout, config, result, begin)
-        )
+    with RunDir(workdir, "train_transformer", config, {}, TransformerRunConfig()) as rundir:
+        return rundir.once(lambda: _train(rundir, config, mesh, begin))
 
 
-def _summary(model, params, text: Text, heldout, config: TransformerRunConfig, result, begin: float) -> dict[str, Any]:
+def _train(rundir: RunDir, config: TransformerRunConfig, mesh: Mesh, begin: float) -> dict[str, Any]:
+    """Prepares the text, trains, and returns the summary."""
+    text = prepare_text(rundir.path / "text", config.text, config.transformer.context_length, config.seed)
+    shape = dataclasses.replace(config.transformer, vocab_size=text.manifest["vocab_size"])
+    model = build_model(shape, config.train.dtype())
+    tx = optimizer(config.train)
+    train_tokens, heldout = text.tokens("train"), np.asarray(text.tokens("heldout"))
+    if config.train.batch_size > len(train_tokens):
+        raise BadInput(f"train.batch_size {config.train.batch_size} is larger than the {len(train_tokens)} contexts")
+
+    def initial() -> State:
+        params = model.init(jax_key("transformer.init", config.seed), train_tokens[:1].astype(np.int32))["params"]
+        return State.create(params, tx, stats={}, hyper={}, key=jax_key("transformer.train", config.seed))
+
+    peek = make_heldout_loss(model, heldout[:: max(1, len(heldout) // PEEK)])
+    group = Ensemble(create_state(initial, RULES, mesh), language_objective(model), tx, [rundir], RULES, mesh)
+    result = fit(
+        [group],
+        config=config.train,
+        batches=TokenBatches(train_tokens, config.train.batch_size, config.seed, mesh),
+        reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)})],
+        unit="tokens",
+        unit_per_batch=config.train.batch_size * text.manifest["context_length"],
+        description="transformer",
+    )
+    return _summary(model, device_get_global(result.states[0].params), text, heldout, config, result, begin)
+
+
+def _summary(
+    model: LanguageModel,
+    params: Any,
+    text: Text,
+    heldout: np.ndarray,
+    config: TransformerRunConfig,
+    result: FitResult,
+    begin: float,
+) -> dict[str, Any]:
     per_step = config.train.batch_size * text.manifest["context_length"]
     loss = make_heldout_loss(model, heldout)(params)
     return {

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from monosem_jax.runtime.rng import entropy
+
 
 class TokenBatches:
     """Contexts in a new order every epoch; batch i is the same whatever the number of processes.
@@ -20,7 +22,7 @@ class TokenBatches:
     def __init__(self, tokens: np.ndarray, batch_size: int, seed: int, mesh: jax.sharding.Mesh):
         self._tokens = tokens
         # Grain takes seed + epoch: neighbouring seeds would share orders.
-        mixed = int(np.random.SeedSequence([seed, 7]).generate_state(1)[0])
+        mixed = entropy("text.batches", seed) % (1 << 32)
         self._order = grain.MapDataset.range(len(tokens)).shuffle(seed=mixed).repeat()
         self._batch_size = batch_size
         self._sharding = NamedSharding(mesh, PartitionSpec(None, "data"))

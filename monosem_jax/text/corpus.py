@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.rng import stream
 
 EMBEDDED = "embedded"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".txt")
@@ -124,7 +125,7 @@ def split_heldout(documents: list[Document], fraction: float, seed: int) -> np.n
     groups: dict[str, list[int]] = collections.defaultdict(list)
     for i, d in enumerate(documents):
         groups[d.label if count[d.label] >= 3 else ""].append(i)
-    rng = np.random.default_rng([seed, 1])
+    rng = stream("text.heldout", seed)
     for label in sorted(groups):
         members = rng.permutation(groups[label])
         share = round(fraction * len(members))

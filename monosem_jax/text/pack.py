@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import file_hash, read_array, read_json, write_json
+from monosem_jax.runtime.rng import stream
 from monosem_jax.text import corpus as corpus_lib
 from monosem_jax.text import tokenizer as tokenizer_lib
 
@@ -99,7 +100,7 @@ def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, se
     bos = tokenizer_lib.bos_id(tokenizer)
     counts, packed = {}, {}
     for split, members in (("train", np.flatnonzero(~heldout)), ("heldout", np.flatnonzero(heldout))):
-        order = np.random.default_rng([seed, 2]).permutation(members)
+        order = stream("text.pack", seed).permutation(members)
         tokens, where = _pack(documents, order, tokenizer, bos, context_length, split)
         packed[split] = tokens, where
         n_bytes = sum(len(documents[i].text.encode()) for i in members)
@@ -131,17 +132,17 @@ def _pack(
     The last, partial context is dropped.
     """
     dtype = np.uint16 if tokenizer_lib.vocab_size(tokenizer) <= 1 << 16 else np.uint32
-    stream, where = [], []
+    pieces, where = [], []
     for start in range(0, len(order), 256):
         part = order[start : start + 256]
         encoded = tokenizer.encode_batch([documents[i].text for i in part], add_special_tokens=False)
         for i, e in zip(part, encoded, strict=True):
-            stream.append(np.asarray([bos, *e.ids], dtype))
+            pieces.append(np.asarray([bos, *e.ids], dtype))
             where.append(np.full(len(e.ids) + 1, i, np.int32))
-    stream, where = np.concatenate(stream), np.concatenate(where)
-    n = len(stream) // (length - 1)
+    joined, where = np.concatenate(pieces), np.concatenate(where)
+    n = len(joined) // (length - 1)
     if n == 0:
-        raise BadInput(f"the {split} split has {len(stream)} tokens: smaller than one context of {length}")
-    stream, where = (a[: n * (length - 1)].reshape(n, length - 1) for a in (stream, where))
-    tokens = np.concatenate([np.full((n, 1), bos, dtype), stream], axis=1)
+        raise BadInput(f"the {split} split has {len(joined)} tokens: smaller than one context of {length}")
+    joined, where = (a[: n * (length - 1)].reshape(n, length - 1) for a in (joined, where))
+    tokens = np.concatenate([np.full((n, 1), bos, dtype), joined], axis=1)
     return tokens, np.concatenate([where[:, :1], where], axis=1)

@@ -171,6 +171,6 @@ def test_a_draw_depends_on_the_row_and_its_place_alone():
     eligible[:, :K] = True
     other = eligible.copy()
     other[500:, K:] = False
-    drawn = sample_positions(eligible, K, [0])
-    assert np.array_equal(drawn[:500], sample_positions(eligible[:500], K, [0]))
-    assert np.array_equal(drawn[:500], sample_positions(other, K, [0])[:500])
+    drawn = sample_positions(eligible, K, np.random.default_rng(0))
+    assert np.array_equal(drawn[:500], sample_positions(eligible[:500], K, np.random.default_rng(0)))
+    assert np.array_equal(drawn[:500], sample_positions(other, K, np.random.default_rng(0))[:500])

@@ -119,7 +119,7 @@ def trained(path, source: str) -> tuple[dict, np.ndarray]:
         source=source, sae=TopKConfig(n_features=80, k=3, k_aux=16, dead_rows=5000), train=TRAIN,
         resample=ResampleConfig(steps=()), synthetic=SMALL,
     )  # fmt: skip
-    summary = train_sae.run(path, config)
+    summary = train_sae.train_sae(path, config)
     return summary, load_run(path).params["W_dec"]
 
 
@@ -144,12 +144,12 @@ def test_a_run_on_synthetic_rows_says_so_and_is_the_same_again(tmp_path):
         train=dataclasses.replace(TRAIN, steps=20, schedule=ScheduleConfig("linear", 2), checkpoint_every=10),
         resample=ResampleConfig(()),
     )  # fmt: skip
-    summaries = [train_sae.run(tmp_path / name, config) for name in "ab"]
+    summaries = [train_sae.train_sae(tmp_path / name, config) for name in "ab"]
     times = ("wall_seconds", "rows_per_second", "checkpoint_stall_seconds")
     a, b = ({k: v for k, v in s.items() if k not in times} for s in summaries)
     run = load_run(tmp_path / "a")
     assert a == b and a["evaluated_tokens"] == 3 * BLOCK // 10
     assert run.config["source"] == "synthetic" and run.config["synthetic"]["n_features"] == 40
     with pytest.raises(BadInput, match=r"synthetic\.density"):
-        train_sae.run(tmp_path / "a", dataclasses.replace(config, synthetic=changed(density=0.06)))
+        train_sae.train_sae(tmp_path / "a", dataclasses.replace(config, synthetic=changed(density=0.06)))
     assert jnp.shape(run.encode(SyntheticRows(SMALL).read(0, 3))) == (3, 16)

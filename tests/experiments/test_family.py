@@ -68,11 +68,11 @@ def test_a_killed_sweep_ends_with_the_bits_of_members_trained_alone(name, source
     assert tuple(whole.members()) == FAMILY[name][2]
     with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr(dictionaries, "_silent", crashing)
-        sweep.run(tmp_path / "sweep", whole)
-    summary = sweep.run(tmp_path / "sweep", whole)
+        sweep.sweep(tmp_path / "sweep", whole)
+    summary = sweep.sweep(tmp_path / "sweep", whole)
     assert summary["resumed_from_step"] == 8
     member = FAMILY[name][2][-1]
-    train_sae.run(tmp_path / "alone", whole.members()[member])
+    train_sae.train_sae(tmp_path / "alone", whole.members()[member])
     assert_same_run(tmp_path / "alone", tmp_path / "sweep" / "members" / member)
     found = load_run(tmp_path / "alone")
     key = whole.sae.sparsity_key
@@ -92,7 +92,7 @@ def test_the_plan_measures_steps_of_any_architecture(name, source, tmp_path, cap
 
 
 def test_more_active_features_explain_more(source, tmp_path):
-    rows = sweep.run(tmp_path, config("topk", source))["members"]
+    rows = sweep.sweep(tmp_path, config("topk", source))["members"]
     assert rows[0]["l0"] <= 2 < rows[1]["l0"] <= 3 and rows[0]["mse"] > rows[1]["mse"]
 
 
@@ -108,14 +108,14 @@ def test_more_active_features_explain_more(source, tmp_path):
 def test_impossible_values_are_named(sae, grid, message, source, tmp_path):
     wrong = dataclasses.replace(config("topk", source), sae=sae, sweep=sweep.SweepConfig((F,), **grid))
     with pytest.raises(BadInput, match=message):
-        sweep.run(tmp_path, wrong)
+        sweep.sweep(tmp_path, wrong)
 
 
 @pytest.mark.parametrize("name", ["april_2024", "transcoder", "crosscoder"])
 def test_resampling_is_refused_where_it_is_not_defined(name, source, tmp_path):
     wrong = dataclasses.replace(config(name, source), resample=ResampleConfig(steps=(8,), window=4))
     with pytest.raises(BadInput, match=rf"{name} is trained without, expected \(\)"):
-        sweep.run(tmp_path, wrong)
+        sweep.sweep(tmp_path, wrong)
 
 
 def test_a_key_of_another_architecture_is_told_with_the_file_to_begin_with():

@@ -165,8 +165,8 @@ def test_a_store_made_from_an_array_holds_its_rows(arrays, tmp_path, kind):
         ts.open(spec, create=True, dtype="float32", shape=(5000, WIDTH)).result().write(values()).result()
     elif kind == "store":
         source = str(tmp_path / "first")
-        harvest.run(source, HarvestRunConfig(source=str(arrays / "good.npy"), harvest=CONFIG))
-    summary = harvest.run(tmp_path / "run", HarvestRunConfig(source=source, harvest=CONFIG))
+        harvest.harvest(source, HarvestRunConfig(source=str(arrays / "good.npy"), harvest=CONFIG))
+    summary = harvest.harvest(tmp_path / "run", HarvestRunConfig(source=source, harvest=CONFIG))
     expected = Store(source).read(0, 5000) if kind == "store" else values()
     assert_holds(Store(tmp_path / "run"), expected, np.arange(5000))
     assert summary["n_rows"] == 5000 and summary["skipped_nonfinite"] == 0
@@ -178,16 +178,16 @@ def test_a_store_made_from_an_array_holds_its_rows(arrays, tmp_path, kind):
 def test_another_array_under_the_same_name_is_refused(tmp_path):
     config = HarvestRunConfig(source=str(tmp_path / "a.npy"), harvest=CONFIG)
     np.save(tmp_path / "a.npy", values())
-    harvest.run(tmp_path / "run", config)
+    harvest.harvest(tmp_path / "run", config)
     np.save(tmp_path / "a.npy", values() + 1)
     with pytest.raises(BadInput, match=r"belongs to another configuration \(parents\.source"):
-        harvest.run(tmp_path / "run", config)
+        harvest.harvest(tmp_path / "run", config)
 
 
 def test_the_same_array_under_another_name_is_the_same_source(arrays, tmp_path, capsys):
     for name in ("a.npy", "b.npy"):
         shutil.copy(arrays / "good.npy", tmp_path / name)
-        harvest.run(tmp_path / "run", HarvestRunConfig(source=str(tmp_path / name), harvest=CONFIG))
+        harvest.harvest(tmp_path / "run", HarvestRunConfig(source=str(tmp_path / name), harvest=CONFIG))
     assert "finished: nothing to do" in capsys.readouterr().out
 
 
@@ -210,7 +210,7 @@ def test_the_seed_decides_on_contexts_and_places(small_transformer):
 
 def test_n_rows_takes_the_first_of_an_array(arrays, tmp_path):
     config = HarvestConfig(bucket_rows=1024, shard_rows=1024, dtype="float32", n_rows=2500)
-    harvest.run(tmp_path / "run", HarvestRunConfig(source=str(arrays / "good.npy"), harvest=config))
+    harvest.harvest(tmp_path / "run", HarvestRunConfig(source=str(arrays / "good.npy"), harvest=config))
     assert_holds(Store(tmp_path / "run"), values(), np.arange(2500))
 
 
@@ -243,7 +243,7 @@ def test_a_store_kept_elsewhere_is_found_from_its_run_directory(elsewhere):
 
 def test_a_store_at_a_url_is_found_from_its_run_directory(arrays, tmp_path):
     config = HarvestRunConfig(source=str(arrays / "good.npy"), store="memory://elsewhere/store", harvest=CONFIG)
-    harvest.run(tmp_path / "run", config)
+    harvest.harvest(tmp_path / "run", config)
     assert_holds(Store(tmp_path / "run"), values(), np.arange(5000))
     assert_holds(Store("memory://elsewhere/store/"), values(), np.arange(5000))
 
@@ -266,7 +266,7 @@ def test_a_mistake_found_before_any_work_leaves_the_directory_to_be_used_again(a
     refused = run("harvest", f"--workdir={tmp_path}/run", f"--from={arrays}/good.npy", "--config.harvest.n_rows=5001")
     assert "harvest.n_rows is 5001" in error_line(refused) and "has 5000" in error_line(refused)
     assert not os.path.exists(tmp_path / "run" / "config.json")
-    harvest.run(tmp_path / "run", HarvestRunConfig(source=str(arrays / "good.npy"), harvest=CONFIG))
+    harvest.harvest(tmp_path / "run", HarvestRunConfig(source=str(arrays / "good.npy"), harvest=CONFIG))
 
 
 def test_more_rows_than_a_transformers_text_gives_are_refused(harvested, tmp_path):
@@ -278,10 +278,10 @@ def test_two_harvests_into_one_store_do_not_run_at_the_same_time(arrays, tmp_pat
     config = HarvestRunConfig(source=str(arrays / "good.npy"), store=str(tmp_path / "store"), harvest=CONFIG)
     (tmp_path / "store").mkdir()
     with lock(tmp_path / "store", "store"), pytest.raises(BadInput) as e:
-        harvest.run(tmp_path / "second", config)
+        harvest.harvest(tmp_path / "second", config)
     assert str(e.value) == f"store {tmp_path}/store is in use by another run"
     assert contents(tmp_path / "store") == {".lock": b""} and not (tmp_path / "second" / "config.json").exists()
-    harvest.run(tmp_path / "second", config)
+    harvest.harvest(tmp_path / "second", config)
     assert_holds(Store(tmp_path / "store"), values(), np.arange(5000))
 
 
@@ -291,12 +291,12 @@ def test_a_harvest_holds_the_lock_of_its_store_while_it_writes_and_only_then(arr
 
     def meanwhile(*args, **options):
         with pytest.raises(BadInput) as e:
-            harvest.run(tmp_path / "second", config)
+            harvest.harvest(tmp_path / "second", config)
         told.append(str(e.value))
         return fill(*args, **options)
 
     monkeypatch.setattr(harvest, "fill", meanwhile)
-    harvest.run(tmp_path / "first", config)
+    harvest.harvest(tmp_path / "first", config)
     assert told == [f"store {tmp_path}/store is in use by another run"]
     lock(tmp_path / "store", "store").close()
 
@@ -305,5 +305,5 @@ def test_a_store_in_its_own_run_directory_and_one_at_a_url_need_no_lock_of_their
     for store in ("", str(tmp_path / "run"), "memory://locked/store"):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         config = HarvestRunConfig(source=str(arrays / "good.npy"), store=store, harvest=CONFIG)
-        harvest.run(tmp_path / "run", config)
+        harvest.harvest(tmp_path / "run", config)
         assert_holds(Store(tmp_path / "run"), values(), np.arange(5000))

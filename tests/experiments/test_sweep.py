@@ -48,7 +48,7 @@ def config(source: str, **changes) -> sweep.SweepRunConfig:
 def whole(source, tmp_path_factory):
     """(directory, summary) of a sweep that nothing disturbed."""
     path = tmp_path_factory.mktemp("whole")
-    return path, sweep.run(path, config(source))
+    return path, sweep.sweep(path, config(source))
 
 
 def test_the_grid_is_every_size_with_every_coefficient_and_seed(whole, source):
@@ -61,7 +61,7 @@ def test_a_member_has_the_bits_of_the_same_dictionary_trained_alone(whole, sourc
     for name in ("f16_l3_s5", "f32_l0.004_s3"):
         alone = config(source).members()[name]
         assert (alone.seed, alone.data_seed) == (int(name[-1]), 7)
-        train_sae.run(tmp_path / name, alone)
+        train_sae.train_sae(tmp_path / name, alone)
         assert_same_run(tmp_path / name, whole[0] / "members" / name)
 
 
@@ -69,13 +69,13 @@ def test_members_differ_and_features_were_resampled(whole, source, tmp_path):
     runs = load_run(whole[0]).members
     assert len({r.params["W_enc"].tobytes() for r in runs.values()}) == 8
     without = config(source, resample=ResampleConfig(steps=())).members()["f16_l3_s3"]
-    train_sae.run(tmp_path, without)
+    train_sae.train_sae(tmp_path, without)
     assert np.abs(load_run(tmp_path).params["W_dec"] - runs["f16_l3_s3"].params["W_dec"]).max() > 0.1
 
 
 def test_a_members_directory_is_one_of_train_sae(whole, source, capsys):
     path = whole[0] / "members" / "f16_l0.004_s3"
-    summary = train_sae.run(path, config(source).members()["f16_l0.004_s3"])
+    summary = train_sae.train_sae(path, config(source).members()["f16_l0.004_s3"])
     assert "is finished: nothing to do" in capsys.readouterr().out
     assert summary == json.loads((path / "summary.json").read_text())
     assert load_run(path).encode(np.zeros(12)).shape == (16,)
@@ -101,7 +101,7 @@ def test_the_table_is_on_disk_and_in_python(whole):
 
 
 def test_a_finished_sweep_does_nothing(whole, source, capsys):
-    assert sweep.run(whole[0], config(source)) == whole[1]
+    assert sweep.sweep(whole[0], config(source)) == whole[1]
     assert "is finished: nothing to do" in capsys.readouterr().out
 
 
@@ -121,7 +121,7 @@ def test_every_batch_is_read_once_for_all_members(source, tmp_path, monkeypatch)
         return Counted()
 
     monkeypatch.setattr(ActivationSource, "stream", counting)
-    sweep.run(tmp_path, config(source, resample=ResampleConfig(steps=())))
+    sweep.sweep(tmp_path, config(source, resample=ResampleConfig(steps=())))
     assert reads == list(range(STEPS))
 
 
@@ -135,7 +135,7 @@ def test_resampling_streams_its_inputs_for_all_members_together(source, tmp_path
         return found
 
     monkeypatch.setattr(ActivationSource, "stream", counting)
-    sweep.run(tmp_path, config(source, stream=StreamConfig("disk")))
+    sweep.sweep(tmp_path, config(source, stream=StreamConfig("disk")))
     extra = [r for r in reads if reads.count(r) > 1]
     assert set(extra) <= {(10, 4), (14, 2)} and reads.count((14, 2)) == 3  # twice for the event, once to train
 
@@ -149,8 +149,8 @@ def test_a_killed_sweep_ends_with_the_same_bits(whole, source, tmp_path, monkeyp
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr(dictionaries, "_silent", crashing)
-        sweep.run(tmp_path, config(source))
-    summary = sweep.run(tmp_path, config(source))
+        sweep.sweep(tmp_path, config(source))
+    summary = sweep.sweep(tmp_path, config(source))
     assert summary["resumed_from_step"] == 8
     assert summary["members"] == whole[1]["members"]
     for name in config(source).members():
@@ -168,11 +168,11 @@ def test_a_sweep_killed_while_members_are_evaluated_goes_on_with_the_others(whol
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
         patch.setattr(train_sae, "summarize", crashing)
-        sweep.run(tmp_path, config(source))
+        sweep.sweep(tmp_path, config(source))
     finished = [p.parent.name for p in (tmp_path / "members").glob("*/summary.json")]
     assert len(finished) == 3
     before = {n: (tmp_path / "members" / n / "summary.json").stat().st_mtime_ns for n in finished}
-    summary = sweep.run(tmp_path, config(source))
+    summary = sweep.sweep(tmp_path, config(source))
     assert summary["resumed_from_step"] == STEPS and summary["members"] == whole[1]["members"]
     assert before == {n: (tmp_path / "members" / n / "summary.json").stat().st_mtime_ns for n in finished}
 
@@ -181,7 +181,7 @@ def test_a_sweep_killed_while_members_are_evaluated_goes_on_with_the_others(whol
 def diverged(source, tmp_path_factory):
     """(directory, summary) of a sweep in which one coefficient is so large that no step is finite."""
     path = tmp_path_factory.mktemp("diverged")
-    return path, sweep.run(path, config(source, sweep=sweep.SweepConfig((16,), (0.004, 3e38, 3.0), (3,))))
+    return path, sweep.sweep(path, config(source, sweep=sweep.SweepConfig((16,), (0.004, 3e38, 3.0), (3,))))
 
 
 def test_a_member_that_diverges_is_frozen_and_reported(diverged, capsys):
@@ -199,14 +199,14 @@ def test_a_member_that_diverges_is_frozen_and_reported(diverged, capsys):
 
 def test_the_others_are_not_harmed(diverged, source, tmp_path):
     for name in ("f16_l0.004_s3", "f16_l3_s3"):
-        train_sae.run(tmp_path / name, config(source).members()[name])
+        train_sae.train_sae(tmp_path / name, config(source).members()[name])
         assert_same_run(tmp_path / name, diverged[0] / "members" / name)
 
 
 def test_a_sweep_of_which_nothing_is_left_stops_with_one_line(source, tmp_path):
     lost = config(source, sweep=sweep.SweepConfig((16, 32), (3e38,), (0,)))
     with pytest.raises(BadInput, match=r"3 steps in a row up to step 3 .* not finite"):
-        sweep.run(tmp_path, lost)
+        sweep.sweep(tmp_path, lost)
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,14 @@ def test_a_sweep_of_which_nothing_is_left_stops_with_one_line(source, tmp_path):
 )
 def test_an_impossible_grid_is_refused_before_anything_is_written(source, tmp_path, grid, message):
     with pytest.raises(BadInput, match=message):
-        sweep.run(tmp_path / "new", config(source, sweep=grid))
+        sweep.sweep(tmp_path / "new", config(source, sweep=grid))
     assert not (tmp_path / "new").exists()
 
 
 def test_sizes_that_the_mesh_does_not_divide_are_named(source, tmp_path):
     train = dataclasses.replace(TRAIN, mesh="data=2,model=4")
     with pytest.raises(BadInput, match="18 is not divisible by the 4 model shards"):
-        sweep.run(tmp_path, config(source, train=train, sweep=sweep.SweepConfig((16, 18))))
+        sweep.sweep(tmp_path, config(source, train=train, sweep=sweep.SweepConfig((16, 18))))
 
 
 def test_the_plan_says_what_it_will_take_and_writes_nothing(source, tmp_path, capsys):

@@ -30,10 +30,10 @@ def root(tmp_path_factory) -> pathlib.Path:
         TransformerConfig(d_model=16, d_mlp=M, n_heads=2, context_length=16),
         dataclasses.replace(SHORT, steps=1, batch_size=8),
     )  # fmt: skip
-    train_transformer.run(root / "transformer", made)
+    train_transformer.train_transformer(root / "transformer", made)
     small = HarvestConfig(SITE, K, bucket_rows=1024, shard_rows=1024, dtype="float32")
-    harvest.run(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), small))
-    train_sae.run(root / "sae", config(root / "store", train=SHORT, resample=ResampleConfig(steps=())))
+    harvest.harvest(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), small))
+    train_sae.train_sae(root / "sae", config(root / "store", train=SHORT, resample=ResampleConfig(steps=())))
     shutil.copytree(root / "sae", root / "unfinished")
     (root / "unfinished" / "summary.json").unlink()
     _sweep(root)

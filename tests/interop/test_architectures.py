@@ -12,7 +12,8 @@ from monosem_jax.interop.exported import ExportedSAE
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae.run import SaeRun
-from monosem_jax.stages.export import ExportConfig, run
+from monosem_jax.stages import export as stage
+from monosem_jax.stages.export import ExportConfig
 from tests.activations.sources.tiny import F, M
 from tests.interop import torch_pt
 from tests.interop.architectures import (
@@ -49,7 +50,7 @@ def made(tmp_path_factory):
 
 
 def export(path: pathlib.Path, output: pathlib.Path, form: str) -> pathlib.Path:
-    run(path, ExportConfig(form, str(output)))
+    stage.export(path, ExportConfig(form, str(output)))
     return output
 
 

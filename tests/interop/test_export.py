@@ -14,7 +14,8 @@ from monosem_jax.interop import torch_pickle as torch_file
 from monosem_jax.interop.exported import ExportedSAE
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.run import SaeRun
-from monosem_jax.stages.export import ExportConfig, run
+from monosem_jax.stages import export as stage
+from monosem_jax.stages.export import ExportConfig
 from tests.activations.sources.tiny import STEPS, F, M
 from tests.interop import torch_pt
 from tests.interop.small import (
@@ -33,7 +34,7 @@ NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 def export(workdir, output, form="numpy", **changes) -> pathlib.Path:
-    run(workdir, ExportConfig(form, str(output), **changes))
+    stage.export(workdir, ExportConfig(form, str(output), **changes))
     return output
 
 
@@ -207,7 +208,7 @@ def test_whole_numbers_of_any_size_are_written(value):
 
 def message(workdir, output, form="numpy", **changes) -> str:
     with pytest.raises(BadInput) as e:
-        run(workdir, ExportConfig(form, str(output), **changes))
+        stage.export(workdir, ExportConfig(form, str(output), **changes))
     assert "\n" not in str(e.value)
     return str(e.value)
 

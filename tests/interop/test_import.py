@@ -15,7 +15,7 @@ from monosem_jax.models.base import SITES
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages import analyze, evaluate
-from monosem_jax.stages.export import ExportConfig, run
+from monosem_jax.stages.export import ExportConfig, export
 from tests.activations.sources.tiny import F, M
 from tests.interop.small import (
     FEATURES,
@@ -33,13 +33,13 @@ FEW = EvaluateConfig(contexts=8, batch_contexts=8)
 
 
 def take(folder: pathlib.Path, workdir: pathlib.Path, **changes) -> SaeRun:
-    run(workdir, ExportConfig(source=str(folder), **changes))
+    export(workdir, ExportConfig(source=str(folder), **changes))
     return load_run(workdir)
 
 
 def refused(folder: pathlib.Path, workdir: pathlib.Path, **changes) -> str:
     with pytest.raises(BadInput) as e:
-        run(workdir, ExportConfig(source=str(folder), **changes))
+        export(workdir, ExportConfig(source=str(folder), **changes))
     assert not workdir.exists() and "\n" not in str(e.value) and len(str(e.value)) < 600
     return str(e.value)
 
@@ -47,7 +47,7 @@ def refused(folder: pathlib.Path, workdir: pathlib.Path, **changes) -> str:
 @pytest.fixture(scope="module")
 def exported(root, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("exported") / "saelens"
-    run(root / "sae", ExportConfig("saelens", str(folder)))
+    export(root / "sae", ExportConfig("saelens", str(folder)))
     return folder
 
 
@@ -73,6 +73,7 @@ def test_an_imported_run_is_a_dictionary_run(root, exported, imported):
     assert imported.config["sae"] == {"architecture": "relu", "n_features": F}
     assert imported.parent("source").samefile(exported)
     assert load_run(imported.path, 0).steps == [0]
+    assert imported.published and json.loads((imported.path / "input.json").read_text())["published"] is True
 
 
 def test_figures_are_those_of_the_run_that_was_exported(root, imported):
@@ -83,11 +84,11 @@ def test_figures_are_those_of_the_run_that_was_exported(root, imported):
 
 
 def test_evaluate_and_analyze_take_it(root, imported, tmp_path):
-    found = evaluate.run(tmp_path / "eval", evaluate.EvaluateRunConfig(str(imported.path), evaluate=FEW))
-    expected = evaluate.run(tmp_path / "ours", evaluate.EvaluateRunConfig(str(root / "sae"), evaluate=FEW))
+    found = evaluate.evaluate(tmp_path / "eval", evaluate.EvaluateRunConfig(str(imported.path), evaluate=FEW))
+    expected = evaluate.evaluate(tmp_path / "ours", evaluate.EvaluateRunConfig(str(root / "sae"), evaluate=FEW))
     assert found["l0"] == expected["l0"] and found["ce_reconstructed"] == expected["ce_reconstructed"]
     config = analyze.AnalyzeRunConfig(run=str(imported.path), n_features=4, training_contexts=16)
-    assert analyze.run(tmp_path / "analysis", config)["scanned_tokens"] > 0
+    assert analyze.analyze(tmp_path / "analysis", config)["scanned_tokens"] > 0
 
 
 def test_without_a_transformer_nothing_is_measured(exported, tmp_path):
@@ -95,9 +96,10 @@ def test_without_a_transformer_nothing_is_measured(exported, tmp_path):
     assert found.summary == {"n_features": F} and found.site == SITE
     assert not (found.path / "density.npy").exists()
     path = str(found.path)
-    for stage, config in ((evaluate, evaluate.EvaluateRunConfig(path)), (analyze, analyze.AnalyzeRunConfig(run=path))):
+    configs = {evaluate.evaluate: evaluate.EvaluateRunConfig(path), analyze.analyze: analyze.AnalyzeRunConfig(run=path)}
+    for stage, config in configs.items():
         with pytest.raises(BadInput, match="was imported without a transformer: import it again with --transformer"):
-            stage.run(tmp_path / "other", config)
+            stage(tmp_path / "other", config)
 
 
 def test_a_finished_import_does_nothing_and_another_is_refused(exported, imported, tmp_path, capsys):
@@ -129,7 +131,7 @@ def test_an_import_that_was_cut_short_goes_on(exported, tmp_path, monkeypatch):
 
 def test_it_can_be_exported_again(exported, tmp_path):
     take(exported, tmp_path / "run")
-    run(tmp_path / "run", ExportConfig("saelens", str(tmp_path / "again")))
+    export(tmp_path / "run", ExportConfig("saelens", str(tmp_path / "again")))
     both = [f / "sae_weights.safetensors" for f in (exported, tmp_path / "again")]
     assert both[0].read_bytes() == both[1].read_bytes()
 
@@ -235,7 +237,7 @@ CFG = {
     "finetuned, as a number": ({"finetuning_scaling_factor": 0}, "finetuning_scaling_factor is 0"),
     "half a bias": ({"apply_b_dec_to_input": 0.5}, "apply_b_dec_to_input is 0.5: expected true or false"),
     "bias as text": ({"apply_b_dec_to_input": "false"}, "apply_b_dec_to_input is 'false'"),
-    "no dtype": ({"dtype": None}, "dtype is None: expected one of float32, float16, bfloat16"),
+    "no dtype": ({"dtype": None}, "dtype is None: expected one of bfloat16, float32, float16"),
     "fp64": ({"dtype": "float64"}, "dtype is 'float64'"),
     "dtype of many parts": ({"dtype": {}}, "dtype is a dict of 0"),
     "no d_in": ({"d_in": None}, "d_in is None: expected a whole number of at least 1"),
@@ -280,7 +282,7 @@ WEIGHTS = {
     ),
     "one scaling": (packed({**random_params(), "scaling_factor": np.ones(1)}), "has shape [1]: expected [9]"),
     "flat": ({**GOOD, "W_enc": ("F32", (54,), GOOD["W_enc"][2])}, "W_enc has shape [54]: expected [6, 9]"),
-    "fp64": (packed(random_params(), "F64"), "has dtype F64: expected one of F32, F16, BF16"),
+    "fp64": (packed(random_params(), "F64"), "has dtype F64: expected one of BF16, F32, F16"),
     "too few bytes": ({**GOOD, "b_dec": ("F32", (WIDTH,), b"1234")}, "is not a readable .safetensors file"),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from monosem_jax import load_run
 from monosem_jax.interop import WRITERS
 from monosem_jax.interop import torch_pickle as torch_file
 from monosem_jax.interop.exported import ExportedSAE
-from monosem_jax.stages.export import ExportConfig, run
+from monosem_jax.stages.export import ExportConfig, export
 from tests.interop.small import WIDTH, features, random_params, reconstructions
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -65,7 +65,7 @@ def load_saelens(torch):
 
 @pytest.mark.parametrize("name", ["sae", "unfinished"])
 def test_saelens_loads_a_run(root, tmp_path, x, load_saelens, torch, name):
-    run(root / name, ExportConfig("saelens", str(tmp_path / "out")))
+    export(root / name, ExportConfig("saelens", str(tmp_path / "out")))
     theirs, ours = load_saelens(tmp_path / "out"), load_run(root / name)
     with torch.no_grad():
         f = theirs.encode(torch.from_numpy(x))
@@ -85,7 +85,7 @@ def test_saelens_writes_what_can_be_imported(tmp_path, load_saelens, torch):
         theirs.cfg.apply_b_dec_to_input, theirs.cfg.dtype = apply_b_dec, str(dtype).removeprefix("torch.")
         folder = tmp_path / f"{apply_b_dec}{dtype}"
         theirs.save_model(folder)
-        run(tmp_path / f"run{apply_b_dec}{dtype}", ExportConfig(source=str(folder)))
+        export(tmp_path / f"run{apply_b_dec}{dtype}", ExportConfig(source=str(folder)))
         ours = load_run(tmp_path / f"run{apply_b_dec}{dtype}")
         assert ours.site == "attn_out.0"
         again = load_saelens(folder).to(torch.float32)  # the weights as they are, but no rounding in between
@@ -106,7 +106,7 @@ def load_theirs(torch):
 
 @pytest.mark.parametrize("name", ["sae", "unfinished"])
 def test_dictionary_learning_loads_a_run(root, tmp_path, x, load_theirs, torch, name):
-    run(root / name, ExportConfig("dictionary_learning", str(tmp_path / "out")))
+    export(root / name, ExportConfig("dictionary_learning", str(tmp_path / "out")))
     (theirs, config), ours = load_theirs(tmp_path / "out"), load_run(root / name)
     assert type(theirs).__name__ == config["trainer"]["dict_class"] == "AutoEncoder"
     with torch.no_grad():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monosem_jax.stages.export import ExportConfig, run
+from monosem_jax.stages.export import ExportConfig, export
 from tests.interop.architectures import CASES, SAES, K, decode, difference, encode, make_run, rows
 from tests.interop.small import FEATURES, WIDTH
 from tests.interop.test_import import take
@@ -36,14 +36,14 @@ def form_of(case: str, params: dict[str, np.ndarray]) -> tuple[str, bool]:
 @pytest.mark.parametrize("case", SAELENS)
 def test_saelens_loads_it(tmp_path, load_saelens, torch, case):  # noqa: F811
     params = make_run(tmp_path / "run", CASES[case]).params
-    run(tmp_path / "run", ExportConfig("saelens", str(tmp_path / "out")))
+    export(tmp_path / "run", ExportConfig("saelens", str(tmp_path / "out")))
     check(load_saelens(tmp_path / "out"), params, *form_of(case, params), torch)
 
 
 @pytest.mark.parametrize("case", SAES)
 def test_dictionary_learning_loads_it(tmp_path, load_theirs, torch, case):  # noqa: F811
     params = make_run(tmp_path / "run", CASES[case]).params
-    run(tmp_path / "run", ExportConfig("dictionary_learning", str(tmp_path / "out")))
+    export(tmp_path / "run", ExportConfig("dictionary_learning", str(tmp_path / "out")))
     theirs, config = load_theirs(tmp_path / "out")
     assert type(theirs).__name__ == config["trainer"]["dict_class"]
     check(theirs, params, *form_of(case, params), torch)

@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from monosem_jax.models.objective import language_objective
+from monosem_jax.runtime import processes
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global, device_put_sharded, make_mesh, tree_shardings
 from monosem_jax.runtime.processes import VARIABLES, barrier, first_process, start_processes, this_process
@@ -154,6 +155,21 @@ def test_in_a_cluster_everything_is_left_to_detection_but_the_heartbeat(started)
     found = started("auto", "", "", "7")
     assert found.pop("heartbeat_timeout_seconds") == 2 * 7 + 10
     assert set(found) == {"shutdown_timeout_seconds"}
+
+
+@pytest.mark.parametrize(("value", "watched", "patience"), [("", 1, 2 * 30 + 10), ("1", 1, 2 * 30 + 10), ("0", 0, 30)])
+def test_without_the_watchdog_jax_has_the_heartbeat(started, monkeypatch, value, watched, patience):
+    calls = []
+    monkeypatch.setattr(processes, "_start_watchdog", lambda *a: calls.append(a))
+    monkeypatch.setenv("MONOSEM_WATCHDOG", value)
+    assert started("host:1234", "4", "3")["heartbeat_timeout_seconds"] == patience
+    assert calls == [(30, 0)] * watched
+
+
+def test_a_switch_of_the_watchdog_that_is_neither_is_refused(started, monkeypatch):
+    monkeypatch.setenv("MONOSEM_WATCHDOG", "off")
+    with pytest.raises(BadInput, match="MONOSEM_WATCHDOG is 'off': expected a whole number from 0 to 1"):
+        started("host:1234", "4", "3")
 
 
 def test_processes_are_started_once(started, monkeypatch):

@@ -213,12 +213,10 @@ def test_a_damaged_config_json_is_refused(tmp_path, content):
 def test_a_crash_while_a_file_is_written_leaves_the_old_one(tmp_path, monkeypatch):
     write_json(tmp_path / "a.json", {"old": 1})
 
-    def dump(value, file, **kwargs):
-        file.write('{"ne')
-        file.flush()
+    def crash(handle):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(monosem_jax.runtime.workdir.json, "dump", dump)
+    monkeypatch.setattr("monosem_jax.runtime.files.os.fsync", crash)
     with pytest.raises(KeyboardInterrupt):
         write_json(tmp_path / "a.json", {"new": 2})
     assert read_json(tmp_path / "a.json") == {"old": 1}

@@ -41,7 +41,7 @@ def dictionary(tmp_path) -> pathlib.Path:
 
 
 def shown(capsys, path: pathlib.Path, config: InspectConfig = InspectConfig()) -> str:  # noqa: B008
-    assert inspect.run(path, config) == ({} if not config.verify else {"steps": len(steps(path))})
+    assert inspect.inspect(path, config) == ({} if not config.verify else {"steps": len(steps(path))})
     captured = capsys.readouterr()
     assert captured.err == ""
     return captured.out
@@ -148,7 +148,7 @@ def test_a_run_that_has_just_begun_is_described(capsys, tmp_path):
 def test_a_harvest_is_described(capsys, tmp_path):
     np.save(tmp_path / "rows.npy", np.ones((2000, 4), np.float32))
     config = HarvestConfig(bucket_rows=1024, shard_rows=1024, dtype="float32")
-    harvest.run(tmp_path / "store", harvest.HarvestRunConfig(source=str(tmp_path / "rows.npy"), harvest=config))
+    harvest.harvest(tmp_path / "store", harvest.HarvestRunConfig(source=str(tmp_path / "rows.npy"), harvest=config))
     capsys.readouterr()
     out = shown(capsys, tmp_path / "store")
     assert "store: harvest, finished" in out and f"made from     source: {tmp_path}/rows.npy" in out
@@ -189,7 +189,7 @@ def test_checkpoints_that_are_whole_are_verified(capsys, tmp_path, name):
 def test_the_step_in_which_a_bit_is_wrong_is_named(capsys, dictionary, step, part):
     flip(dictionary, step, part)
     with pytest.raises(BadInput, match="1 of 2 checkpoints are damaged, listed above") as e:
-        inspect.run(dictionary, VERIFY)
+        inspect.inspect(dictionary, VERIFY)
     assert str(e.value).startswith(f"{dictionary}: ")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"damaged: checkpoint {dictionary}/checkpoints/{step} cannot be read")
@@ -212,13 +212,13 @@ def test_the_members_of_a_sweep_are_verified(capsys, sweep):
     assert "verified      4 checkpoints are whole" in shown(capsys, sweep, VERIFY)
     flip(sweep / "members" / "b", 12)
     with pytest.raises(BadInput, match="1 of 4 checkpoints are damaged"):
-        inspect.run(sweep, VERIFY)
+        inspect.inspect(sweep, VERIFY)
     assert f"damaged: checkpoint {sweep}/members/b/checkpoints/12 " in capsys.readouterr().err
 
 
 def test_what_is_no_run_directory_is_refused_in_one_line(tmp_path):
     with pytest.raises(BadInput, match=r"^.* is not a run directory: it holds no config\.json$"):
-        inspect.run(tmp_path, InspectConfig())
+        inspect.inspect(tmp_path, InspectConfig())
 
 
 @pytest.mark.parametrize(

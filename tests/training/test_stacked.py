@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from monosem_jax.activations.sources.base import ActivationSource
+from monosem_jax.runtime.rng import jax_key
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.sae import trainer
 from monosem_jax.sae.architectures import build
@@ -126,8 +127,7 @@ def test_members_have_their_own_seed_and_coefficient(together):
     states = together[1]
     for i, name in enumerate(MEMBERS):
         assert float(states[name].hyper["l1_coefficient"]) == pytest.approx(MEMBERS[name][1])
-        init, key = jax.random.split(jax.random.key(i))
-        assert states[name].key == key and init != key
+        assert states[name].key == jax_key("sae.train", i) != jax_key("sae.init", i)
     l1 = {name: [line["l1"] for line in lines(together[0] / name) if "l1" in line][-1] for name in ("plain", "sparse")}
     assert l1["sparse"] < 0.7 * l1["plain"]
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import hashlib
-import json
 import os
-import re
+import pathlib
 from collections.abc import Callable
 
 import ml_dtypes
 import numpy as np
-import safetensors
 import tensorstore as ts
 
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.store.location import Location, context
-from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.files import is_url
+from monosem_jax.runtime.errors import BadInput, short_error
+from monosem_jax.runtime.files import SAFETENSORS_DTYPES, TensorEntry, is_url, read_array, read_safetensors_header
 
-SAFETENSORS_DTYPES = {"BF16": "bfloat16", "F32": "float32", "F16": "float16"}
 ZARR_DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}  # by the file that an array's metadata is in
 MIB = 1 << 20
 SCAN_THREADS = 4  # as many blocks are in memory at once
@@ -31,10 +28,7 @@ class NpyRows:
     """A memory-mapped `.npy` array [n,M] of fp32, fp16 or (as raw 2-byte `bfloat16`) bf16, in either order."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        try:
-            self._array = np.lib.format.open_memmap(path, mode="r")  # unlike np.load, takes nothing but .npy
-        except Exception as e:  # a damaged header raises many kinds
-            raise BadInput(f"{path} is not a readable .npy array: {_reason(e)[:200]}") from None
+        self._array = read_array(pathlib.Path(path))
         if self._array.dtype == np.dtype("V2"):  # NumPy writes ml_dtypes.bfloat16 without its name
             self._array = self._array.view(ml_dtypes.bfloat16)
         self.dtype = _check(str(path), self._array.shape, str(self._array.dtype))
@@ -48,24 +42,15 @@ class SafetensorsRows:
     """A memory-mapped tensor [n,M] of a `.safetensors` file; `tensor` may be left out where there is no choice."""
 
     def __init__(self, path: str | os.PathLike[str], tensor: str | None = None):
-        try:
-            with safetensors.safe_open(path, framework="numpy") as f:  # compares the whole header with the file's size
-                slices = [(name, f.get_slice(name)) for name in f.keys()]  # noqa: SIM118
-            with open(path, "rb") as f:
-                length = int.from_bytes(f.read(8), "little")
-                header = json.loads(f.read(length))
-        except Exception as e:  # the library's own kind; and what it does not look at may be too much for Python's JSON
-            raise BadInput(f"{path} is not a readable .safetensors file: {_reason(e)[:200]}") from None
-        tensors = {name: (s.get_dtype(), tuple(s.get_shape())) for name, s in slices}
+        tensors = read_safetensors_header(pathlib.Path(path))
         self.tensor = _choose(str(path), tensors) if tensor is None else tensor
         if self.tensor not in tensors:
             raise BadInput(f"{path} has no tensor {self.tensor!r}: it has {_listed(tensors)}")
-        dtype, shape = tensors[self.tensor]
-        self.dtype = _check(f"{path}: {self.tensor!r}", shape, SAFETENSORS_DTYPES.get(dtype, dtype))
-        self.n_rows, self.width = shape
+        found = tensors[self.tensor]
+        self.dtype = _check(f"{path}: {self.tensor!r}", found.shape, SAFETENSORS_DTYPES.get(found.dtype, found.dtype))
+        self.n_rows, self.width = found.shape
         # Not read through the library: it holds the interpreter's lock while it waits for the disk.
-        offset = 8 + length + header[self.tensor]["data_offsets"][0]
-        self._array = np.memmap(path, self.dtype, "r", offset, shape)
+        self._array = np.memmap(path, self.dtype, "r", found.offset, found.shape)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         return np.asarray(self._array[start:stop])
@@ -85,8 +70,8 @@ class ZarrRows:
         try:
             self._array = ts.open(spec, read=True, context=context()).result()
         except (ValueError, OSError, RuntimeError) as e:
-            reason = _reason(e).rpartition(f'{file}": ')[2]  # what comes before names the file at length
-            raise BadInput(f"{location} is not a readable zarr array: {file}: {reason[:200]}") from None
+            reason = short_error(e, after=f'{file}": ')  # what comes before names the file at length
+            raise BadInput(f"{location} is not a readable zarr array: {file}: {reason}") from None
         self.dtype = _check(str(location), self._array.shape, self._array.dtype.name)
         self.n_rows, self.width = self._array.shape
 
@@ -95,7 +80,7 @@ class ZarrRows:
         try:
             return self._array[min(start, stop) : stop].read().result()
         except (ValueError, OSError, RuntimeError) as e:
-            raise BadInput(f"{self.location}: rows {start} to {stop} cannot be read: {_reason(e)}") from None
+            raise BadInput(f"{self.location}: rows {start} to {stop} cannot be read: {short_error(e)}") from None
 
 
 def open_foreign(source: str | os.PathLike[str]) -> Rows | None:
@@ -229,9 +214,9 @@ def _split(name: str) -> tuple[str, str | None]:
     return (f"{head}.safetensors", tensor) if colon else (name, None)
 
 
-def _choose(path: str, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> str:
+def _choose(path: str, tensors: dict[str, TensorEntry]) -> str:
     """The only tensor of a file, or the only one that could hold activations."""
-    fitting = {n: t for n, t in tensors.items() if t[0] in SAFETENSORS_DTYPES and len(t[1]) == 2}
+    fitting = {n: t for n, t in tensors.items() if t.dtype in SAFETENSORS_DTYPES and len(t.shape) == 2}
     among = fitting or tensors
     if len(among) == 1:
         return next(iter(among))
@@ -240,9 +225,9 @@ def _choose(path: str, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> str:
     raise BadInput(f"{path} holds no 2-D tensor of {', '.join(DTYPES)}: it has {_listed(tensors)}")
 
 
-def _listed(tensors: dict[str, tuple[str, tuple[int, ...]]]) -> str:
+def _listed(tensors: dict[str, TensorEntry]) -> str:
     """Names (quoted: they may hold anything) with types and shapes."""
-    shown = [f"{n!r} ({d} {list(shape)})" for n, (d, shape) in sorted(tensors.items())]
+    shown = [f"{n!r} ({t.dtype} {list(t.shape)})" for n, t in sorted(tensors.items())]
     rest = f" and {len(shown) - SHOWN_TENSORS} more" if len(shown) > SHOWN_TENSORS else ""
     return (", ".join(shown[:SHOWN_TENSORS]) or "none") + rest
 
@@ -255,8 +240,3 @@ def _add_file(h: hashlib._Hash, path: str) -> None:
         h.update(f.read(MIB))
         f.seek(max(size - MIB, 0))
         h.update(f.read())
-
-
-def _reason(error: BaseException) -> str:
-    """An error's message in one line, without the specification and source lines that TensorStore adds."""
-    return " ".join(re.split(r" \[[\w ]+='", str(error), maxsplit=1)[0].split())

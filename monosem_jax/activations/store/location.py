@@ -6,13 +6,12 @@ import functools
 import json
 import os
 import pathlib
-import re
 import shutil
 from typing import Any
 
 import tensorstore as ts
 
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, short_error
 from monosem_jax.runtime.files import is_url
 
 
@@ -105,14 +104,9 @@ class Location:
         return shutil.disk_usage(existing).free
 
 
-def short_error(error: BaseException) -> str:
-    """The beginning of an error's message, without TensorStore's lists of sources and addresses."""
-    return (re.split(r" \[[\w -]+='", str(error))[0].splitlines() or [type(error).__name__])[0][:200]
-
-
 def last_part(error: BaseException) -> str:
     """What happened at last, without the files that TensorStore names on the way there."""
-    return short_error(ValueError(re.split(r" \[[\w -]+='", str(error))[0].rpartition('": ')[2]))
+    return short_error(error, after='": ')
 
 
 def _spec(name: str) -> dict[str, Any]:

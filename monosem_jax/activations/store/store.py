@@ -14,12 +14,12 @@ import tensorstore as ts
 
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.store import foreign
-from monosem_jax.activations.store.location import Location, context, last_part, short_error
+from monosem_jax.activations.store.location import Location, context, last_part
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import open_stream
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, short_error
 
-FORMAT = 1
+FORMAT = 3  # 2 never was; 1 is read as 3 is: only the random streams differ, by which rows were drawn
 KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model")
 
 
@@ -83,8 +83,9 @@ def read_manifest(location: Location) -> dict[str, Any]:
     manifest = location.read_json("store.json")
     if not isinstance(manifest, dict):
         raise BadInput(f"{location}: store.json is not a manifest")
-    if manifest.get("format") != FORMAT:
-        raise BadInput(f"{location} has store format {manifest.get('format')}: this version reads {FORMAT}")
+    number = manifest.get("format")
+    if type(number) is not int or not 1 <= number <= FORMAT:
+        raise BadInput(f"{location} has store format {number}: this version reads 1 to {FORMAT}")
     missing = [k for k in KEYS if k not in manifest]
     if missing:
         raise BadInput(f"{location}: store.json lacks {', '.join(missing)}")

@@ -62,6 +62,11 @@ class StoreWriter:
         fresh = location.read("store.json") is None
         if not fresh:
             self.manifest = read_manifest(location)
+            if self.manifest["format"] < FORMAT and not self.manifest["complete"]:
+                raise BadInput(
+                    f"store {location} was begun by an earlier monosem_jax (format {self.manifest['format']}), which "
+                    "drew other random numbers: finish it with that version, or harvest into a new --workdir"
+                )
         n, m = manifest["n_rows"], manifest["width"]
         #: (bucket, first row, row after the last) of the buckets that this process has to make, in order.
         self.todo = list(self._missing())

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from monosem_jax.runtime.rng import stream
+
 BLOCK_ROWS = 1024  # rows of an inner chunk, the unit of reading
 MAX_LANES = 64
 
@@ -95,7 +97,7 @@ class Order:
         take = min(wanted, high - at)
         where = np.arange(high - low)
         if self.shuffle:
-            where = np.random.default_rng([self.seed, epoch, lane, w, 1]).permutation(high - low)
+            where = stream("order.window", self.seed, epoch, lane, w).permutation(high - low)
         ranges = []
         for k in blocks:
             a, z = max(self._start_of(k, short), low), min(self._start_of(k + 1, short), high)
@@ -115,7 +117,7 @@ class Order:
             if found is None:
                 order = np.arange(self._n_blocks)
                 if self.shuffle:
-                    order = np.random.default_rng([self.seed, epoch]).permutation(self._n_blocks)
+                    order = stream("order.blocks", self.seed, epoch).permutation(self._n_blocks)
                 found = order, int(np.flatnonzero(order == self._n_blocks - 1)[0])
                 recent = dict(list(self._orders.items())[-1:])  # lanes may be in two successive epochs
                 self._orders = {**recent, epoch: found}

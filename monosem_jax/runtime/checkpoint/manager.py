@@ -1,6 +1,6 @@
-"""Orbax checkpoints of a training state: parameters apart from the rest, so that analysis reads them alone.
+"""Orbax checkpoints of a training state. Parameters are stored apart from the rest, so that analysis reads them alone.
 
-A step is a directory `checkpoints/STEP`, renamed into its place when it is whole. Its metadata has the format's number
+A step is a directory `checkpoints/STEP`, renamed into place when it is whole. Its metadata holds the format's number
 and a checksum of every array: neither Orbax nor the file system notices a byte that changed on the disk.
 """
 
@@ -17,9 +17,8 @@ from typing import Any
 
 from monosem_jax.runtime.checkpoint import read as saved
 from monosem_jax.runtime.checkpoint.checksum import checksums
-from monosem_jax.runtime.checkpoint.read import short_error
 from monosem_jax.runtime.checkpoint.retention import Retention
-from monosem_jax.runtime.errors import BadInput, NewerFormat, disk_full
+from monosem_jax.runtime.errors import BadInput, NewerFormat, disk_full, short_error
 from monosem_jax.runtime.processes import all_agree, barrier_next, first_process
 from monosem_jax.runtime.workdir import FORMAT
 
@@ -30,8 +29,8 @@ class Checkpoints:
     """The steps under a run's `checkpoints/`. Writing is asynchronous; a step that is listed is whole."""
 
     def __init__(self, path: pathlib.Path, retention: Retention = Retention(), *, patient: bool = False):  # noqa: B008
-        """Opens or makes the directory. `patient`: where the disk is full, a step is left out, which is told on stderr,
-        and it is no error."""
+        """Opens or makes the directory. `patient`: on a full disk a step is skipped, with a line on stderr, and no
+        error is raised."""
         self.path, self._retention, self._patient = path.absolute(), retention, patient
         steps = saved.checkpoint_steps(path)
         self._metrics = {step: saved.metric(path / str(step), retention.metric) for step in steps}
@@ -48,10 +47,10 @@ class Checkpoints:
     def save(
         self, step: int, params: Any, rest: Any, metrics: Mapping[str, float] | None = None, *, needed: bool = False
     ) -> None:
-        """Starts writing a step, with what retention is to know of it, and returns; the arrays may be donated at once.
+        """Starts writing a step, with the metrics for retention, and returns; the arrays may be donated at once.
 
-        A step on disk is left as it is. `needed`: it is waited for, and a full disk is an error in any case. Raises
-        what went wrong while the step before was written.
+        A step on disk is left as it is. `needed`: waits for the step, and a full disk is an error in any case. Raises
+        the error of the previous step's write.
         """
         self.wait()
         if step in self._metrics:
@@ -105,7 +104,7 @@ class Checkpoints:
                 shutil.rmtree(p, ignore_errors=True)
 
     def wait(self, *, needed: bool = False) -> None:
-        """Blocks until what was saved is on disk. Raises what went wrong while it was written, as `save` says."""
+        """Blocks until the saved step is on disk. Raises the error of its write, as `save` does."""
         (step, pending), self._pending = self._pending, (0, None)
         if pending is not None:
             with self._disk_may_be_full(step, self._patient and not needed):
@@ -124,7 +123,7 @@ class Checkpoints:
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Waits too, but what went wrong is told on stderr only."""
+        """Waits like `wait`, but prints an error to stderr instead of raising it."""
         try:
             self.wait()
         except Exception as e:
@@ -135,9 +134,9 @@ class Checkpoints:
 def restore_together(wanted: Sequence[tuple[Checkpoints, Any, Any]]) -> tuple[int, list[tuple[Any, Any]]] | None:
     """The newest step that is whole in every store, as (step, [(params, rest) of each]).
 
-    `wanted` is a list of (store, params, rest): what is found is placed like these arrays. None when the stores have no
-    step in common. A damaged one is named on stderr, and the one before is used; only then what is newer is removed,
-    from all. Raises BadInput when no common step can be read: the fault may lie elsewhere, and nothing is lost yet.
+    `wanted` is a list of (store, params, rest): the restored arrays are placed like these. None when the stores have no
+    step in common. A damaged step is named on stderr and the one before it is used; only then are newer steps removed,
+    from all stores. Raises BadInput when no common step can be read: the fault may lie elsewhere, and nothing is lost.
     """
     stores = [store for store, _, _ in wanted]
     common = sorted(set.intersection(*(set(s.steps()) for s in stores)), reverse=True)
@@ -158,8 +157,8 @@ def restore_together(wanted: Sequence[tuple[Checkpoints, Any, Any]]) -> tuple[in
 
 
 def _load(where: pathlib.Path, like: Any) -> Any:
-    """What a step holds, placed like the arrays of `like`, or None where any process finds it damaged, which is told on
-    stderr."""
+    """The contents of a step, placed like the arrays of `like`; None, with a line on stderr, when any process finds it
+    damaged."""
     found, fault = None, ""
     try:
         found = saved.read_like(where, like)

@@ -1,5 +1,5 @@
-"""What Orbax and tensorstore say of a damaged step or a full disk besides raising is kept from the user, who is told in
-one line."""
+"""Silences what Orbax and TensorStore print about a damaged step or a full disk besides raising: the user gets one
+line from us."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ KNOWN = ("Failed to get metadata for", "Task exception was never retrieved", "Fu
 
 @functools.cache
 def silence_orbax() -> None:
-    """Where a read or a write fails, others that nobody waits for any more go on for a while: each of them finds its
-    event loop closed then, or its failure not asked for, and would tell a traceback of that."""
+    """After a failed read or write, others that nobody awaits go on for a while. Each of them would print a traceback,
+    because its event loop is closed or nobody retrieves its exception."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_not_known)
     told = sys.unraisablehook
@@ -33,7 +33,7 @@ def silence_orbax() -> None:
 
 @contextlib.contextmanager
 def while_reading() -> Iterator[None]:
-    """The same, and without Orbax's warnings."""
+    """`silence_orbax`, and no warnings of Orbax inside the block."""
     silence_orbax()
     try:
         with warnings.catch_warnings():

@@ -1,23 +1,24 @@
 """Reading checkpoints, on any machine: whole, one part, placed on a mesh, or a slice of one array.
 
-A step is a directory `checkpoints/STEP`, renamed into its place when it is whole. Its metadata has the number of the
-format and a checksum of every array: neither Orbax nor a file system notices a byte that changed on the disk.
+`manager` says what a step is on disk.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from monosem_jax.runtime.checkpoint.checksum import checksums
 from monosem_jax.runtime.checkpoint.quiet import silence_orbax, while_reading
-from monosem_jax.runtime.errors import BadInput, NewerFormat
+from monosem_jax.runtime.errors import BadInput, NewerFormat, short_error
 from monosem_jax.runtime.processes import this_process
 from monosem_jax.runtime.workdir import FORMAT
 
@@ -96,7 +97,7 @@ def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str =
 
 
 def check_step(path: pathlib.Path, step: int) -> str:
-    """What is wrong with a step, in a line; "" where all of it is as it was saved (format 1: where it can be read)."""
+    """What is wrong with a step, in one line; "" when it is exactly as saved (format 1: when it can be read)."""
     try:
         load_params(path, step, ("params", "rest"))
     except BadInput as e:
@@ -105,7 +106,7 @@ def check_step(path: pathlib.Path, step: int) -> str:
 
 
 def _absolute(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """`index` without what tensorstore understands in another way: negative numbers, and slices beyond an end."""
+    """`index` without negative numbers and slices beyond an end, which TensorStore understands differently."""
     parts = index if isinstance(index, tuple) else (index,)
     at = next((i for i, p in enumerate(parts) if p is ...), len(parts))
     rest = parts[at + 1 :]
@@ -138,8 +139,8 @@ def read_like(where: pathlib.Path, like: Any) -> Any:
 
 
 def compare(found: Any, where: pathlib.Path) -> Any:
-    """`found`, whose arrays are what was saved; else raises ValueError with the name of one. All processes must call it
-    together where arrays lie on the devices of several."""
+    """Returns `found` when its checksums match; else raises ValueError with the name of an array that differs. All
+    processes must call it together when arrays lie on the devices of several."""
     known = read_metadata(where).get("checksums")
     if known is not None:  # format 1 has none
         for path, value in checksums(found).items():
@@ -154,11 +155,11 @@ def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
 
     silence_orbax()
     with _context(ocp, everyone=True):
-        return ocp.save_checkpointables_async(where, tree, custom_metadata=dict(notes))
+        return ocp.save_checkpointables_async(os.fspath(where), tree, custom_metadata=dict(notes))
 
 
 def read_metadata(where: pathlib.Path) -> dict[str, Any]:
-    """What we noted about a step: {} in format 1. Raises NewerFormat, and ValueError when the note is damaged."""
+    """Our metadata of a step: {} in format 1. Raises NewerFormat, and ValueError when the metadata is damaged."""
     text = (where / METADATA).read_text(encoding="utf-8")
     try:
         noted = json.loads(text).get("custom_metadata") or {}
@@ -172,18 +173,11 @@ def read_metadata(where: pathlib.Path) -> dict[str, Any]:
 
 
 def metric(where: pathlib.Path, name: str) -> float | None:
-    """A metric noted for a step, None where it is not known or the step is damaged."""
+    """The metric saved with a step; None when there is none or the step is damaged."""
     try:
         return read_metadata(where).get("metrics", {}).get(name)
     except (ValueError, OSError, AttributeError):
         return None
-
-
-def short_error(e: BaseException) -> str:
-    """The first line of an exception, or of that which caused it, not too long."""
-    while e.__cause__ is not None:
-        e = e.__cause__
-    return f"{type(e).__name__}: {str(e).splitlines()[0][:120] if str(e) else ''}"
 
 
 def _check_known(path: pathlib.Path, step: int | None, known: list[int]) -> None:
@@ -196,10 +190,10 @@ def _read(where: pathlib.Path, abstract: Any) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
     with while_reading(), _context(ocp):
-        found = dict(ocp.load_checkpointables(where, abstract))
+        found = dict(ocp.load_checkpointables(os.fspath(where), abstract))
 
     def check(a, b):  # without its metadata a key comes back as uint32
-        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key) and b.dtype == np.uint32:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) and b.dtype == np.uint32:
             a = jax.eval_shape(jax.random.key_data, a)  # the shape that Orbax tells of a key
         if a.dtype != b.dtype or a.shape != b.shape:
             raise ValueError(f"{a.dtype}{list(a.shape)} instead of {b.dtype}{list(b.shape)}")
@@ -213,12 +207,12 @@ def _metadata(where: pathlib.Path) -> Mapping[str, Any]:
 
     read_metadata(where)
     with while_reading(), _context(ocp):
-        return ocp.checkpointables_metadata(where).metadata
+        return ocp.checkpointables_metadata(os.fspath(where)).metadata
 
 
 def _context(ocp: Any, *, everyone: bool = False) -> Any:
-    """Orbax's options. Reading concerns this process alone: one that cannot read would leave the others waiting. For
-    writing all are named, because otherwise Orbax's threads meet by way of the devices, which are training."""
+    """Orbax's options. Each process reads alone: one that cannot read would leave the others waiting. For writing, all
+    processes are named; otherwise Orbax's threads would synchronise through the devices, which are training."""
     context = ocp.Context()
     context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
     number, count = this_process()

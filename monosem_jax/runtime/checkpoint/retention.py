@@ -1,4 +1,4 @@
-"""Which checkpoints stay."""
+"""Which checkpoints are kept."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from monosem_jax.runtime.errors import BadInput
 
 @dataclasses.dataclass(frozen=True)
 class Retention:
-    """The newest `last` steps stay, multiples of `every` (0: none), step 0, and the one with the `best` metric: "NAME"
-    is lowest there, "max:NAME" highest; "" keeps none for that.
+    """Keeps the newest `last` steps, multiples of `every` (0: none), step 0, and the step with the `best` metric:
+    "NAME" is lowest there, "max:NAME" highest; "" keeps no step for its metric.
 
-    A step that is no multiple of `regular` (0: all are regular), such as one of a stop, stays only while it is the
-    newest, so that a run that was stopped keeps what an undisturbed one does."""
+    A step that is not a multiple of `regular` (0: all are regular), such as one saved at a stop, is kept only while it
+    is the newest, so that a stopped run keeps the same steps as an undisturbed one."""
 
     last: int = 2
     every: int = 0
@@ -33,12 +33,12 @@ class Retention:
         return self.best.removeprefix("max:").removeprefix("min:")
 
     def stay(self, steps: Mapping[int, float | None]) -> set[int]:
-        """The steps that stay of those on disk, which are given with the metric, as far as it is known there."""
+        """The steps to keep of `steps`: those on disk, each with its metric or None."""
         regular = {s: v for s, v in steps.items() if not self.regular or s % self.regular == 0}
         newest = sorted({*regular, *sorted(steps)[-1:]})[-self.last :]
         kept = {0, *newest, *(s for s in regular if self.every and s % self.every == 0)}
         sign = -1 if self.best.startswith("max:") else 1
         known = [(sign * v, s) for s, v in regular.items() if v is not None and math.isfinite(v)]
         if self.best and known:
-            kept.add(min(known)[1])  # the earliest of equals: it does not wander
+            kept.add(min(known)[1])  # the earliest of equals, so that the choice is stable
         return kept & steps.keys()

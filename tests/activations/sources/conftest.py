@@ -28,20 +28,20 @@ def root(tmp_path_factory) -> pathlib.Path:
             TransformerConfig(d_model=16, d_mlp=M, n_heads=2, context_length=16),
             dataclasses.replace(TRAIN, steps=1, batch_size=8, evaluate_every=0),
         )  # fmt: skip
-        train_transformer.run(root / name, made)
+        train_transformer.train_transformer(root / name, made)
     small = HarvestConfig(SITE, K, bucket_rows=1024, shard_rows=1024, dtype="float32")
-    harvest.run(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), small))
+    harvest.harvest(root / "store", harvest.HarvestRunConfig(0, str(root / "transformer"), small))
     np.save(root / "array.npy", load_run(root / "store").store.read(0, 1500))
-    harvest.run(root / "converted", harvest.HarvestRunConfig(0, "", small, str(root / "array.npy")))
+    harvest.harvest(root / "converted", harvest.HarvestRunConfig(0, "", small, str(root / "array.npy")))
     return root
 
 
 @pytest.fixture(scope="package")
 def finished(root) -> dict[str, pathlib.Path]:
     """Undisturbed runs."""
-    train_sae.run(root / "disk", config(root / "store", stream=StreamConfig("disk")))
-    train_sae.run(root / "resident", config(root / "store", stream=StreamConfig("resident")))
-    train_sae.run(root / "online", online_config(root))
+    train_sae.train_sae(root / "disk", config(root / "store", stream=StreamConfig("disk")))
+    train_sae.train_sae(root / "resident", config(root / "store", stream=StreamConfig("resident")))
+    train_sae.train_sae(root / "online", online_config(root))
     return {name: root / name for name in ("disk", "resident", "online")}
 
 
@@ -58,6 +58,6 @@ def stopped(monkeypatch):
 
         with monkeypatch.context() as patch, pytest.raises(kind):
             patch.setattr(dictionaries, "_silent", report)
-            train_sae.run(path, config)
+            train_sae.train_sae(path, config)
 
     return run

@@ -139,7 +139,7 @@ def test_each_process_reads_its_share_of_a_store_on_disk(several, n):
 @pytest.mark.parametrize("name", TRAINED)
 def test_two_processes_train_the_dictionary_that_one_does(root, several, tmp_path, name):
     """BatchTopK selects over the rows and features of both, Matryoshka's groups end within one's features."""
-    train_sae.run(tmp_path, two_config(root, "", TRAINED[name]))
+    train_sae.train_sae(tmp_path, two_config(root, "", TRAINED[name]))
     for x, y in zip(state(tmp_path), state(root / name), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
     for one, two in zip(metrics(tmp_path), metrics(root / name), strict=True):

@@ -45,7 +45,7 @@ ONLINE_MISTAKES = {
 def test_a_mistake_leaves_the_directory_free(root, tmp_path, name):
     changes, message = ONLINE_MISTAKES[name]
     with pytest.raises(BadInput, match=message):
-        train_sae.run(tmp_path / "run", dataclasses.replace(online_config(root), **changes))
+        train_sae.train_sae(tmp_path / "run", dataclasses.replace(online_config(root), **changes))
     assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -58,7 +58,7 @@ def test_online_rows_that_are_not_finite_are_refused(root, tmp_path, monkeypatch
     params = jax.tree.map(lambda p: p * 1e4, load_run(root / "transformer").params)
     monkeypatch.setattr(TransformerRun, "params", params)
     with pytest.raises(BadInput, match=r"in online\.dtype float16: \d+ of the first \d+ rows are not finite"):
-        train_sae.run(tmp_path, online_config(root, online=dataclasses.replace(ONLINE, dtype="float16")))
+        train_sae.train_sae(tmp_path, online_config(root, online=dataclasses.replace(ONLINE, dtype="float16")))
     assert not (tmp_path / "config.json").exists()
 
 
@@ -72,7 +72,7 @@ def damaged(root, tmp_path) -> pathlib.Path:
 
 def test_an_array_with_rows_that_are_not_finite_is_refused_before_training(damaged, tmp_path):
     with pytest.raises(BadInput, match=r"damaged\.npy: 2 of 1500 rows are not finite, first at row 700 column 3: .*--"):
-        train_sae.run(tmp_path / "run", config(damaged))
+        train_sae.train_sae(tmp_path / "run", config(damaged))
     assert not (tmp_path / "run" / "config.json").exists() and not (tmp_path / "run" / "checkpoints").exists()
 
 
@@ -80,14 +80,14 @@ def test_an_array_is_read_for_such_rows_once(root, tmp_path, monkeypatch, stoppe
     scans, scan = [], stored.check_rows_finite
     monkeypatch.setattr(stored, "check_rows_finite", lambda *a, **k: scans.append(1) or scan(*a, **k))
     stopped(tmp_path, config(root / "array.npy"), crash, Crash)
-    assert train_sae.run(tmp_path, config(root / "array.npy"))["resumed_from_step"] == 8
+    assert train_sae.train_sae(tmp_path, config(root / "array.npy"))["resumed_from_step"] == 8
     assert len(scans) == 1
 
 
 def test_a_store_is_not_read_for_such_rows(root, tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "check_rows_finite", lambda *a, **k: pytest.fail("scanned"))
     short = dataclasses.replace(TRAIN, steps=1)
-    train_sae.run(tmp_path, config(root / "converted", train=short, resample=ResampleConfig(steps=())))
+    train_sae.train_sae(tmp_path, config(root / "converted", train=short, resample=ResampleConfig(steps=())))
 
 
 @pytest.mark.parametrize("name", ["array.npy", "converted"])
@@ -192,17 +192,19 @@ def test_a_dictionary_is_not_evaluated_with_a_transformer_put_in_the_place_of_it
     dictionary = shutil.copytree(finished[name], tmp_path / "sae")
     point_at(dictionary, "transformer", shutil.copytree(root / "transformer", tmp_path / "transformer"))
     small = EvaluateConfig(contexts=4)
-    assert evaluate.run(tmp_path / "good", evaluate.EvaluateRunConfig(str(dictionary), -1, small))["evaluated_tokens"]
+    assert evaluate.evaluate(tmp_path / "good", evaluate.EvaluateRunConfig(str(dictionary), -1, small))[
+        "evaluated_tokens"
+    ]
     shutil.rmtree(tmp_path / "transformer")
     shutil.copytree(root / "other", tmp_path / "transformer")
     message = rf"sae was made from {tmp_path}/transformer, which does not exist any more or has changed"
     with pytest.raises(BadInput, match=message):
-        evaluate.run(tmp_path / "bad", evaluate.EvaluateRunConfig(str(dictionary), -1, small))
+        evaluate.evaluate(tmp_path / "bad", evaluate.EvaluateRunConfig(str(dictionary), -1, small))
     assert not (tmp_path / "bad" / "config.json").exists()
 
 
 def test_a_dictionary_of_an_array_is_not_evaluated_with_any_transformer(root, tmp_path):
     short = dataclasses.replace(TRAIN, steps=1)
-    train_sae.run(tmp_path / "sae", config(root / "array.npy", train=short, resample=ResampleConfig(steps=())))
+    train_sae.train_sae(tmp_path / "sae", config(root / "array.npy", train=short, resample=ResampleConfig(steps=())))
     with pytest.raises(BadInput, match="was trained on an array without its transformer"):
-        evaluate.run(tmp_path / "bad", evaluate.EvaluateRunConfig(str(tmp_path / "sae")))
+        evaluate.evaluate(tmp_path / "bad", evaluate.EvaluateRunConfig(str(tmp_path / "sae")))

@@ -38,14 +38,14 @@ def stores(root, tmp_path_factory):
     made = load_run(root / "transformer").config
     text = {**made["text"], "seed": 0}
     twin = from_dict(train_transformer.TransformerRunConfig, {**made, "seed": 1, "text": text})
-    train_transformer.run(path / "twin", twin)
+    train_transformer.train_transformer(path / "twin", twin)
     for name, site, transformer, seed in (
         ("both", TWO, "transformer", 0), ("a", "mlp_in.0", "transformer", 0), ("b", "mlp_out.0", "transformer", 0),
         ("other", "mlp_out.0", path / "twin", 0), ("foreign", "mlp_out.0", "other", 0),
         ("late", "mlp_out.0", "transformer", 1),
     ):  # fmt: skip
         small = HarvestConfig(site, K, bucket_rows=1024, shard_rows=1024, dtype="float32")
-        harvest.run(path / name, harvest.HarvestRunConfig(seed, str(root / transformer), small))
+        harvest.harvest(path / name, harvest.HarvestRunConfig(seed, str(root / transformer), small))
     return path
 
 
@@ -54,7 +54,7 @@ def runs(stores, tmp_path_factory):
     """Finished runs on the store of two sites."""
     path = tmp_path_factory.mktemp("runs")
     for name, sae in SAES.items():
-        train_sae.run(path / name, config(stores / "both", sae=sae, resample=NEVER))
+        train_sae.train_sae(path / name, config(stores / "both", sae=sae, resample=NEVER))
     return path
 
 
@@ -83,7 +83,7 @@ def test_several_sites_of_a_model_are_those_of_each(root):
 
 def test_two_stores_beside_each_other_are_the_store_of_both(stores, runs, tmp_path):
     source = f"{stores / 'a'},{stores / 'b'}"
-    train_sae.run(tmp_path / "run", config(source, sae=SAES["transcoder"], resample=NEVER))
+    train_sae.train_sae(tmp_path / "run", config(source, sae=SAES["transcoder"], resample=NEVER))
     assert_same_run(tmp_path / "run", runs / "transcoder")
     record = load_run(tmp_path / "run").record
     assert set(record["parents"]) == {"source", "source_2", "transformer"}
@@ -108,7 +108,7 @@ def test_rows_that_do_not_belong_together_are_refused(stores, second, message):
 def test_stores_of_two_models_are_evaluated_on_rows_alone(root, stores, tmp_path):
     source = f"{stores / 'b'},{stores / 'other'}"
     given = config(source, sae=SAES["crosscoder"], resample=NEVER)
-    summary = train_sae.run(tmp_path / "run", given)
+    summary = train_sae.train_sae(tmp_path / "run", given)
     assert "ce_intact" not in summary and summary["variance_explained"] is not None
     assert load_run(tmp_path / "run").site == "mlp_out.0+mlp_out.0"
     with pytest.raises(BadInput, match="are not all from one model"):
@@ -119,13 +119,13 @@ def test_stores_of_two_models_are_evaluated_on_rows_alone(root, stores, tmp_path
 @pytest.mark.parametrize("sae", ["transcoder", "crosscoder"])
 def test_rows_of_one_site_are_refused_unless_the_widths_are_given(root, tmp_path, name, sae):
     with pytest.raises(BadInput, match=r"the rows have one|the rows have 1: harvest two sites .*or give sae\.widths"):
-        train_sae.run(tmp_path / "run", config(root / name, sae=SAES[sae], resample=NEVER))
+        train_sae.train_sae(tmp_path / "run", config(root / name, sae=SAES[sae], resample=NEVER))
     for widths, message in (((5, 9), "make 14: the rows have a width of 24"), ((M,), "the rows have")):
         wrong = dataclasses.replace(SAES[sae], widths=widths)
         with pytest.raises(BadInput, match=message):
-            train_sae.run(tmp_path / "run", config(root / name, sae=wrong, resample=NEVER))
+            train_sae.train_sae(tmp_path / "run", config(root / name, sae=wrong, resample=NEVER))
     given = dataclasses.replace(SAES[sae], widths=(10, 14))
-    assert train_sae.run(tmp_path / "run", config(root / name, sae=given, resample=NEVER))["l0"] > 0
+    assert train_sae.train_sae(tmp_path / "run", config(root / name, sae=given, resample=NEVER))["l0"] > 0
     assert load_run(tmp_path / "run").params["W_enc"].shape[0] == (10 if sae == "transcoder" else M)
 
 
@@ -178,22 +178,24 @@ def test_a_transcoder_online_sees_both_sites(root, tmp_path):
     given = config(
         "online", transformer=str(root / "transformer"), online=online, sae=SAES["transcoder"], resample=NEVER
     )
-    summary = train_sae.run(tmp_path / "run", given)
+    summary = train_sae.train_sae(tmp_path / "run", given)
     assert summary["l0"] <= 4 and load_run(tmp_path / "run").params["W_dec"].shape == (F, D)
 
 
 @pytest.mark.parametrize("name", SAES)
 def test_evaluation_and_analysis_take_them(runs, tmp_path, name):
-    found = evaluate.run(tmp_path / "e", evaluate.EvaluateRunConfig(run=str(runs / name)))
+    found = evaluate.evaluate(tmp_path / "e", evaluate.EvaluateRunConfig(run=str(runs / name)))
     assert found["ce_reconstructed"] == pytest.approx(load_run(runs / name).summary["ce_reconstructed"], rel=1e-5)
     small = analyze.AnalyzeRunConfig(run=str(runs / name), n_features=2, training_contexts=8)
-    assert analyze.run(tmp_path / "a", small)["scanned_tokens"] > 0
+    assert analyze.analyze(tmp_path / "a", small)["scanned_tokens"] > 0
 
 
 def test_rows_are_of_parts_on_any_mesh(stores, runs, tmp_path):
     """Two processes' worth of devices: 2 x 4."""
     train = dataclasses.replace(config("x").train, mesh="data=2,model=4")
-    summary = train_sae.run(tmp_path / "run", config(stores / "both", sae=SAES["skip"], train=train, resample=NEVER))
+    summary = train_sae.train_sae(
+        tmp_path / "run", config(stores / "both", sae=SAES["skip"], train=train, resample=NEVER)
+    )
     alone = load_run(runs / "skip").summary
     for key in ("mse", "ce_reconstructed", "l0"):
         assert summary[key] == pytest.approx(alone[key], rel=1e-3), key

@@ -74,7 +74,7 @@ def test_the_input_scale_online_is_that_of_the_activations(finished, root):
 @pytest.mark.parametrize(("act", "kind"), [(crash, Crash), (terminate, Stopped)])
 def test_an_online_run_that_was_stopped_ends_with_the_same_bits(finished, root, tmp_path, stopped, act, kind):
     stopped(tmp_path, online_config(root), act, kind)
-    summary = train_sae.run(tmp_path, online_config(root))
+    summary = train_sae.train_sae(tmp_path, online_config(root))
     assert summary["resumed_from_step"] == (8 if kind is Crash else 10)
     assert_same_run(tmp_path, finished["online"])
 
@@ -84,9 +84,9 @@ def test_where_batches_wait_may_change_between_a_stop_and_its_resume_but_not_wha
 ):
     stopped(tmp_path, config(root / "store", stream=StreamConfig("disk")), crash, Crash)
     with pytest.raises(BadInput, match=r"config\.stream\.window_blocks: 64 -> 8"):
-        train_sae.run(tmp_path, config(root / "store", stream=StreamConfig("disk", window_blocks=8)))
+        train_sae.train_sae(tmp_path, config(root / "store", stream=StreamConfig("disk", window_blocks=8)))
     other = config(root / "store", stream=StreamConfig("resident", device_gb=0.1))
-    assert train_sae.run(tmp_path, other)["resumed_from_step"] == 8
+    assert train_sae.train_sae(tmp_path, other)["resumed_from_step"] == 8
     assert_same_run(tmp_path, finished["disk"])
 
 
@@ -94,11 +94,11 @@ def test_what_is_made_online_may_not_change_between_a_stop_and_its_resume(root, 
     stopped(tmp_path, online_config(root), crash, Crash)
     changed = online_config(root, online=dataclasses.replace(ONLINE, buffer_rows=600))
     with pytest.raises(BadInput, match=r"config\.online\.buffer_rows: 300 -> 600"):
-        train_sae.run(tmp_path, changed)
+        train_sae.train_sae(tmp_path, changed)
     with pytest.raises(BadInput, match=r"parents\.transformer: "):
-        train_sae.run(tmp_path, online_config(root, transformer=str(root / "other")))
+        train_sae.train_sae(tmp_path, online_config(root, transformer=str(root / "other")))
     with pytest.raises(BadInput, match=r"config\.source: 'online' -> ''"):
-        train_sae.run(tmp_path, config(root / "store"))
+        train_sae.train_sae(tmp_path, config(root / "store"))
 
 
 def test_online_rows_are_of_the_text_that_the_transformer_was_trained_on(root):

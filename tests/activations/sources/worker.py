@@ -47,7 +47,7 @@ def main(folder: pathlib.Path) -> None:
     mesh = make_mesh(jobs["mesh"])
     found = {name: take(config, requests, mesh) for name, (config, requests) in jobs["take"].items()}
     for job in jobs["train"]:
-        train_sae.run(*job)
+        train_sae.train_sae(*job)
     (folder / f"{this_process()[0]}.pkl").write_bytes(pickle.dumps(found))
 
 

@@ -6,8 +6,9 @@ import pathlib
 import pytest
 
 from monosem_jax.activations.store import location as module
-from monosem_jax.activations.store.location import Location, context, is_url, last_part, short_error
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.activations.store.location import Location, context, last_part
+from monosem_jax.runtime.errors import BadInput, short_error
+from monosem_jax.runtime.files import is_url
 
 KINDS = ["path", "string", "file url", "file spec", "memory", "memory spec"]
 

@@ -61,7 +61,11 @@ def test_a_store_reads_as_it_was_written(template, start, stop):
 
 
 def test_a_store_of_a_newer_format_is_refused_with_both_numbers(store):
-    assert refusal(change(store, format=2)) == f"{store} has store format 2: this version reads 1"
+    assert refusal(change(store, format=4)) == f"{store} has store format 4: this version reads 1 to 3"
+
+
+def test_a_finished_store_of_the_first_format_is_read(store):
+    assert Store(change(store, format=1)).n_rows == ROWS
 
 
 @pytest.mark.parametrize("key", ["format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model"])

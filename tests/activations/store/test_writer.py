@@ -9,7 +9,7 @@ import pytest
 
 from monosem_jax.activations.store import store as arrays
 from monosem_jax.activations.store.location import Location
-from monosem_jax.activations.store.store import Store, create_array, open_array
+from monosem_jax.activations.store.store import FORMAT, Store, create_array, open_array
 from monosem_jax.runtime.errors import BadInput
 from tests.activations.store.small import (
     BUCKET,
@@ -155,7 +155,7 @@ def test_a_store_holds_the_rows_and_says_what_they_are(tmp_path, dtype):
     exact = rows.astype(np.float64)
     assert store.manifest["mean_norm"] == pytest.approx(np.linalg.norm(exact, axis=1).mean(), rel=1e-12)
     assert store.manifest["mean_square"] == pytest.approx(np.square(exact).mean(), rel=1e-12)
-    expected = MANIFEST | {"dtype": dtype, "format": 1, "complete": True, "rows_written": ROWS}
+    expected = MANIFEST | {"dtype": dtype, "format": FORMAT, "complete": True, "rows_written": ROWS}
     assert {k: store.manifest[k] for k in expected} == expected
 
 
@@ -234,3 +234,28 @@ def test_a_converted_store_has_no_tokens(tmp_path):
     assert not pathlib.Path(tmp_path / "tokens").exists()
     with pytest.raises(BadInput, match="was converted from an array: it has no tokens"):
         Store(tmp_path).tokens()
+
+
+def test_an_unfinished_store_of_an_earlier_format_is_refused_and_stays_and_a_finished_one_is_not(tmp_path):
+    writer = open_writer(tmp_path)
+    bucket, a, z = writer.todo[0]
+    writer.write(bucket, values()[a:z], places()[a:z], **sums(values()[a:z]))
+    writer.wait()
+    writer._save({**writer.manifest, "format": 1})
+    writer.close()
+    before = content(tmp_path)
+    with pytest.raises(BadInput) as e:
+        open_writer(tmp_path)
+    assert str(e.value) == (
+        f"store {tmp_path} was begun by an earlier monosem_jax (format 1), which drew other random numbers: finish it "
+        "with that version, or harvest into a new --workdir"
+    )
+    assert content(tmp_path) == before
+    shutil.rmtree(tmp_path)
+    write_store(tmp_path)
+    writer = open_writer(tmp_path)
+    writer._save({**writer.manifest, "format": 1})
+    writer.close()
+    done = open_writer(tmp_path)
+    assert not done.todo
+    done.close()

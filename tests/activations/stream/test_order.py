@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from monosem_jax.activations.stream.order import MAX_LANES, Order
+from monosem_jax.runtime.rng import stream
 
 BLOCK = 1024
 # (rows, batch size, window_blocks): one row to many blocks, primes, whole blocks, batches longer than the source
@@ -36,7 +37,7 @@ def by_definition(o: Order, n_batches: int) -> np.ndarray:
     lanes = [[] for _ in range(o.lanes)]
     lengths = np.zeros(o.lanes, int)
     for epoch in range(n_batches * o.batch_size // o.n_rows + 2):
-        laid = np.random.default_rng([o.seed, epoch]).permutation(len(blocks))
+        laid = stream("order.blocks", o.seed, epoch).permutation(len(blocks))
         rows = np.concatenate([blocks[k] for k in laid])
         number = np.concatenate([np.full(len(blocks[k]), i) for i, k in enumerate(laid)])
         at = 0
@@ -44,7 +45,7 @@ def by_definition(o: Order, n_batches: int) -> np.ndarray:
             mine, window = rows[at : at + size], (number[at : at + size] - number[at : at + 1]) // o.window
             for w in np.unique(window):
                 part = mine[window == w]
-                lanes[lane].append(np.random.default_rng([o.seed, epoch, lane, int(w), 1]).permutation(part))
+                lanes[lane].append(stream("order.window", o.seed, epoch, lane, int(w)).permutation(part))
             at, lengths[lane] = at + size, lengths[lane] + size
     b = o.batch_size // o.lanes
     return np.concatenate([np.concatenate(x)[: n_batches * b].reshape(n_batches, b) for x in lanes], axis=1)
@@ -114,15 +115,15 @@ def test_threads_may_ask_for_different_epochs_of_the_same_order():
 
 
 def test_an_epoch_is_laid_out_once_and_the_last_two_are_remembered(monkeypatch):
-    laid, make = [], np.random.default_rng
+    laid = []
 
-    def slowly(key):
-        if len(key) == 2:
-            laid.append(key[1])
+    def slowly(name, *numbers):
+        if name == "order.blocks":
+            laid.append(numbers[1])
             time.sleep(0.02)
-        return make(key)
+        return stream(name, *numbers)
 
-    monkeypatch.setattr(np.random, "default_rng", slowly)
+    monkeypatch.setattr("monosem_jax.activations.stream.order.stream", slowly)
     o = order(*MANY)
     epoch = MANY[0] // o.lanes
     for start in (0, epoch - 3, epoch, 2 * epoch - 3, 2 * epoch):

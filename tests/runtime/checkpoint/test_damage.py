@@ -137,9 +137,7 @@ def test_a_number_that_changed_is_noticed_by_the_checksum_alone(wrong):
 def test_a_number_that_changed_is_refused_where_its_step_is_asked_for(wrong):
     place = lambda tree: tree_shardings(tree, RULES, mesh_of(2, 4))  # noqa: E731
     for read in (lambda: load_params(wrong, 9), lambda: load_placed(wrong, 9, place)):
-        with pytest.raises(
-            BadInput, match=r"9 cannot be read: ValueError: params/W is not what was saved: its che"
-        ) as e:
+        with pytest.raises(BadInput, match=r"9 cannot be read: params/W is not what was saved: its che") as e:
             read()
         assert len(str(e.value).splitlines()) == 1
 
@@ -155,7 +153,7 @@ def test_what_is_not_a_parameter_is_compared_too(stored, name):
     store = Checkpoints(stored)
     (step, *_), line = told(lambda: store.restore_latest(*make_state(1)))
     store.close()
-    assert step == 4 and f"(ValueError: rest/{name}" in line
+    assert step == 4 and f"(rest/{name}" in line
     assert_same(load_params(stored, 4)["params"], jax.tree.map(np.asarray, make_state(4)[0]))
 
 

@@ -1,4 +1,5 @@
-"""Runs that earlier versions made are read and taken up again, and those of newer versions are refused in one line."""
+"""Runs that earlier versions made are read; those since format 3 resume, and those before are refused in one line,
+as are those of newer versions."""
 
 import dataclasses
 import importlib.util
@@ -27,7 +28,7 @@ from tests import toy
 from tests.conftest import mesh_of
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures"
-NAMES = ("format1_without_guard", "format1", "format2")
+NAMES = ("format1_without_guard", "format1", "format2", "format3")
 STOPPED, STEPS = 12, 24
 
 
@@ -78,8 +79,32 @@ def test_an_old_run_is_placed_and_sliced(old):
     np.testing.assert_array_equal(load_slice(path, STOPPED, "W_dec", np.s_[3:5]), params["W_dec"][3:5])
 
 
-def test_an_old_run_is_taken_up_with_all_that_was_saved_and_finished(old, capsys, monkeypatch):
-    """The guard, where it is lacking, is as it is at the beginning."""
+@pytest.mark.parametrize("old", NAMES[:3], indirect=True)
+def test_an_unfinished_run_of_other_random_streams_is_refused_in_one_line_and_stays(old):
+    path, record = old[0], read_record(old[0])
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    with pytest.raises(BadInput) as e:
+        train_sae.train_sae(path, made_by())
+    number = record.get("format", 1)
+    assert str(e.value) == (
+        f"workdir {path} was begun by monosem_jax 0.1.0 at git {record['git'][:12]} (format {number}), which drew "
+        "other random numbers: finish it with that version, or give a new --workdir"
+    )
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before | {path / ".lock": b""}
+    write_json(path / "config.json", {k: v for k, v in record.items() if k not in ("versions", "git")})
+    with pytest.raises(BadInput, match=r"was begun by an earlier monosem_jax \(format "):
+        train_sae.train_sae(path, made_by())
+
+
+@pytest.mark.parametrize("old", NAMES[:3], indirect=True)
+def test_a_finished_run_of_other_random_streams_is_left_as_it_is(old, capsys):
+    write_json(old[0] / "summary.json", {"l0": 3.0})
+    assert train_sae.train_sae(old[0], made_by()) == {"l0": 3.0}
+    assert "is finished: nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("old", NAMES[3:], indirect=True)
+def test_a_run_is_taken_up_with_all_that_was_saved_and_finished(old, capsys, monkeypatch):
     path, expected = old
     before, rest, seen = toy.lines(path), load_params(path / "checkpoints", names=("rest",))["rest"], {}
 
@@ -89,12 +114,12 @@ def test_an_old_run_is_taken_up_with_all_that_was_saved_and_finished(old, capsys
         return step
 
     monkeypatch.setattr(fit, "restore", note)
-    summary = train_sae.run(path, made_by())
+    summary = train_sae.train_sae(path, made_by())
     for name in ("opt_state", "stats", "hyper"):
         for a, b in zip(jax.tree.leaves(seen[name]), jax.tree.leaves(rest[name]), strict=True):
             np.testing.assert_array_equal(a, b)
-    guard = rest.get("guard", {"skipped": 0, "in_a_row": 0, "frozen_at": -1, "level": 0.0})
-    assert {name: float(v) for name, v in seen["guard"].items()} == {name: float(v) for name, v in guard.items()}
+    guard = {name: float(v) for name, v in rest["guard"].items()}
+    assert {name: float(v) for name, v in seen["guard"].items()} == guard
     assert summary["resumed_from_step"] == STOPPED and load_run(path).summary == summary
     assert toy.lines(path)[: len(before)] == before and toy.lines(path)[-1]["step"] == STEPS
     assert load_run(path).steps == [0, STEPS]
@@ -103,7 +128,8 @@ def test_an_old_run_is_taken_up_with_all_that_was_saved_and_finished(old, capsys
 
 
 def opened(path: pathlib.Path, train: TrainConfig) -> None:
-    """Opens an old run as a process would that resumes it with this `train`."""
+    """Opens an old run with this `train`, as a process that resumes it; an unfinished one is refused for its format."""
+    write_json(path / "summary.json", {})
     config = train_sae.identity(dataclasses.replace(made_by(), train=train))
     parents, default = read_record(path)["parents"], train_sae.identity(train_sae.SaeRunConfig())
     RunDir(path, "train_sae", config, parents, default).close()
@@ -217,7 +243,7 @@ def test_an_older_step_beside_one_of_a_newer_version_is_read_when_asked_for(newe
 def test_a_directory_of_the_first_format_without_a_number_holds_steps_without_checksums(old):
     where = old[0] / "checkpoints" / str(STOPPED)
     about = saved.read_metadata(where)
-    assert about.keys() == ({"format", "checksums", "metrics"} if old[0].name == "format2" else set())
+    assert about.keys() == ({"format", "checksums", "metrics"} if old[0].name in NAMES[2:] else set())
     shutil.rmtree(where.parent / "0")
     store = Checkpoints(where.parent)
     assert store.steps() == [STOPPED]

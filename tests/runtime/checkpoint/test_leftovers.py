@@ -160,7 +160,7 @@ def test_what_went_wrong_is_raised_by_the_next_save_or_told_when_closing(stored,
         store.save(8, *make_state(8), needed=True)
     store.save(8, *make_state(8))
     store.close()
-    line = f"the last checkpoint in {stored} was not written: RuntimeError: the cable\n"
+    line = f"the last checkpoint in {stored} was not written: the cable\n"
     assert capsys.readouterr().err == line
 
 
