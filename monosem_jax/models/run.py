@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from tokenizers import Tokenizer
 
+from monosem_jax.models.tapped import TappedModel
 from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput
@@ -46,6 +47,10 @@ class TransformerRun(TrainedRun, FromTransformer):
     @property
     def transformer(self) -> TransformerRun:
         return self
+
+    def tapped(self, site: str) -> TappedModel:
+        """The model cut at `site`."""
+        return TappedModel(self.model, self.params, site, self.text.bos)
 
     def logits(self, tokens: Any) -> jax.Array:
         """[C,T] tokens → [C,T,V] logits."""

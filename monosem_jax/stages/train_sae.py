@@ -27,6 +27,7 @@ from monosem_jax.sae import cost_model as layout
 from monosem_jax.sae import trainer as dictionaries
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.config import SaeConfig
+from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.trainer import TrainingInputs
 from monosem_jax.stages.evaluate import on_heldout
@@ -155,8 +156,8 @@ def figures(config: Any, state: State, material: TrainingInputs) -> tuple[dict[s
     shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, mesh)
     params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
     if source.transformer is None:
-        return evaluate_rows(sae, params, source.heldout, mesh=mesh)
-    return on_heldout(source.transformer, sae, params, source.site, config.evaluate, mesh)
+        return evaluate_rows(PublishedSAE(sae, params), source.heldout, mesh=mesh)
+    return on_heldout(source.transformer, PublishedSAE(sae, params), source.site, config.evaluate, mesh)
 
 
 def finish(

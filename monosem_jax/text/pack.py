@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -47,6 +47,13 @@ class TextConfig:
             raise BadInput(f"vocab_size is {self.vocab_size}: at least 257 is needed (256 bytes and BOS)")
 
 
+class Source(NamedTuple):
+    """Where a document comes from, and its label ("" when it has none)."""
+
+    origin: str
+    label: str
+
+
 class Text:
     """An opened text directory."""
 
@@ -71,12 +78,19 @@ class Text:
         return read_array(self.path / f"{split}_documents.npy")
 
     @functools.cached_property
+    def sources(self) -> list[Source]:
+        """The origin and the label of every document."""
+        file = self.path / "documents.json"
+        documents = read_json(file, list)
+        for d in documents:
+            if not isinstance(d, dict) or not all(isinstance(d.get(key), str) for key in Source._fields):
+                raise BadInput(f"{file} is not one of ours: expected an origin and a label for every document")
+        return [Source(d["origin"], d["label"]) for d in documents]
+
+    @property
     def labels(self) -> list[str]:
         """The label of every document."""
-        documents = read_json(self.path / "documents.json", list)
-        if not all(isinstance(d, dict) and isinstance(d.get("label"), str) for d in documents):
-            raise BadInput(f"{self.path / 'documents.json'} is not one of ours: expected a label for every document")
-        return [d["label"] for d in documents]
+        return [source.label for source in self.sources]
 
 
 def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, seed: int) -> Text:
