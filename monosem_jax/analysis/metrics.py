@@ -164,7 +164,7 @@ def _reconstruct(
         "squared_error": jnp.sum(jnp.square(y - y_hat) * each),
         "squared_deviation": jnp.sum(jnp.square(y - sae.targets(mean)) * each),
         "l1": jnp.sum(f * each),
-        "fired": jnp.sum((f > 0) * each, axis=tuple(range(f.ndim - 1))),
+        "fired": jnp.sum(sae.active(f) * each, axis=tuple(range(f.ndim - 1))),
     }, y_hat
 
 

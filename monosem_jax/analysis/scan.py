@@ -92,7 +92,7 @@ def _step(
     f = sae.encode(x) * mask
     one_hot = (jax.nn.one_hot(labels, n_labels) * mask).reshape(-1, n_labels)
     sums = {
-        "fired": jnp.sum(f > 0, axis=(0, 1), dtype=jnp.float32),
+        "fired": jnp.sum(sae.active(f), axis=(0, 1), dtype=jnp.float32),
         "features": _moments(f, one_hot),
         "neurons": _moments(x * mask, one_hot),
         "label_tokens": jnp.sum(one_hot, axis=0),

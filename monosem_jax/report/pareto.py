@@ -18,6 +18,7 @@ from typing import Any
 from monosem_jax.report.figures import Point, Series, mean, pareto_figure, sizes_figure, write_figure
 from monosem_jax.report.plots import is_number, require_matplotlib
 from monosem_jax.report.text import visible
+from monosem_jax.runtime.formatting import text_table
 
 Row = dict[str, Any]
 COLUMNS = {  # with their headings in the table; what has none is told at the end of a line
@@ -103,9 +104,7 @@ def table(rows: Sequence[Row]) -> str:
         if diverged(row):
             note = f"diverged at step {_written('diverged_at_step', row['diverged_at_step'])}"
         lines.append([*(_written(c, row.get(c)) for c in names), note])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    pads = [str.ljust if c in ("name", "") else str.rjust for c in (*names, "")]
-    text = ["  ".join(pad(c, w) for pad, c, w in zip(pads, line, widths, strict=True)).rstrip() for line in lines]
+    text = text_table(lines, left=[i for i, c in enumerate((*names, "")) if c in ("name", "")])
     if best:
         better = "lower mean squared error" if metric == "mse" else "higher loss recovered"
         text += ["", f"* the front: no other setting has a lower L0 and a {better}, both as means over seeds"]

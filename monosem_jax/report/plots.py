@@ -7,7 +7,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Line:
     colour: str = BLUE
 
 
-def line(metrics: Sequence[dict[str, Any]], key: str, label: str, colour: str = BLUE) -> Line:
+def line(metrics: Sequence[Mapping[str, Any]], key: str, label: str, colour: str = BLUE) -> Line:
     """The curve of `key` over the rows that have it."""
     points = [(r["step"], r[key]) for r in metrics if is_number(r.get(key)) and is_number(r.get("step"))]
     return Line(label, [p[0] for p in points], [p[1] for p in points], colour)

@@ -37,6 +37,10 @@ class PublishedSAE:
         """The part [..., M] of rows [..., W] that is reconstructed."""
         return self.module.wanted(rows)
 
+    def active(self, f: Any) -> Any:
+        """Where features [..., F] fire."""
+        return f > 0
+
     def encode(self, rows: Any) -> jax.Array:
         """Rows [..., W] → feature activations [..., F]."""
         return self._apply(self.module.encode, self.module.given(rows))

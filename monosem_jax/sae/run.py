@@ -18,7 +18,6 @@ from monosem_jax.runtime.files import read_json
 from monosem_jax.runtime.loaded_run import TrainedRun
 from monosem_jax.runtime.mesh import Rules
 from monosem_jax.sae import architectures as sae_lib
-from monosem_jax.sae.published import PublishedSAE
 
 
 class SaeRun(TrainedRun, FromTransformer):
@@ -92,11 +91,6 @@ class SaeRun(TrainedRun, FromTransformer):
                 f"{self.path / 'input.json'} has width {width!r} and widths {parts!r}: expected whole numbers"
             )
         return sae_lib.build(self._sae_config, width, jnp.float32, tuple(parts))
-
-    @property
-    def published(self) -> PublishedSAE:
-        """The module with its parameters."""
-        return PublishedSAE(self.sae, self.params)
 
     def encode(self, x: Any) -> np.ndarray:
         """Raw activations [..., M] → feature activations [..., F]."""

@@ -19,8 +19,9 @@ from monosem_jax.runtime.config import check_seed, to_dict
 from monosem_jax.runtime.errors import check_counts
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import RunDir, parent
-from monosem_jax.sae.run import SaeRun
+from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.stages.evaluate import open_dictionary
+from monosem_jax.text.pack import Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +52,12 @@ def run(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
+        text, sae = found.transformer.text, PublishedSAE(found.sae, found.params)
         tapped = found.transformer.tapped(found.site or "")
-        labels, training, heldout = _scans(found, tapped, config)
+        labels, training, heldout = _scans(text, tapped, sae, config)
         categories = category_table(labels, training, heldout)
         records.write_categories(run.path, categories)
-        records.write_features(run.path, _features(found, tapped, config, heldout, categories))
+        records.write_features(run.path, _features(text, tapped, sae, config, heldout, categories))
         np.save(run.path / "density.npy", heldout.density)
         better = sum(c.feature_correlation > c.neuron_correlation for c in categories)
         return run.finish(
@@ -70,10 +72,9 @@ def run(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]
 
 
 def _scans(
-    found: SaeRun, tapped: TappedModel, config: AnalyzeRunConfig
+    text: Text, tapped: TappedModel, sae: PublishedSAE, config: AnalyzeRunConfig
 ) -> tuple[list[str], FeatureStatistics, FeatureStatistics]:
     """The labels, the scan of a sample of training contexts, and the scan of all held-out contexts."""
-    text = found.transformer.text
     labels = sorted(set(text.labels))
     number = np.asarray([labels.index(label) for label in text.labels], np.int32)
     n_training = len(text.tokens("train"))
@@ -84,7 +85,7 @@ def _scans(
         with progress(len(tokens), f"scan {split}", "contexts") as bar:
             return scan(
                 tapped,
-                found.published,
+                sae,
                 tokens,
                 number[documents],
                 n_labels=len(labels),
@@ -97,14 +98,18 @@ def _scans(
 
 
 def _features(
-    found: SaeRun, tapped: TappedModel, config: AnalyzeRunConfig, heldout: FeatureStatistics, categories: list[Category]
+    text: Text,
+    tapped: TappedModel,
+    sae: PublishedSAE,
+    config: AnalyzeRunConfig,
+    heldout: FeatureStatistics,
+    categories: list[Category],
 ) -> list[Feature]:
     """A record for the best feature of every category, then for alive features at random."""
-    text = found.transformer.text
     shown = ExampleText.of(text, "heldout")
     return collect_features(
         tapped,
-        found.published,
+        sae,
         shown,
         heldout,
         categories,

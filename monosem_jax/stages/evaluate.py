@@ -46,7 +46,7 @@ def open_dictionary(path: str, step: int = -1) -> SaeRun:
 
 def measure(found: SaeRun, config: EvaluateConfig) -> tuple[dict[str, Any], np.ndarray]:
     """The metrics and densities of an opened dictionary on the held-out text of its transformer."""
-    return on_heldout(found.transformer, found.published, found.site or "", config)
+    return on_heldout(found.transformer, PublishedSAE(found.sae, found.params), found.site or "", config)
 
 
 def on_heldout(

@@ -1,4 +1,4 @@
-"""Records → one static page."""
+"""The records of an analysis → one static page."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from monosem_jax.analysis.run import AnalyzeRun
 from monosem_jax.load import load_run
-from monosem_jax.report.page import Records, write_page
-from monosem_jax.report.plots import require_matplotlib
+from monosem_jax.report.page import require_libraries, write_page
+from monosem_jax.report.records import Records
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.metric_writers import read_metrics
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.training.step import TrainConfig
@@ -27,11 +27,11 @@ class ReportRunConfig:
 
 def run(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
     """Writes `index.html` into `workdir` and returns the summary."""
-    require_matplotlib()
+    require_libraries()
     if not config.analysis:
         raise BadInput("config.analysis is empty: expected the directory of a finished analyze run")
     analysis = load_run(config.analysis)
-    if analysis.experiment != "analyze" or analysis.summary is None:
+    if not isinstance(analysis, AnalyzeRun) or analysis.summary is None:
         raise BadInput(f"{config.analysis} is not a finished analyze run")
     parents = {"analysis": parent(config.analysis, "summary.json")}
     with RunDir(workdir, "report", {"title": config.title}, parents) as run:
@@ -39,11 +39,11 @@ def run(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
         write_page(run.path / "index.html", _records(config.title, analysis))
-        return run.finish({"features": len(analysis.features)})
+        return run.finish({"features": len(analysis.feature_records)})
 
 
-def _records(title: str, analysis: Any) -> Records:
-    dictionary = load_run(analysis.parent("run"))
+def _records(title: str, analysis: AnalyzeRun) -> Records:
+    dictionary = analysis.dictionary
     steps: tuple[int, ...] = ()
     if "train" in dictionary.config:  # else it was imported
         resample = from_dict(ResampleConfig, dictionary.config["resample"])
@@ -52,15 +52,11 @@ def _records(title: str, analysis: Any) -> Records:
         title=title,
         dictionary=dictionary.summary,
         transformer=dictionary.transformer.summary,
-        transformer_metrics=_metrics(dictionary.transformer.path),
-        dictionary_metrics=_metrics(dictionary.path),
+        transformer_metrics=dictionary.transformer.metrics,
+        dictionary_metrics=dictionary.metrics,
         resample_steps=list(steps),
         density=analysis.density,
         density_tokens=analysis.summary["scanned_tokens"],
-        categories=analysis.categories,
-        features=analysis.features,
+        categories=analysis.category_records,
+        features=analysis.feature_records,
     )
-
-
-def _metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-    return [{"step": step, **metrics} for step, metrics in read_metrics(path)]

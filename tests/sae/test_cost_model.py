@@ -21,7 +21,6 @@ from monosem_jax.sae.cost_model import (
     choose_mesh,
     count_parameters,
     describe,
-    quantity,
 )
 from tests.conftest import mesh_of
 
@@ -226,15 +225,3 @@ def test_the_description_says_where_the_bytes_are():
         "each step all-reduces 8.39 MB over 4 model shards and 134 MB over 2 data shards: 147 MB sent by each device"
     )
     assert describe(StepCost(1, 1, F, M, B), 1, 2).endswith(" a step\nno collectives")
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        *((0, "0 B"), (1, "1 B"), (999, "999 B"), (999.4, "999 B"), (999.5, "1 kB"), (1049, "1.05 kB")),
-        *((99.94, "99.9 B"), (99.96, "100 B"), (999_499, "999 kB"), (999_500, "1 MB"), (671_088_640, "671 MB")),
-        *((1.07e9, "1.07 GB"), (2.5e12, "2.5 TB"), (2.1e16, "21 PB"), (5.5e18, "5.5 EB"), (1.5e22, "15000 EB")),
-    ],
-)
-def test_quantities_have_three_digits(value, said):
-    assert quantity(value, "B") == said
