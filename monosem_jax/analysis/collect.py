@@ -48,7 +48,7 @@ def collect_features(
     effects = logit_weights(tapped, site, np.asarray(sae.params["W_dec"])[features][:, columns])
     records = []
     for feature, effect in zip(features, effects, strict=True):
-        order = common[np.argsort(effect[common])]
+        order = [int(t) for t in common[np.argsort(effect[common])]]
         category = best_of.get(feature)
         records.append(
             Feature(

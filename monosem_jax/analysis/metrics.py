@@ -89,7 +89,8 @@ def evaluate_rows(
             x = rows.read(i, min(i + block, rows.n_rows)).astype(np.float32)
             yield np.pad(x, ((0, block - len(x)), (0, 0))), (np.arange(block) < len(x)).astype(np.float32)
 
-    mean = (sum(np.sum(x, axis=0, dtype=np.float64) for x, _ in blocks()) / rows.n_rows).astype(np.float32)
+    sums = sum(np.sum(x, axis=0, dtype=np.float64) for x, _ in blocks())
+    mean = np.asarray(sums / rows.n_rows, np.float32)
     total: dict[str, Any] = {}
     for x, weight in blocks():
         x, weight = spread(x, weight)

@@ -133,7 +133,7 @@ def _types(kind: type) -> dict[str, Any]:
 
 def _parsed(kind: Any, value: Any, where: str) -> Any:
     """`value` as `kind`, which is a record or the type of one of its fields."""
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         found = value if isinstance(value, dict) else {}
         if missing := [name for name in _types(kind) if name not in found]:
             raise BadInput(f"{where} has no {missing[0]}: expected {', '.join(_types(kind))}")
@@ -165,8 +165,8 @@ def _object_schema(kind: type) -> dict[str, Any]:
 
 def _schema_of(kind: Any) -> dict[str, Any]:
     arguments = typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return {"$ref": f"#/$defs/{kind.__name__}"}  # type: ignore[union-attr]
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return {"$ref": f"#/$defs/{kind.__name__}"}
     if isinstance(kind, types.UnionType):
         return {"anyOf": [_schema_of(arguments[0]), {"type": "null"}]}
     if typing.get_origin(kind) is tuple and arguments[-1] is Ellipsis:

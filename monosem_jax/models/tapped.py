@@ -39,7 +39,7 @@ class TappedModel:
 
     def cut(self, tokens: Any, site: str = "") -> tuple[Any, jax.Array]:
         """(carry, activations [C,T,W]) of tokens [C,T] at `site`, by default its own. Several sites have no carry."""
-        return self.model.apply({"params": self.params}, tokens, site or self.site, method=self.model.to_acts)
+        return self._apply(self.model.to_acts, tokens, site or self.site)
 
     def rows(self, tokens: Any) -> jax.Array:
         """The activations [C,T,W] of tokens [C,T]."""
@@ -47,8 +47,7 @@ class TappedModel:
 
     def losses_with(self, carry: Any, acts: jax.Array, tokens: Any, site: str) -> jax.Array:
         """[C,T-1] next-token losses in nats when the model continues from `acts` [C,T,M] at a single site."""
-        logits = self.model.apply({"params": self.params}, carry, acts, site, method=self.model.from_acts)
-        return token_losses(logits, tokens)
+        return token_losses(self._apply(self.model.from_acts, carry, acts, site), tokens)
 
     def replaced_by(self, width: int) -> list[tuple[str, slice]]:
         """The sites whose activations a reconstruction of `width` columns replaces, each with its columns.
@@ -63,3 +62,6 @@ class TappedModel:
         if width == sum(widths):
             return [(s, slice(end - m, end)) for s, m, end in zip(sites, widths, ends, strict=True)]
         return [(sites[-1], slice(None))]
+
+    def _apply(self, method: Any, *args: Any) -> Any:
+        return self.model.apply({"params": self.params}, *args, method=method)

@@ -50,13 +50,13 @@ def _records(title: str, analysis: AnalyzeRun) -> Records:
         steps, _ = resample.resolve(from_dict(TrainConfig, dictionary.config["train"]))
     return Records(
         title=title,
-        dictionary=dictionary.summary,
+        dictionary=dictionary.summary or {},
         transformer=dictionary.transformer.summary,
         transformer_metrics=dictionary.transformer.metrics,
         dictionary_metrics=dictionary.metrics,
         resample_steps=list(steps),
         density=analysis.density,
-        density_tokens=analysis.summary["scanned_tokens"],
+        density_tokens=(analysis.summary or {})["scanned_tokens"],
         categories=analysis.category_records,
         features=analysis.feature_records,
     )

@@ -1,8 +1,8 @@
-"""Packed contexts on disk: what the transformer reads, and what activations are harvested from.
+"""Packed contexts on disk, for training the transformer and for harvesting activations.
 
 A text directory holds `tokenizer.json`; per split `train_tokens.npy` and `heldout_tokens.npy` [C,T] with BOS at
-position 0 of every context and between documents, and `*_documents.npy` [C,T] int32, the document each token lies in;
-`documents.json` with their origins and labels, and `text.json`, written last.
+position 0 of every context and between documents, and `*_documents.npy` [C,T] int32, the document of each token;
+`documents.json` with the origins and labels of documents; and `text.json`, written last.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ SPLITS = ("train", "heldout")
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """Where text comes from and how it is cut. `tokenizer` "" trains one of `vocab_size` on the training split. `seed`
-    decides what is held out and in which order documents lie; -1: the run's does. Models of one seed of the text can
-    be compared token by token.
+    """Where text comes from and how it is packed. `tokenizer` "" trains one of `vocab_size` on the training split.
+    `seed` chooses the held-out documents and the order of all; -1 takes the run's seed. Models whose text has the same seed
+    can be compared token by token.
     """
 
     corpus: str = corpus_lib.EMBEDDED
@@ -74,7 +74,7 @@ class Text:
         return read_array(self.path / f"{split}_tokens.npy")
 
     def documents(self, split: str) -> np.ndarray:
-        """[C,T] index of the document that each token lies in, memory-mapped."""
+        """[C,T] the index of each token's document, memory-mapped."""
         return read_array(self.path / f"{split}_documents.npy")
 
     @functools.cached_property
@@ -94,7 +94,7 @@ class Text:
 
 
 def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, seed: int) -> Text:
-    """Reads, splits, tokenizes and packs a corpus into `path`; opens what is there if it is complete.
+    """Reads, splits, tokenizes and packs a corpus into `path`, or opens `path` if it is complete.
 
     Raises BadInput on a corpus that is missing, malformed, or smaller than one context in either split.
     """
@@ -116,7 +116,7 @@ def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, se
         packed[split] = tokens, where
         n_bytes = sum(len(documents[i].text.encode()) for i in members)
         counts[split] = {"contexts": len(tokens), "documents": len(members), "bytes": n_bytes}
-    path.mkdir(parents=True, exist_ok=True)  # nothing is written before all of the text was found to be good
+    path.mkdir(parents=True, exist_ok=True)  # nothing is written before the whole text has been checked
     tokenizer.save(str(path / "tokenizer.json"))
     for split, (tokens, where) in packed.items():
         np.save(path / f"{split}_tokens.npy", tokens)

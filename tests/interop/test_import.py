@@ -376,7 +376,7 @@ def test_a_damaged_configuration_is_refused(tmp_path, name):
 def test_a_configuration_that_is_not_there_or_no_file_is_refused(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "f", random_params())
     monkeypatch.setattr(saelens_cfg, "MAX_BYTES", 10)
-    assert "no cfg.json is that large" in refused(folder, tmp_path / "run")
+    assert "bytes: expected at most 16777216" in refused(folder, tmp_path / "run")
     (folder / "cfg.json").unlink()
     assert "cfg.json cannot be read: No such file" in refused(folder, tmp_path / "run")
     monkeypatch.undo()

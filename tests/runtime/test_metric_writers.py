@@ -135,9 +135,9 @@ def test_lines_that_were_cut_short_are_left_out(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys, time
-from monosem_jax.checkpoint import Checkpoints
+from monosem_jax.runtime.checkpoint.manager import Checkpoints
 from tests import toy
-from tests.test_logs import NORM
+from tests.runtime.test_metric_writers import NORM
 
 path, moment = pathlib.Path(sys.argv[1]), sys.argv[2]
 kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
@@ -191,7 +191,7 @@ class Wandb(types.ModuleType):
         self.runs.append(Wandb.Run(arguments))
         return self.runs[-1]
 
-    class RunDir:
+    class Run:
         def __init__(self, arguments):
             self.arguments, self.lines, self.finished = arguments, [], False
 
