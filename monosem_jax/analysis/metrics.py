@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from monosem_jax.activations.rows import Rows
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global, shard_rows
@@ -34,17 +35,6 @@ class EvaluateConfig:
         """Raises BadInput naming the first impossible value."""
         if self.contexts < 0 or self.batch_contexts < 1:
             raise BadInput(f"evaluate: contexts {self.contexts}, batch_contexts {self.batch_contexts} must be positive")
-
-
-class HeldoutRows(Protocol):
-    """Rows in memory or on disk, read in ranges."""
-
-    @property
-    def n_rows(self) -> int: ...
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """[stop-start, W]."""
-        ...
 
 
 def evaluate(
@@ -79,7 +69,7 @@ def evaluate(
 
 
 def evaluate_rows(
-    sae: PublishedSAE, rows: HeldoutRows, block: int = 4096, *, mesh: Mesh | None = None
+    sae: PublishedSAE, rows: Rows, block: int = 4096, *, mesh: Mesh | None = None
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The metrics of `evaluate` that need no transformer, on held-out rows of any source, `block` rows at a time."""
     block, spread = shard_rows(mesh, block)

@@ -27,8 +27,8 @@ SPLITS = ("train", "heldout")
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
     """Where text comes from and how it is packed. `tokenizer` "" trains one of `vocab_size` on the training split.
-    `seed` chooses the held-out documents and the order of all; -1 takes the run's seed. Models whose text has the same seed
-    can be compared token by token.
+    `seed` chooses the held-out documents and the order of all; -1 takes the run's seed. Models whose text has the same
+    seed can be compared token by token.
     """
 
     corpus: str = corpus_lib.EMBEDDED

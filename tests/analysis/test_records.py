@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from monosem_jax.analysis import collect, records
-from monosem_jax.analysis.examples import ExampleText, choose_features, top_examples
+from monosem_jax.analysis.examples import ExampleText
 from monosem_jax.analysis.records import Category, Example, Feature
+from monosem_jax.analysis.run import AnalyzeRun
 from monosem_jax.analysis.scan import scan
+from monosem_jax.load import load_run
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput, NewerFormat
 from monosem_jax.sae.architectures.relu import Relu
@@ -120,6 +122,41 @@ def test_a_newer_format_is_refused(tmp_path, number):
         records.check_format(tmp_path, {"records_format": number})
 
 
+@pytest.fixture
+def opened(tmp_path):
+    """The function that opens a finished analysis with this summary."""
+    record = {"format": 1, "experiment": "analyze", "config": {}, "parents": {}}
+    records.write_features(tmp_path, FEATURES)
+    records.write_categories(tmp_path, CATEGORIES)
+
+    def open_with(**summary) -> AnalyzeRun:
+        for name, value in {"config": record, "summary": summary}.items():
+            (tmp_path / f"{name}.json").write_text(json.dumps(value))
+        return load_run(tmp_path)
+
+    return open_with
+
+
+def test_an_opened_analysis_has_typed_records(opened):
+    run = opened(records_format=1)
+    assert (run.feature_records, run.category_records) == (FEATURES, CATEGORIES)
+    assert run.feature(9) == FEATURES[1]
+    assert run.features[0]["examples"][0]["tokens"] == ["a", "\n", "<b>"]
+    with pytest.raises(BadInput, match="has no record of feature 8: it has 2 records"):
+        run.feature(8)
+
+
+def test_an_analysis_of_before_formats_were_numbered_opens(opened):
+    assert opened(scanned_tokens=3).feature(7) == FEATURES[0]
+
+
+def test_an_opened_analysis_of_a_newer_format_is_refused(opened):
+    run = opened(records_format=2)
+    for read in (lambda: run.feature_records, lambda: run.category_records, lambda: run.feature(7)):
+        with pytest.raises(NewerFormat, match="records_format has format 2, this version reads up to 1"):
+            read()
+
+
 def contexts() -> np.ndarray:
     tokens = np.random.default_rng(0).integers(1, 40, size=(10, 12))
     tokens[:, 0] = BOS
@@ -137,34 +174,6 @@ def analysed(tiny):
     text = ExampleText(contexts(), documents, [f"<{i}>" for i in range(40)], sources)
     labels = np.where(documents % 2 == 0, 0, -1)
     return tapped, sae, text, scan(tapped, sae, contexts(), labels, n_labels=1, batch=4, n_top=3)
-
-
-def test_examples_are_windows_of_the_text_with_the_activations_of_the_model(analysed):
-    tapped, sae, text, found = analysed
-    f = np.asarray(sae.encode(tapped.rows(contexts()))) * (contexts() != BOS)[..., None]
-    examples = top_examples(tapped, sae, text, found, [0, 5, 3], batch=4, n_examples=3)
-    assert [len(examples[i]) for i in (0, 5, 3)] == [np.sum(found.top_value[i] > 0) for i in (0, 5, 3)]
-    assert examples[5] == () and any(examples.values())
-    for feature, of_feature in examples.items():
-        for rank, e in enumerate(of_feature):
-            low = e.position - e.peak
-            assert (e.context, e.position) == (found.top_context[feature, rank], found.top_position[feature, rank])
-            assert e.tokens == tuple(f"<{t}>" for t in contexts()[e.context, low : low + len(e.tokens)])
-            window = f[e.context, low : low + len(e.tokens), feature]
-            np.testing.assert_allclose(e.activations, window, atol=2e-5)
-            assert max(e.activations) == e.activations[e.peak] > 0
-            assert (e.origin, e.label) == text.sources[e.context // 2]
-
-
-@pytest.mark.parametrize(("position", "low", "high"), [(3, 0, 16), (20, 0, 33), (40, 20, 53), (58, 38, 60)])
-def test_a_window_ends_where_its_context_does(position, low, high):
-    tokens = np.arange(120).reshape(2, 60)
-    text = ExampleText(tokens, np.ones((2, 60), int), [str(i) for i in range(120)], [Source("a", "b"), Source("c", "")])
-    found = text.window(1, position, np.arange(60.0) / 8)
-    assert found.tokens == tuple(str(60 + i) for i in range(low, high))
-    assert found.activations == tuple(i / 8 for i in range(low, high))
-    assert (found.context, found.position, found.peak) == (1, position, position - low)
-    assert (found.origin, found.label) == ("c", "")
 
 
 def test_collected_records_agree_with_the_scan_and_fit_the_schema(analysed, tmp_path):
@@ -189,11 +198,3 @@ def test_collected_records_agree_with_the_scan_and_fit_the_schema(analysed, tmp_
 def test_common_tokens_are_those_seen_often_enough():
     tokens = np.asarray([[1] * collect.COMMON_TOKEN, [2] * (collect.COMMON_TOKEN - 1) + [3]])
     assert list(collect.common_tokens(tokens, 5)) == [1]
-
-
-def test_given_features_come_first_and_the_others_are_alive(analysed):
-    found = analysed[3]
-    chosen = choose_features(found, [5, 2, 5], 6, seed=0)
-    assert chosen[:2] == [5, 2] and len(chosen) == len(set(chosen)) == 6
-    assert all(found.top_value[i, 0] > 0 for i in chosen[2:])
-    assert choose_features(found, [5, 2, 1], 2, seed=0) == [5, 2, 1]
