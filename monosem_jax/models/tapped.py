@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
 
 from monosem_jax.models.transformer import SITES_BETWEEN, Transformer, site_width, token_losses
 from monosem_jax.runtime.mesh import device_put_sharded
@@ -37,17 +39,17 @@ class TappedModel:
             params = jax.tree.map(lambda p: device_put_sharded(np.asarray(p), mesh, PartitionSpec()), self.params)
         return dataclasses.replace(self, params=params)
 
-    def cut(self, tokens: Any, site: str = "") -> tuple[Any, jax.Array]:
+    def cut(self, tokens: ArrayLike, site: str = "") -> tuple[Any, jax.Array]:
         """(carry, activations [C,T,W]) of tokens [C,T] at `site`, by default its own. Several sites have no carry."""
         return self._apply(self.model.to_acts, tokens, site or self.site)
 
-    def rows(self, tokens: Any) -> jax.Array:
+    def rows(self, tokens: ArrayLike) -> jax.Array:
         """The activations [C,T,W] of tokens [C,T]."""
         return self.cut(tokens)[1]
 
-    def losses_with(self, carry: Any, acts: jax.Array, tokens: Any, site: str) -> jax.Array:
+    def losses_with(self, carry: Any, acts: jax.Array, tokens: ArrayLike, site: str) -> jax.Array:
         """[C,T-1] next-token losses in nats when the model continues from `acts` [C,T,M] at a single site."""
-        return token_losses(self._apply(self.model.from_acts, carry, acts, site), tokens)
+        return token_losses(self._apply(self.model.from_acts, carry, acts, site), jnp.asarray(tokens))
 
     def replaced_by(self, width: int) -> list[tuple[str, slice]]:
         """The sites whose activations a reconstruction of `width` columns replaces, each with its columns.

@@ -38,6 +38,8 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,
 }
 
+Level = tuple[str, float | None]  # a label and a value, None where it is unknown
+
 
 def require_matplotlib() -> None:
     """Raises BadInput when matplotlib, which only the report needs, is not installed."""
@@ -69,7 +71,13 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def curves(
-    name: str, lines: Sequence[Line], y_label: str, *, log: bool = False, level: Any = None, marks: Sequence[int] = ()
+    name: str,
+    lines: Sequence[Line],
+    y_label: str,
+    *,
+    log: bool = False,
+    level: Level | None = None,
+    marks: Sequence[int] = (),
 ) -> str:
     """Curves over training steps as an <svg>, or "" when no curve has a point.
 
@@ -158,7 +166,7 @@ def _g(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _describe(y_label: str, lines: Sequence[Line], level: Any) -> str:
+def _describe(y_label: str, lines: Sequence[Line], level: Level | None) -> str:
     said = [f"{x.label} from {_g(x.values[0])} to {_g(x.values[-1])} at step {_g(x.steps[-1])}" for x in lines]
     if level and is_number(level[1]):
         said.append(f"{level[0]} {_g(level[1])}")

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from monosem_jax.sae.base import SparseAutoencoder
 
@@ -33,23 +35,23 @@ class PublishedSAE:
         """M of the activations that are reconstructed."""
         return self.module.width_out
 
-    def targets(self, rows: Any) -> Any:
+    def targets(self, rows: ArrayLike) -> jax.Array:
         """The part [..., M] of rows [..., W] that is reconstructed."""
-        return self.module.wanted(rows)
+        return self.module.wanted(jnp.asarray(rows))
 
-    def active(self, f: Any) -> Any:
+    def active(self, f: jax.Array) -> jax.Array:
         """Where features [..., F] fire."""
         return f > 0
 
-    def encode(self, rows: Any) -> jax.Array:
+    def encode(self, rows: ArrayLike) -> jax.Array:
         """Rows [..., W] → feature activations [..., F]."""
-        return self._apply(self.module.encode, self.module.given(rows))
+        return self._apply(self.module.encode, self.module.given(jnp.asarray(rows)))
 
-    def decode(self, f: Any, *x: Any) -> jax.Array:
+    def decode(self, f: ArrayLike, *x: ArrayLike) -> jax.Array:
         """Feature activations [..., F] → reconstructions [..., M]; a skip transcoder also needs what it read, `x`."""
         return self._apply(self.module.decode, f, *x)
 
-    def forward(self, rows: Any) -> tuple[jax.Array, jax.Array]:
+    def forward(self, rows: ArrayLike) -> tuple[jax.Array, jax.Array]:
         """Rows [..., W] → (feature activations [..., F], reconstructions [..., M])."""
         return self._apply(self.module.forward, rows)
 
