@@ -35,7 +35,7 @@ def read_tensors(
     known = {**shapes, **optional}
     for name in found:
         if name not in known:
-            raise BadInput(f"{path} holds a tensor {name[:80]!r}: expected only {', '.join(shapes)}")
+            raise BadInput(f"{path} holds a tensor {name[:80]!r}: expected {', '.join(shapes)} and no other")
     for name, shape in known.items():
         if name not in found and name in shapes:
             raise BadInput(f"{path} holds no tensor {name}: it has {', '.join(sorted(found)) or 'none'}")
