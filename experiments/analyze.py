@@ -3,7 +3,16 @@
 python -m experiments.analyze --workdir=runs/a1_analysis --config.run=runs/a1
 """
 
-from experiments.entry import launch
+from experiments.entry import Experiment, launch
+
+
+def stage(flags):
+    from monosem_jax.stages import analyze
+
+    return analyze.run
+
+
+EXPERIMENT = Experiment(__doc__, stage)
 
 if __name__ == "__main__":
-    launch("analyze", "AnalyzeRunConfig", "analyze.py")
+    launch(EXPERIMENT)

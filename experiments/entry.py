@@ -1,33 +1,77 @@
-"""What every entry point shares: flags to a frozen configuration, and one clear line for what went wrong."""
+"""What every experiment shares: from a command line to a call of its stage.
+
+The flags of an experiment are read before its stage is imported, because that imports JAX and takes a second or two.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib
-import pathlib
-import signal
+import difflib
 import sys
-import time
-import traceback
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from monosem_jax.runtime.config import from_dict, unknown_key
-from monosem_jax.runtime.errors import BadInput, Stopped, disk_full
-from monosem_jax.runtime.signals import EXIT_STOPPED
+from experiments import config_files, overrides
+from experiments.exits import EXIT_BAD_INPUT, guarded
+from experiments.help_text import help_text
+from monosem_jax.runtime.config import from_dict, to_dict
+from monosem_jax.runtime.errors import BadInput
 
-EXIT_BAD_INPUT = 2
-PATIENCE = 2.0  # seconds
-CONFIGS = pathlib.Path(__file__).parent / "configs"
-WORKDIR = {"workdir": (None, "Directory of this run: created, resumed, or found finished.")}
+__all__ = ["EXIT_BAD_INPUT", "WORKDIR", "Experiment", "Flag", "config_dict", "launch"]
+
+HELP = ("--help", "-help", "-h", "--helpshort", "-helpshort")
+Flags = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag of an experiment's own, with a value of type `kind`: str, bool or int."""
+
+    meaning: str
+    kind: type = str
+    default: Any = None
+    sets: tuple[str, ...] = ()
+    """Keys of the configuration that get its value when it is given."""
+    convert: Callable[[Any], Any] = lambda value: value
+    """Applied to the value before it is put there."""
+    least: int | None = None
+    """The smallest possible value of an int."""
+
+
+WORKDIR = Flag("Directory of this run: created, resumed, or found finished.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One experiment, described without importing its stage.
+
+    `stage(flags)` imports and returns the function to call: as `function(*arguments, config)`, where the class of the
+    configuration is the annotation of the parameter `config`. `flags` holds the values of the experiment's own flags.
+    """
+
+    about: str | None
+    """The module's docstring: the beginning of --help."""
+    stage: Callable[[Flags], Callable[..., Any]]
+    config: str = ""
+    """The shipped configuration that is the default; "": the defaults of the class."""
+    flags: Mapping[str, Flag] = dataclasses.field(default_factory=dict)
+    arguments: Mapping[str, Flag] = dataclasses.field(default_factory=lambda: {"workdir": WORKDIR})
+    """Flags whose values the function takes before the configuration; one without a default must be given."""
+    prepare: Callable[[dict[str, Any]], None] = lambda values: None
+    """May change the values of the configuration (nested dictionaries) after the flags."""
+
+    def config_class(self, values: Flags | None = None) -> type:
+        """The class of the configuration; imports the stage."""
+        own = {name: flag.default for name, flag in self.flags.items()}
+        return typing.get_type_hints(self.stage(values or own))["config"]
 
 
 def config_dict(config: Any) -> ConfigDict:
-    """A frozen dataclass as the ConfigDict that flags can override."""
+    """A frozen dataclass as a ConfigDict, for a configuration file that wants to change some of its values."""
     values = {
         f.name: config_dict(v) if dataclasses.is_dataclass(v := getattr(config, f.name)) else v
         for f in dataclasses.fields(config)
@@ -35,145 +79,137 @@ def config_dict(config: Any) -> ConfigDict:
     return ConfigDict(values, convert_dict=False)
 
 
-def launch(
-    stage: str, config_class: str, config_file: str, prepare: Callable[[Any, Any], Any] = lambda config, flags: config,
-    action: Callable[[Any], str] = lambda flags: "run", arguments: Mapping[str, tuple[str | None, str]] = WORKDIR,
-) -> None:  # fmt: skip
-    """Runs `monosem_jax.stages.<stage>` on the configuration that flags give; `prepare` may apply more flags, and
-    `action` name another function of the stage. `arguments`: flags whose values it takes before the configuration, with
-    their defaults (None: it must be given) and what they are."""
-    given = {name: flags.DEFINE_string(name, default, what) for name, (default, what) in arguments.items()}
-    # The library looks at the overrides on the command line here already, and raises many kinds for a wrong one.
-    handle = _guarded(lambda _: _define_config(config_file, stage, config_class), sys.argv)
-    for name in (*arguments, "config"):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
-    if any(a in ("--help", "-help", "-h") for a in sys.argv):
-        sys.modules["__main__"].__doc__ += _keys_help(stage, config_class)
+def launch(experiment: Experiment) -> None:
+    """Runs the experiment on the command line of this process, and exits."""
+    tokens = guarded(_tokens)
+    if any(token in HELP for token in tokens[: tokens.index("--") if "--" in tokens else None]):
+        guarded(lambda: _print_help(experiment, tokens))
+        sys.exit(0)
 
-    def main(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
-            raise BadInput(f"unexpected argument {argv[1]!r}: every option is a --flag=value")
+    def parse(argv: Sequence[str]) -> list[str]:
+        flags.FLAGS.mark_as_parsed()
+        return list(argv[:1])  # `read` gets the rest
+
+    def main() -> None:
+        function, arguments = read(experiment, tokens)
         if flags.FLAGS.verbosity == 0:
             logging.set_verbosity(logging.WARNING)  # app.run turns on INFO, and Orbax tells a lot
-        for name, (_, what) in arguments.items():
-            if not given[name].value:
-                raise BadInput(f"--{name} is missing: give the {what[0].lower()}{what[1:].partition(':')[0]}")
-        importlib.import_module("monosem_jax.runtime.processes").start_processes()  # imported here, as it needs seconds
-        module = importlib.import_module(stage if "." in stage else f"monosem_jax.stages.{stage}")
-        try:
-            values = prepare(handle.value, flags.FLAGS).to_dict()
-        except OSError as e:  # a configuration file that cannot be read says so when it is looked at
-            raise BadInput(" ".join(str(e).split())) from None
-        perform = getattr(module, action(flags.FLAGS))
-        perform(*(flag.value for flag in given.values()), from_dict(getattr(module, config_class), values))
+        from monosem_jax.runtime.processes import start_processes  # imported here: JAX takes a second
 
-    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
+        start_processes()
+        function(*arguments)
+
+    app.run(lambda argv: guarded(main), flags_parser=parse)
 
 
-def _define_config(config_file: str, stage: str, config_class: str) -> flags.FlagHolder:
+def read(experiment: Experiment, tokens: Sequence[str]) -> tuple[Callable[..., Any], list[Any]]:
+    """The function that a command line (without the program's name) calls, and its arguments.
+
+    Raises BadInput on a mistake, before the stage is imported if it is in the experiment's own flags.
+    """
+    line = overrides.split(tokens)
+    values = _parse(experiment, line.own)
+    function = experiment.stage(values)
+    config = _configuration(experiment, line, values)
+    return function, [*(values[name] for name in experiment.arguments), config]
+
+
+def _tokens() -> list[str]:
+    """The command line without the program's name, with the lines of every --flagfile=FILE in its place."""
     try:
-        return config_flags.DEFINE_config_file(
-            "config", str(CONFIGS / config_file), "Configuration FILE[:variant]; --config.key=value overrides a key."
-        )
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
-        known = _leaves(stage, config_class)
-        for argument in sys.argv[1:]:
-            name = argument.lstrip("-").split("=")[0]
-            if name.startswith("config.") and name.removeprefix("config.") not in known:
-                raise BadInput(unknown_key(name, name.removeprefix("config."), known)) from None
-        raise BadInput(" ".join(str(e).split())) from None
+        return flags.FLAGS.read_flags_from_files(sys.argv[1:])
+    except flags.Error as e:
+        raise BadInput(" ".join(str(e).removeprefix("ERROR:: ").split())) from None
 
 
-def _leaves(stage: str, config_class: str) -> dict[str, Any]:
-    """The keys that --config.KEY=VALUE takes, with the defaults of the configuration class."""
-
-    def flatten(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in values.items():
-            found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        return found
-
-    module = importlib.import_module(stage if "." in stage else f"monosem_jax.stages.{stage}")
-    return flatten(config_dict(getattr(module, config_class)()).to_dict(), "")
-
-
-def _keys_help(stage: str, config_class: str) -> str:
-    lines = [f"  --config.{key}={value!r}" for key, value in _leaves(stage, config_class).items()]
-    return "\n".join(
-        ["\nKeys, with the paper's or the program's defaults; a configuration file may set others:", *lines]
-    )
+def _define(own: Mapping[str, Flag]) -> flags.FlagValues:
+    """The experiment's flags together with those of absl, such as --verbosity."""
+    found = flags.FlagValues()
+    for name, flag in own.items():
+        if flag.kind is bool:
+            flags.DEFINE_bool(name, flag.default, flag.meaning, flag_values=found)
+        elif flag.kind is int:
+            flags.DEFINE_integer(name, flag.default, flag.meaning, lower_bound=flag.least, flag_values=found)
+        else:
+            flags.DEFINE_string(name, flag.default, flag.meaning, flag_values=found)
+    found.append_flag_values(flags.FLAGS)
+    return found
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(experiment: Experiment, tokens: Sequence[str]) -> dict[str, Any]:
+    """The values of the experiment's own flags."""
+    own = {**experiment.arguments, **experiment.flags}
+    found = _define(own)
     try:
-        return flags.FLAGS(argv)
+        left = found(["", *tokens])
     except flags.UnrecognizedFlagError as e:
-        raise BadInput(f"unknown flag --{e.flagname}: try --help") from None
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
-        raise BadInput(" ".join(str(e).split()) or type(e).__name__) from None
+        raise BadInput(_unknown_flag(experiment, e.flagname)) from None
+    except flags.IllegalFlagValueError as e:
+        raise BadInput(_wrong_value(experiment, " ".join(str(e).split()))) from None
+    except (flags.Error, ValueError) as e:
+        raise BadInput(" ".join(str(e).split())) from None
+    if len(left) > 1:
+        raise BadInput(f"unexpected argument {left[1]!r}: every option is a --flag=value")
+    for name, flag in experiment.arguments.items():
+        if not found[name].value:
+            meaning = flag.meaning[0].lower() + flag.meaning[1:].partition(":")[0].rstrip(".")
+            raise BadInput(f"--{name} is missing: give the {meaning}")
+    return {name: found[name].value for name in own}
 
 
-def _guarded(body: Callable[[Sequence[str]], Any], argv: Sequence[str]) -> Any:
-    """Runs `body`; what a user can mend becomes one line and an exit code, anything else keeps its traceback."""
-    if not isinstance(sys.stderr, _Unshaken):
-        sys.stdout, sys.stderr = _Unshaken(sys.stdout), _Unshaken(sys.stderr)
-    with contextlib.suppress(ValueError):  # a signal outside a loop that handles it: leave like Ctrl-C
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return body(argv)
-    except BadInput as e:
-        _leave(str(e), EXIT_BAD_INPUT, "error: ")
-    except Stopped as e:
-        _leave(f"stopped by {e}", EXIT_STOPPED)
-    except KeyboardInterrupt:
-        _leave("stopped: everything up to the last commit is on disk; the same command resumes", EXIT_STOPPED)
-    except Exception as e:
-        if disk_full(e):
-            full = "the disk is full; what was committed is kept: free space, then the same command resumes"
-            _leave(full, 1, "error: ")
-        if _processes():
-            told = traceback.format_exc()
-            time.sleep(PATIENCE)  # if another has died, that is the cause, and a line that says so ends this one
-            _leave(told, 1, "error: ")
-        raise
+def _wrong_value(experiment: Experiment, message: str) -> str:
+    """absl's message "flag --step=x: reason" in our words, if the flag is the experiment's own."""
+    name, _, rest = message.removeprefix("flag --").partition("=")
+    flag = experiment.flags.get(name)
+    if flag is None or flag.kind is str:
+        return message
+    least = f" from {flag.least}" if flag.least is not None else ""
+    return f"--{name} is {rest.partition(':')[0]!r}: expected {overrides.KINDS[flag.kind]}{least}"
 
 
-class _Unshaken:
-    """An output stream whose words are lost where its disk is full; the work goes on, or ends as it should."""
-
-    def __init__(self, stream: Any):
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        self._try(self._stream.write, text)
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._stream.flush)
-
-    def _try(self, act: Callable, *what: str) -> None:
-        try:
-            act(*what)
-        except OSError as e:
-            if not disk_full(e):
-                raise
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+def _unknown_flag(experiment: Experiment, name: str) -> str:
+    """The message for a misspelt flag, or for a key without `config.` before it."""
+    own = ["config", *experiment.arguments, *experiment.flags]
+    near = difflib.get_close_matches(name, own, n=1)
+    if not near:
+        known = overrides.leaves(to_dict(experiment.config_class()()))
+        near = [f"config.{k}" for k in ([name] if name in known else overrides.same_last_part(name, known))]
+    return f"unknown flag --{name}: " + (f"did you mean --{' or --'.join(near)}?" if near else "try --help")
 
 
-def _leave(line: str, code: int, kind: str = "") -> None:
-    """Prints the line and exits; one of several processes gives its number, and does not wait for the others."""
-    sharding = _processes()
-    who = f"[process {sharding.this_process()[0]}] " if sharding else ""
-    sys.stderr.write(f"{kind}{who}{line}\n")  # at once, so that the lines of several processes do not mix
-    sys.stderr.flush()
-    if sharding:
-        sharding.leave(code)
-    sys.exit(code)
+def _configuration(experiment: Experiment, line: overrides.CommandLine, values: Flags) -> Any:
+    """The configuration that the command line gives."""
+    cls = experiment.config_class(values)
+    found = to_dict(_start(experiment, line.config, cls))
+    overrides.apply(line.overrides, found)
+    for name, flag in experiment.flags.items():
+        for key in flag.sets if values[name] is not None else ():
+            overrides.set_key(found, key, flag.convert(values[name]))
+    experiment.prepare(found)
+    return from_dict(cls, found)
 
 
-def _processes() -> Any:
-    """The module that knows the other processes if this is one of several, else None."""
-    sharding = sys.modules.get("monosem_jax.runtime.processes")  # before it is imported there is one
-    return sharding if sharding and sharding.this_process()[1] > 1 else None
+def _start(experiment: Experiment, spec: str, cls: type) -> Any:
+    """The configuration before flags change it."""
+    spec = spec or experiment.config
+    if not spec:
+        return cls()
+    found = config_files.load(spec)
+    kind: type = type(found)
+    if dataclasses.is_dataclass(kind):
+        if kind not in cls.__mro__:
+            raise BadInput(f"--config={spec} is a {kind.__name__}: this experiment takes a {cls.__name__}")
+        return from_dict(cls, to_dict(found))
+    if not isinstance(found, (ConfigDict, dict)):
+        raise BadInput(f"--config={spec}: get_config() returned a {kind.__name__}, expected a configuration")
+    return from_dict(cls, found.to_dict() if isinstance(found, ConfigDict) else found)
+
+
+def _print_help(experiment: Experiment, tokens: Sequence[str]) -> None:
+    spec = overrides.split([t for t in tokens if t not in HELP]).config
+    config = _start(experiment, spec, experiment.config_class())
+    own = {**experiment.arguments, **experiment.flags}
+    rows = {f"--{name}" + "=…" * (flag.kind is not bool): flag.meaning for name, flag in own.items()}
+    rows["--config=NAME[:VARIANT]"] = "A shipped configuration, or the path of a Python file with get_config()."
+    sys.stdout.write(help_text(experiment.about or "", rows, config, spec or experiment.config))
+    sys.stdout.flush()

@@ -4,7 +4,16 @@ python -m experiments.evaluate --workdir=runs/a1_eval --config.run=runs/a1
 python -m experiments.evaluate --workdir=runs/a1_start --config.run=runs/a1 --config.step=0
 """
 
-from experiments.entry import launch
+from experiments.entry import Experiment, launch
+
+
+def stage(flags):
+    from monosem_jax.stages import evaluate
+
+    return evaluate.run
+
+
+EXPERIMENT = Experiment(__doc__, stage)
 
 if __name__ == "__main__":
-    launch("evaluate", "EvaluateRunConfig", "evaluate.py")
+    launch(EXPERIMENT)

@@ -4,19 +4,17 @@ python -m experiments.inspect --workdir=runs/a1
 python -m experiments.inspect --workdir=runs/a1 --verify      also reads all checkpoints and names damaged ones
 """
 
-from absl import flags
-
-from experiments.entry import launch
-
-flags.DEFINE_bool("verify", False, "Read all checkpoints and compare them with their checksums.")
-WORKDIR = {"workdir": (None, "Directory of any run.")}
+from experiments.entry import Experiment, Flag, launch
 
 
-def with_flags(config, parsed):
-    """Puts --verify into the configuration."""
-    config.verify = config.verify or parsed.verify
-    return config
+def stage(flags):
+    from monosem_jax.stages import inspect
 
+    return inspect.run
+
+
+FLAGS = {"verify": Flag("Read all checkpoints and compare them with their checksums.", bool, sets=("verify",))}
+EXPERIMENT = Experiment(__doc__, stage, flags=FLAGS, arguments={"workdir": Flag("Directory of any run.")})
 
 if __name__ == "__main__":
-    launch("inspect", "InspectConfig", "inspect.py", with_flags, arguments=WORKDIR)
+    launch(EXPERIMENT)

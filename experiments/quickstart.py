@@ -8,19 +8,21 @@ Run it again to go on where it was stopped; a finished directory is left as it i
 
 import os
 
-from absl import flags
-
-from experiments.entry import launch
-
-flags.DEFINE_string("corpus", None, "Your own text instead of the corpus inside the package.")
+from experiments.entry import Experiment, Flag, launch
 
 
-def with_corpus(config, parsed):
-    """Puts --corpus into the configuration of the first stage."""
-    if parsed.corpus:
-        config.transformer.text.corpus = os.path.abspath(parsed.corpus)
-    return config
+def stage(flags):
+    from monosem_jax.stages import quickstart
 
+    return quickstart.run
+
+
+CORPUS = Flag(
+    "Your own text: a .jsonl(.gz) or .txt file, or a directory of them.",
+    sets=("transformer.text.corpus",),
+    convert=os.path.abspath,
+)
+EXPERIMENT = Experiment(__doc__, stage, config="quickstart", flags={"corpus": CORPUS})
 
 if __name__ == "__main__":
-    launch("quickstart", "QuickstartConfig", "quickstart.py", with_corpus)
+    launch(EXPERIMENT)

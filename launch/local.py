@@ -2,10 +2,10 @@
 
   python -m launch.local --processes=4 --devices_per_process=2 -- experiments.harvest --workdir=runs/store
 
-Process 0 writes as it would alone; each line of the others begins with their number: "[1] ...". SIGTERM and Ctrl-C go
-to all. When one fails, the others have --grace seconds to end by themselves, then they are terminated, then killed.
-The exit code is the first that is not 0 (128 + the signal for a process that a signal ended); that of a process which
-ended because another was lost counts last. With --restarts=N all are started again, up to N times, when one was lost.
+Process 0 writes as it would alone; the lines of the others begin with their number: "[1] ...". SIGTERM and Ctrl-C go
+to all. When one fails, the others get --grace seconds to end by themselves, then they are terminated, then killed. The
+exit code is the first that is not 0 (128 + the signal for a process ended by a signal); a process that ended because
+another was lost counts last. With --restarts=N all are started again, up to N times, when one was lost.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import importlib.util
 import os
 import queue
 import signal
@@ -53,16 +54,22 @@ def once(options: argparse.Namespace, command: list[str]) -> tuple[int, bool]:
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The launcher's own options, and after "--" the module with its flags."""
     parser = argparse.ArgumentParser("python -m launch.local", "%(prog)s --processes=N [options] -- MODULE [flags]")
-    parser.add_argument("--processes", type=int, required=True, help="how many")
-    parser.add_argument("--devices_per_process", type=int, default=0, help="CPU devices of each (0: as they are)")
-    parser.add_argument("--restarts", type=int, default=0, help="how often to start again when one is lost (0)")
-    parser.add_argument("--grace", type=float, default=10, help="seconds that the others have when one fails (10)")
+    parser.add_argument("--processes", type=int, required=True, help="how many processes")
+    parser.add_argument(
+        "--devices_per_process", type=int, default=0, help="CPU devices of each process (0: the default)"
+    )
+    parser.add_argument("--restarts", type=int, default=0, help="how often all are started again when one is lost (0)")
+    parser.add_argument(
+        "--grace", type=float, default=10, help="seconds for the others to end by themselves when one fails (10)"
+    )
     split = argv.index("--") if "--" in argv else len(argv)
     options, command = parser.parse_args(argv[:split]), argv[split + 1 :]
     if options.processes < 1 or options.devices_per_process < 0 or options.restarts < 0:
         parser.error("--processes is at least 1, --devices_per_process and --restarts at least 0")
     if not command or command[0].startswith("-"):
         parser.error("after -- a module is expected, such as experiments.harvest, and its flags")
+    if "." not in command[0] and importlib.util.find_spec(f"experiments.{command[0]}"):
+        command[0] = f"experiments.{command[0]}"  # as `monosem NAME` has it
     return options, command
 
 
@@ -72,14 +79,20 @@ def start(number: int, options: argparse.Namespace, coordinator: str, command: l
     environment |= {"MONOSEM_NUM_PROCESSES": str(options.processes)}
     environment |= {"PYTHONUNBUFFERED": "1"} if number else {}  # not the first: its lines would come in two pieces
     environment |= {"JAX_NUM_CPU_DEVICES": str(k)} if (k := options.devices_per_process) else {}
+    pipe = subprocess.PIPE if number else None
     return subprocess.Popen(
-        [sys.executable, "-m", *command], env=environment, stdin=subprocess.DEVNULL, preexec_fn=end_with_launcher,
-        start_new_session=True, stdout=(pipe := subprocess.PIPE if number else None), stderr=pipe,
-    )  # fmt: skip
+        [sys.executable, "-m", *command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        preexec_fn=end_with_launcher,
+        start_new_session=True,
+    )
 
 
 def end_with_launcher() -> None:
-    """Has the kernel kill this process when the launcher is gone, however that came (Linux only)."""
+    """Asks the kernel to kill this process when the launcher is gone for any reason (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
@@ -91,7 +104,7 @@ def watch(processes: list[subprocess.Popen], grace: float) -> tuple[int, bool]:
     def forward(signum, frame):
         signals.append(signum)
         for p in processes:
-            p.send_signal(signum)  # nothing happens to one that has ended
+            p.send_signal(signum)  # does nothing to one that has ended
 
     def wait(number, p):
         ended.put((number, p.wait()))
@@ -109,7 +122,8 @@ def watch(processes: list[subprocess.Popen], grace: float) -> tuple[int, bool]:
             number, code = ended.get(timeout=deadline and max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             end, *means = means
-            [end(p) for p in processes]
+            for p in processes:
+                end(p)
             deadline = time.monotonic() + grace if means else None
             continue
         left -= 1
@@ -131,7 +145,7 @@ def copy(number: int, source: BinaryIO, fd: int) -> None:
 
 
 def say(fd: int, line: bytes) -> None:
-    with contextlib.suppress(OSError):  # where nobody reads any more: nothing else is to suffer from that
+    with contextlib.suppress(OSError):  # nobody reads it any more: the processes go on
         os.write(fd, line)
 
 

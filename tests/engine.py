@@ -11,20 +11,25 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.runtime.mesh import device_put_sharded, tree_shardings
-from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae import trainer
 from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.sae.params import RULES
 from monosem_jax.sae.resample import Resampler, make_resampling
+from monosem_jax.sae.trainer import InputStatistics
+from monosem_jax.training.config import OptimizerConfig, TrainConfig
 from monosem_jax.training.loop import Ensemble
-from monosem_jax.training.step import State, TrainConfig
+from monosem_jax.training.metrics import Mean, Metrics
+from monosem_jax.training.step import BatchResult, State
 from tests import reference
 from tests.conftest import mesh_of
 
 M, F, B = 8, 32, 16
 STEP, WINDOW, L1, SCALE = 30, 10, 0.05, 0.5
 DEAD = np.isin(np.arange(F), [1, 4, 5, 11, 19])
-CONFIG = TrainConfig(steps=1000, batch_size=B, learning_rate=1e-2, eps=1e-4, steps_per_dispatch=4)
+CONFIG = TrainConfig(
+    steps=1000, batch_size=B, learning_rate=1e-2, optimizer=OptimizerConfig(eps=1e-4), steps_per_dispatch=4
+)
 SAE = Relu(M, F)
 
 
@@ -99,6 +104,17 @@ def event(state: State, *, n_inputs: int = 6 * B, per_dispatch: int = 4, batches
     return apply([state], int(state.step), batches or Batches(mesh_of(1, 1)))[0]
 
 
+def totals(metrics: Metrics) -> dict[str, jax.Array]:
+    """The sums behind those metrics that are means, and the number that they are divided by."""
+    sums = {name: metric.total for name, metric in metrics.items() if isinstance(metric, Mean)}
+    return {**sums, "count": metrics["loss"].count}
+
+
+def in_batch(found: BatchResult) -> dict[str, jax.Array]:
+    """The sums over a batch that an objective found."""
+    return totals({**found.metrics, "loss": found.loss})
+
+
 def moments(state: State):
     """(mu, nu) of Adam as NumPy."""
     found = [s for s in jax.tree.leaves(state.opt_state, is_leaf=lambda s: hasattr(s, "mu")) if hasattr(s, "mu")]
@@ -129,5 +145,5 @@ def assert_close(found: State, expected: State, rtol: float = 1e-5) -> None:
 
 def initial_state(sae, tx, median, scale, seed, l1_coefficient):
     """A dictionary's state as it begins."""
-    material = dictionaries.TrainingInputs(None, None, None, scale, median)
-    return dictionaries.initial_state(sae, tx, material, seed, {"l1_coefficient": l1_coefficient})
+    statistics = InputStatistics(scale, median, np.ones(len(median)), (len(median),))
+    return trainer.initial_state(sae, tx, statistics, seed, {"l1_coefficient": l1_coefficient})

@@ -26,7 +26,7 @@ from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.run import SaeRun, SweepRun
 from monosem_jax.stages import evaluate, harvest, train_sae, train_transformer
 from monosem_jax.text.pack import TextConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import TrainConfig
 from tests.conftest import mesh_of, write_words
 
 D, M, F, LENGTH = 16, 24, 32, 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -16,14 +17,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from monosem_jax.runtime.config import from_dict, sections
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.training import loop as fit
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import FitResult, Report
+from monosem_jax.training.metrics import Mean
 from monosem_jax.training.optimizer import optimizer
-from monosem_jax.training.step import State, TrainConfig, create_state
+from monosem_jax.training.step import BatchResult, State, create_state
 from tests.conftest import mesh_of
 
 RULES = {"*": PartitionSpec()}
+SECTIONS = sections(TrainConfig)
 SHAPE = {"batch_size": 4, "learning_rate": 0.05, "steps_per_dispatch": 3, "checkpoint_every": 10, "log_every": 5}
 SEED, PULL = 7, 0.1
 
@@ -33,11 +38,11 @@ def objective(state: State, x):
 
     def loss(w):
         distances = jnp.sum(jnp.square(x - w), axis=-1) + state.hyper["pull"] * jnp.sum(jnp.square(w))
-        return jnp.mean(distances), {"loss": jnp.sum(distances), "count": jnp.float32(len(x))}
+        return jnp.mean(distances), Mean(jnp.sum(distances), jnp.float32(len(x)))
 
-    grads, metrics = jax.grad(loss, has_aux=True)(state.params["w"])
+    grads, found = jax.grad(loss, has_aux=True)(state.params["w"])
     noise = jax.random.uniform(jax.random.fold_in(state.key, state.step))
-    return {"w": grads}, {**state.stats, "seen": state.stats["seen"] + noise}, metrics
+    return BatchResult({"w": grads}, {**state.stats, "seen": state.stats["seen"] + noise}, found, {})
 
 
 class Batches:
@@ -58,8 +63,7 @@ class Group(fit.Ensemble):
     """A group whose program is compiled once for all calls that make the same one."""
 
     def compile(self, config: TrainConfig) -> Callable:
-        same = {name: getattr(config, name) for name in ("learning_rate", "stop_after", "spike_factor")}
-        return compiled(TrainConfig(**same), self.together)
+        return compiled(TrainConfig(learning_rate=config.learning_rate, guard=config.guard), self.together)
 
 
 @functools.cache
@@ -68,8 +72,18 @@ def compiled(config: TrainConfig, together: int) -> Callable:
     return fit.Ensemble.compile(made, config)
 
 
+def keys(**changes) -> TrainConfig:
+    """A configuration with these keys of TrainConfig or of any of its sections."""
+    values: dict[str, Any] = {}
+    for key, value in changes.items():
+        section = next((s for s, kind in SECTIONS.items() if key in {f.name for f in dataclasses.fields(kind)}), None)
+        place = values.setdefault(section, {}) if section else values
+        place[key] = value
+    return from_dict(TrainConfig, values)
+
+
 def config_of(**changes) -> TrainConfig:
-    config = TrainConfig(**{**SHAPE, **changes})
+    config = keys(**{**SHAPE, **changes})
     config.check()
     return config
 

@@ -12,22 +12,22 @@ family: training steps of every architecture against the ReLU one. --peers: othe
 --config.family.source, and what their dictionaries reconstruct beside ours (--config.family.sweeps): 24 trainings.
 """
 
-from absl import flags
-
-from experiments.entry import launch
-
-flags.DEFINE_string("suite", None, "Which benchmarks: store, train or family.")
-flags.DEFINE_bool("peers", None, "With --suite=train or family: other libraries' trainers too.")
+from experiments.entry import Experiment, Flag, launch
 
 
-def with_suite(config, parsed):
-    """Puts --suite and --peers into the configuration."""
-    if parsed.suite:
-        config.suite = parsed.suite
-    if parsed.peers is not None:
-        config.train.peers = config.family.peers = parsed.peers
-    return config
+def stage(flags):
+    from experiments.bench import suites
 
+    return suites.run
+
+
+FLAGS = {
+    "suite": Flag("Which benchmarks: store, train or family.", sets=("suite",)),
+    "peers": Flag(
+        "With --suite=train or family: other libraries' trainers too.", bool, sets=("train.peers", "family.peers")
+    ),
+}
+EXPERIMENT = Experiment(__doc__, stage, flags=FLAGS)
 
 if __name__ == "__main__":
-    launch("experiments.bench.suites", "BenchConfig", "bench.py", with_suite)
+    launch(EXPERIMENT)

@@ -14,8 +14,9 @@ from experiments.bench.store import one_device
 from experiments.bench.timing import rates, ratio
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.ensemble import Ensemble
-from monosem_jax.training.step import State, TrainConfig, create_state
+from monosem_jax.training.step import State, create_state
 
 L0 = 32
 STEPS = 2  # in a dispatch
@@ -102,7 +103,7 @@ class FamilyTimings:
             if self._dead:  # none of them ever fired
                 stats = {**self._state.stats, "last_fired": jnp.full_like(self._state.stats["last_fired"], -STEPS)}
                 self._state = self._state.replace(stats=stats)
-            self._state, self._metrics = self._dispatch(self._state, self._rows)
+            self._state, self._result = self._dispatch(self._state, self._rows)
             jax.block_until_ready(self._state)
             units += self._rows.shape[0] * self._rows.shape[1]
         return units
@@ -110,7 +111,7 @@ class FamilyTimings:
     def l0(self) -> float:
         """Active features of a row."""
         self()
-        return float(self._metrics["l0"] / self._metrics["count"])
+        return float(self._result.metrics["l0"].number())
 
 
 def _fitting(given: jax.Array, wanted: jax.Array) -> jax.Array:

@@ -15,39 +15,46 @@ import numpy as np
 from experiments.bench import family, peer_fronts
 from monosem_jax.activations.sources import open_source
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae import trainer
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.evaluate import on_heldout
 from monosem_jax.stages.sweep import finished_sweeps
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import TrainConfig
 
 FIGURES = ("l0", "variance_explained", "loss_recovered_zero", "dead")
 
 
 @dataclasses.dataclass(frozen=True)
 class FamilyBenchConfig:
-    """Rates are of steps on `batch_size` rows (0: chosen by the platform) of `width`, for each of the `features`.
-
-    With --peers, other libraries' trainers are given the rows of `source`, those that `experiments.sweep` with
-    sweep_family.py and `steps` steps of 256 trains on, and are evaluated alike; `sweeps` is the directory of those
-    sweeps, with which they are compared; `learning_rate` is the other libraries' only. `only`: a part of the names of
-    what is trained ("SAELens", "topk").
-    """
+    """The suite "family": rates of training steps, and with --peers other libraries' trainers on the rows on which
+    `experiments.sweep --config=sweep_family` trains."""
 
     features: tuple[int, ...] = (2048, 16_384)
+    """Sizes of the dictionaries timed."""
     batch_size: int = 0
+    """Rows per step; 0: chosen by the platform."""
     width: int = 512
+    """Width of the rows timed."""
     turn_seconds: float = 2.0
+    """Seconds per turn."""
     rounds: int = 5
+    """Turns of each architecture."""
     source: str = ""
+    """--peers: the store or array on which they train."""
     sweeps: str = ""
+    """--peers: the directory of our sweeps, with which they are compared."""
     steps: int = 2000
+    """--peers: steps of 256 rows."""
     learning_rate: float = 1e-3
+    """--peers: of the other libraries' trainers."""
     n_features: int = 2048
+    """--peers: size of the dictionaries."""
     only: str = ""
+    """--peers: train only those with this in their name ("SAELens", "topk")."""
     peers: bool = False
+    """Other libraries' trainers too."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -79,15 +86,15 @@ def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     the same number."""
     train = TrainConfig(steps=config.steps, batch_size=256)
     given = SaeRunConfig(source=config.source, train=train, resample=ResampleConfig(steps=()))
-    source = open_source(given)
-    if source.transformer is None:
+    source = open_source(given.source_request())
+    if source.transformer is None or source.site is None:
         raise BadInput(f"{config.source} comes without its transformer: losses cannot be compared")
-    material = dictionaries.prepare(given, source, dictionaries.open_mesh(given, source, 1), checked=True)
+    stream = source.stream(trainer.open_mesh(train, [1], source.width))
     ours = read_sweeps(config.sweeps)
 
     def batches() -> Iterator[np.ndarray]:
         for start in range(0, train.steps, 50):
-            yield from np.asarray(material.stream(start, min(50, train.steps - start)).astype(jnp.float32))
+            yield from np.asarray(stream(start, min(50, train.steps - start)).astype(jnp.float32))
 
     for library, architectures in peer_fronts.SETTINGS.items():
         for architecture, values in architectures.items():

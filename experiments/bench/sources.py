@@ -25,10 +25,10 @@ from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.online import OnlineConfig, OnlineStream
 from monosem_jax.activations.store.store import Store
 from monosem_jax.activations.stream.stream import StreamConfig, open_stream
-from monosem_jax.models.transformer import Transformer
+from monosem_jax.models import build_model
 from monosem_jax.runtime.workdir import RunDir
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble, fit
-from monosem_jax.training.step import TrainConfig
 
 A1_ROWS, A1_SECONDS = 8.192e9, 600.0  # the paper's million batches of 8,192, and the time they may take
 CONTEXTS = 1 << 16  # of random tokens, for the transformer
@@ -95,7 +95,7 @@ def _streams(
     streams = {kind: open_stream(store, sizes.batch, 0, mesh, config=c) for kind, c in config.items()}
     tokens = np.random.default_rng(0).integers(1, stores.MODEL.vocab_size, (CONTEXTS, stores.MODEL.context_length))
     streams["online"] = OnlineStream(
-        Transformer(stores.MODEL, dtype=sizes.dtype), made._params, tokens.astype(np.uint16), bos=0,
+        build_model(stores.MODEL, sizes.dtype), made.params, tokens.astype(np.uint16), bos=0,
         config=OnlineConfig(rows_per_context=stores.PER_CONTEXT, buffer_rows=max(buffer_rows, sizes.batch)),
         batch_size=sizes.batch, seed=0, mesh=mesh,
     )  # fmt: skip

@@ -23,7 +23,8 @@ from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import Store, open_array
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import RowStream, StreamConfig, open_stream
-from monosem_jax.models.transformer import Transformer, TransformerConfig
+from monosem_jax.models import build_model
+from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.runtime.signals import SignalFlag
 
 MODEL = TransformerConfig(n_layers=1, d_model=128, d_mlp=512, n_heads=4, context_length=128, vocab_size=4096)
@@ -47,7 +48,7 @@ def make_source(n_rows: int, dtype: str, model: TransformerConfig = MODEL, batch
     topic = rng.integers(1, model.vocab_size - 64, (n, 1))  # tokens near each other: rows of a context are alike
     tokens = (topic + rng.integers(0, 64, (n, model.context_length))).astype(np.uint16)
     tokens[:, 0] = 0
-    module = Transformer(model)
+    module = build_model(model)
     params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
     scale = np.exp(np.random.default_rng(1).normal(size=(model.vocab_size // 64 + 1)))[
         np.arange(model.vocab_size) // 64
@@ -162,9 +163,9 @@ def drain(stream: RowStream, n_batches: int, steps: int) -> int:
 def harvesting(folder: pathlib.Path, *, n_rows: int, rounds: int) -> dict[str, Any]:
     """Rows/s of harvesting to disk, and of the bare forward pass to the tap on the same contexts."""
     made = make_source(n_rows, "bfloat16")
-    model, n = Transformer(MODEL), made.n_rows // PER_CONTEXT
+    model, n = build_model(MODEL), made.n_rows // PER_CONTEXT
     tokens = [made.contexts.tokens(np.minimum(np.arange(c, c + 64), n - 1)) for c in range(0, n, 64)]
-    site, params = "mlp_hidden.0", jax.device_put(jax.tree.map(np.asarray, made._params), jax.devices()[0])
+    site, params = "mlp_hidden.0", jax.device_put(jax.tree.map(np.asarray, made.params), jax.devices()[0])
     forward = jax.jit(lambda p, t: model.apply({"params": p}, t, site, method=model.to_acts)[1])
     turn = iter(range(1000))
 

@@ -24,7 +24,7 @@ def peaks(n_features: int, width: int, batch: int, steps: int, dtype: Any) -> di
     """MB that dispatches need: of the process, of the device (0 where it does not say), and of the compiled program."""
     from experiments.bench.material import make_bench_rows
     from experiments.bench.train import our_group
-    from monosem_jax.training.step import TrainConfig
+    from monosem_jax.training.config import TrainConfig
 
     rows = jax.block_until_ready(make_bench_rows(steps, batch, width, jnp.bfloat16))
     before = _resident()

@@ -29,21 +29,27 @@ SUITES = ("store", "train", "family")
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
-    """What is measured, on how much. Data is made in the run directory, and deleted afterwards.
-
-    For the suite "store": `rows` of width 512 (1 KB each in bfloat16) for reading and mixing; a sixteenth of it is the
-    smallest of the stores whose peak memory is compared, so the largest has as many.
-    """
+    """What is measured, on how much. Data is made in the run directory and deleted afterwards."""
 
     suite: str = "store"
+    """The suite: store, train or family."""
     rows: int = 1 << 21
+    """Suite store: rows of width 512 (1 KB each in bfloat16) for reading and mixing, and in the largest of the stores
+    whose peak memory is compared; the smallest has a sixteenth."""
     harvest_rows: int = 1 << 19
+    """Suite store: rows that are harvested."""
     batch_size: int = 8192
+    """Suite store: rows per batch."""
     steps_per_dispatch: int = 8
+    """Suite store: batches that are read together."""
     window_blocks: int = 64
+    """Suites store and train: blocks of 1,024 rows mixed at a time."""
     rounds: int = 5
+    """Suites store and train: how often each side of a comparison has its turn."""
     train: TrainBenchConfig = TrainBenchConfig()
+    """Suite train."""
     family: FamilyBenchConfig = FamilyBenchConfig()
+    """Suite family."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -25,8 +25,10 @@ from monosem_jax.sae.architectures import RULES, build
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.sae.ops import sparse_matmul as visiting
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble
-from monosem_jax.training.step import State, TrainConfig, create_state
+from monosem_jax.training.metrics import Mean
+from monosem_jax.training.step import State, create_state
 
 L1 = 0.004
 # Lower bounds, by platform and number of features. Where a target speaks of a cost, the ratio is its inverse.
@@ -79,21 +81,23 @@ def our_group(
 
 
 class OurStep:
-    """Dispatches on the same block of rows, one after the other. `metrics` are those of the last one."""
+    """Dispatches on the same block of rows, one after the other."""
 
     def __init__(self, group: Ensemble, rows: jax.Array):
         self._dispatch = group.compile(TrainConfig())
-        self._state, self._rows, self.metrics = group.state, rows, {}
+        self._state, self._rows = group.state, rows
         group.state = None  # its memory is taken over
 
     def __call__(self, times: int) -> jax.Array:
         for _ in range(times):
-            self._state, self.metrics = self._dispatch(self._state, self._rows)
+            self._state, self._result = self._dispatch(self._state, self._rows)
         return self._state.step
 
     def mean(self, name: str) -> Any:
         """A metric of the last dispatch, per row; of several members, of each."""
-        return np.asarray(self.metrics[name] / self.metrics["count"]).tolist()
+        mean = self._result.metrics[name]
+        assert isinstance(mean, Mean)
+        return np.asarray(mean.total / mean.count).tolist()
 
 
 def steps(n_features: int, sizes: StepSizes, seconds: float, *, with_peers: bool) -> dict[str, Any]:

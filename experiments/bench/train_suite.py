@@ -19,7 +19,7 @@ from experiments.bench.budget import Budget
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.sae import cost_table as plan
 from monosem_jax.sae.trainer import vmap_size
-from monosem_jax.training.step import DTYPES
+from monosem_jax.training.config import DTYPES
 
 LEAST_BATCH = 256
 STEPS_IN_A_ROUND = 20  # of our own, in all the ways that take turns, and in what comes before the rounds
@@ -29,23 +29,30 @@ WHOLE_RUN, LEAST_TRAINING = 10.0, 1.0  # seconds of a run besides its training, 
 
 @dataclasses.dataclass(frozen=True)
 class TrainBenchConfig:
-    """The suite "train". 0 and "auto": chosen by the platform.
-
-    `features` are timed alone; `source_features` also with rows from several sources, `stacked_features` also with
-    several `members`. Where a CPU would need too long for a size its batches are smaller: the table says so.
-    """
+    """The suite "train". Where a CPU would need too long for a size, its batches are smaller: the table says so."""
 
     features: tuple[int, ...] = (4096, 512, 16_384, 131_072)
+    """Sizes of the dictionaries timed alone."""
     source_features: int = 4096
+    """The size timed with rows from several sources too."""
     stacked_features: int = 512
+    """The size of which several members are trained together."""
     members: tuple[int, ...] = (1, 4, 8)
+    """How many members."""
     batch_size: int = 0
+    """Rows per step; 0: chosen by the platform."""
     width: int = 512
+    """Width of the rows."""
     compute_dtype: str = "auto"
+    """Type of the matmuls: float32, bfloat16, or auto: chosen by the platform."""
     store_rows: int = 0
+    """Rows of the store made for the comparison of sources; 0: chosen by the platform."""
     minutes: float = 9.0
+    """Time for the whole suite; what does not fit is named."""
     turn_seconds: float = 0.0
+    """Seconds per turn; 0: chosen by the platform."""
     peers: bool = False
+    """Other libraries' trainers too."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

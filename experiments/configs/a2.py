@@ -1,15 +1,13 @@
-"""A/2 of the paper: 16384 features on the 512 post-ReLU activations of a one-layer transformer.
+"""A/2 of the paper: 16,384 features on the 512 post-ReLU activations of a one-layer transformer.
 
-  python -m experiments.train_sae --workdir=runs/a2 --config=experiments/configs/a2.py --config.source=runs/store
+  python -m experiments.train_sae --workdir=runs/a2 --config=a2 --config.source=runs/store
 
 The paper's schedule: 1M steps of 8,192 rows. Cost: 84 MFLOP a row, 6.9e+17 FLOP in all.
-The paper prints the L1 coefficient 0.004 for A/5 and says that the sequence shares one; it prints no learning rate.
 """
 
-from experiments.entry import config_dict
-from monosem_jax.sae.architectures.relu import ReluConfig
+from experiments import paper
 from monosem_jax.stages.train_sae import SaeRunConfig
 
 
-def get_config():
-    return config_dict(SaeRunConfig(sae=ReluConfig(n_features=16384)))
+def get_config() -> SaeRunConfig:
+    return paper.dictionary(2)

@@ -1,15 +1,13 @@
-"""A/5 of the paper: 131072 features on the 512 post-ReLU activations of a one-layer transformer.
+"""A/5 of the paper: 131,072 features on the 512 post-ReLU activations of a one-layer transformer.
 
-  python -m experiments.train_sae --workdir=runs/a5 --config=experiments/configs/a5.py --config.source=runs/store
+  python -m experiments.train_sae --workdir=runs/a5 --config=a5 --config.source=runs/store
 
 The paper's schedule: 1M steps of 8,192 rows. Cost: 671 MFLOP a row, 5.5e+18 FLOP in all.
-The paper prints the L1 coefficient 0.004 for A/5 and says that the sequence shares one; it prints no learning rate.
 """
 
-from experiments.entry import config_dict
-from monosem_jax.sae.architectures.relu import ReluConfig
+from experiments import paper
 from monosem_jax.stages.train_sae import SaeRunConfig
 
 
-def get_config():
-    return config_dict(SaeRunConfig(sae=ReluConfig(n_features=131072)))
+def get_config() -> SaeRunConfig:
+    return paper.dictionary(5)

@@ -5,7 +5,6 @@
 Cost and expected numbers: see README.md, section "What the quickstart gives".
 """
 
-from experiments.entry import config_dict
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.models.transformer import TransformerConfig
@@ -16,10 +15,10 @@ from monosem_jax.stages.quickstart import QuickstartConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.stages.train_transformer import TransformerRunConfig
 from monosem_jax.text.pack import TextConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
-def get_config():
+def get_config() -> QuickstartConfig:
     transformer = TransformerRunConfig(
         text=TextConfig(vocab_size=4096),
         transformer=TransformerConfig(context_length=128),
@@ -27,11 +26,8 @@ def get_config():
             steps=750,
             batch_size=16,  # contexts
             learning_rate=4e-3,
-            warmup_steps=37,
-            schedule="cosine",
-            b2=0.95,
-            weight_decay=0.1,
-            clip_norm=1.0,
+            optimizer=OptimizerConfig(b2=0.95, weight_decay=0.1, clip_norm=1.0),
+            schedule=ScheduleConfig("cosine", warmup_steps=37),
             steps_per_dispatch=20,
             log_every=50,
             evaluate_every=150,
@@ -55,4 +51,4 @@ def get_config():
         evaluate=EvaluateConfig(contexts=0),
     )
     harvest = HarvestConfig(rows_per_context=76, bucket_rows=1 << 18)
-    return config_dict(QuickstartConfig(transformer=transformer, harvest=harvest, sae=sae, analyze=AnalyzeRunConfig()))
+    return QuickstartConfig(transformer=transformer, harvest=harvest, sae=sae, analyze=AnalyzeRunConfig())

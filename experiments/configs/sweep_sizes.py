@@ -7,9 +7,9 @@ The paper's schedule: 1M steps of 8,192 rows. Cost: 1.0e+19 FLOP in all, five ho
 Expected: loss recovered rises and the squared error falls with size, while dead and ultralow features increase.
 """
 
-from experiments.entry import config_dict
-from monosem_jax.stages.sweep import SweepRunConfig
+from experiments import paper
+from monosem_jax.stages.sweep import SweepConfig, SweepRunConfig
 
 
-def get_config():
-    return config_dict(SweepRunConfig())
+def get_config() -> SweepRunConfig:
+    return SweepRunConfig(sweep=SweepConfig(sizes=paper.SIZES))

@@ -1,6 +1,6 @@
 """Compiles the training program of a dictionary for TPUs that need not be there: does it fit, and how fast can it be?
 
-  python -m launch.compile_check --topology=v5e:16x16 --config=experiments/configs/a5.py
+  python -m launch.compile_check --topology=v5e:16x16 --config=a5
   python -m launch.compile_check --topology=v5p:2x2x2 --config.sae.n_features=65536 --config.train.mesh=data=2,model=4
 
 Prints the mesh, memory of each chip against what it has, FLOPs, collectives, and the least time of a step. Needs
@@ -9,13 +9,21 @@ libtpu (pip install '.[tpu]') but neither a TPU nor rows: --config.source is not
 
 import os
 
-from experiments.entry import launch
+from experiments.entry import Experiment, Flag, launch
+
+
+def stage(flags):
+    from launch.compile_check import check
+
+    return check.run
+
 
 ARGUMENTS = {
-    "topology": (None, "Slice of TPUs: v5e:16x16, v4:2x2x2, v5p:4x4x4, v6e:8x8, …"),
-    "width": ("512", "Activations in a row."),
+    "topology": Flag("Slice of TPUs: v5e:16x16, v4:2x2x2, v5p:4x4x4, v6e:8x8, …"),
+    "width": Flag("Activations in a row.", default="512"),
 }
+EXPERIMENT = Experiment(__doc__, stage, config="a1", arguments=ARGUMENTS)
 
 if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"  # TPUs are described, not used, even where there are some
-    launch("launch.compile_check.check", "SaeRunConfig", "a1.py", arguments=ARGUMENTS)
+    launch(EXPERIMENT)

@@ -29,8 +29,8 @@ from jax.sharding import Mesh
 from launch.compile_check import hlo_cost as program
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.formatting import quantity
-from monosem_jax.runtime.mesh import make_mesh
-from monosem_jax.sae.cost_model import StepCost, choose_mesh
+from monosem_jax.sae import architectures, trainer
+from monosem_jax.sae.base import SparseAutoencoder
 from monosem_jax.stages.train_sae import SaeRunConfig, lower_dispatch
 
 GIB = 1 << 30
@@ -40,7 +40,7 @@ REMEDY = "take more chips, a smaller train.batch_size or train.steps_per_dispatc
 class Chip(NamedTuple):
     """What one chip has: bytes of memory; FLOP/s in bfloat16; bytes/s of memory, and of its links together."""
 
-    memory: int
+    memory: float
     flops: float
     memory_rate: float
     link_rate: float
@@ -112,16 +112,14 @@ def count_chips(devices: Sequence[Any]) -> int:
 
 def report(devices: Sequence[Any], chip: Chip, width: int, config: SaeRunConfig) -> list[str]:
     """What the training program takes on these devices, as lines; raises BadInput when it does not fit."""
-    mesh = mesh_of(devices, width, config)
+    mesh = trainer.open_mesh(config.train, [config.sae.n_features], width, devices)
     steps, per_chip = config.train.steps_per_dispatch, len(devices) // count_chips(devices)
     chip = Chip(*(figure / per_chip for figure in chip))  # what each device has of it
-    layout = StepCost(
-        mesh.shape["data"], mesh.shape["model"], config.sae.n_features, width, config.train.batch_size,
-        config.train.dtype().itemsize, config.train.micro_batches,
-    )  # fmt: skip
+    sae = architectures.build(config.sae, width, config.train.dtype())
+    layout = trainer.step_cost(sae, config.sae, config.train, mesh)
     begin = time.perf_counter()
-    compiled = compile_for(mesh, width, config)
-    seconds, text = time.perf_counter() - begin, compiled.as_text()
+    compiled = compile_for(mesh, sae, config)
+    seconds, text = time.perf_counter() - begin, compiled.as_text() or ""
     where = f"mesh data={layout.data},model={layout.model}: {layout.rows:,} rows and {layout.features:,} features"
     counted, own = layout.flops, program.flops(compiled)
     said = f", {quantity(own, 'FLOP')} by the compiler's count" if own else ""
@@ -136,25 +134,17 @@ def report(devices: Sequence[Any], chip: Chip, width: int, config: SaeRunConfig)
     return [
         f"{where} on each device, {steps} steps to a dispatch, compiled in {seconds:.1f} s",
         memory_line(program.memory(compiled), layout.row_bytes(steps, 2) // 2, chip.memory),
-        f"a step on each device: {quantity(counted, 'FLOP')} by 10 B M F{said}",
+        f"a step on each device: {quantity(counted, 'FLOP')} of products{said}",
         f"rows x features: read {crossings['reads']} times and written {crossings['writes']} times in main memory",
         *collective_lines(found, steps),
         time_line(times, counted / chip.flops),
     ]
 
 
-def mesh_of(devices: Sequence[Any], width: int, config: SaeRunConfig) -> Mesh:
-    """The mesh that training would open on these devices: the configured one, or that of the least traffic."""
-    if config.train.mesh:
-        return make_mesh(config.train.mesh, devices)
-    data, model = choose_mesh(len(devices), config.sae.n_features, width, config.train.batch_size)
-    return make_mesh(f"data={data},model={model}", devices)
-
-
-def compile_for(mesh: Mesh, width: int, config: SaeRunConfig) -> jax.stages.Compiled:
+def compile_for(mesh: Mesh, sae: SparseAutoencoder, config: SaeRunConfig) -> jax.stages.Compiled:
     """The compiled dispatch; raises BadInput when the compiler finds no room for it."""
     try:
-        return lower_dispatch(config, mesh, width, config.train.steps_per_dispatch).compile()
+        return lower_dispatch(sae, config.sae, config.train, mesh, config.train.steps_per_dispatch).compile()
     except jax.errors.JaxRuntimeError as e:
         if "RESOURCE_EXHAUSTED" not in str(e):
             raise

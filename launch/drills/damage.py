@@ -70,7 +70,7 @@ def full_disk(ground: Ground, kind: str, policy: str, log_too: bool = False) -> 
         return outcome
     path, balloon = (disk / "run" if log_too else disk), disk / ".balloon"
     try:
-        process = ground.start(kind, path, f"--config.train.when_disk_full={policy}")
+        process = ground.start(kind, path, f"--config.train.checkpoint.when_disk_full={policy}")
         while len(steps(path)) < 2 and wait_for_checkpoint(process, path):
             pass
         _fill(balloon)

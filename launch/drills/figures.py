@@ -13,7 +13,7 @@ from launch.drills.ground import ROOT, Ground, Outcome
 READ = """
 import json, pathlib, sys, time
 import monosem_jax
-from monosem_jax.sharding import make_mesh
+from monosem_jax.runtime.mesh import make_mesh
 def counted(work):
     rchar = lambda: int(pathlib.Path("/proc/self/io").read_text().split()[1])
     work()  # what is imported on the way does not count
@@ -40,7 +40,7 @@ def costs(ground: Ground, n_features: int = 16_384, width: int = 512) -> Outcome
         np.save(array, np.maximum(rows, 0).astype(np.float32))
     flags = {
         "source": array, "sae.n_features": n_features, "train.steps": 32, "train.batch_size": 256,
-        "train.steps_per_dispatch": 2, "train.checkpoint_every": 8, "train.keep_checkpoints": 9, "resample.steps": "()",
+        "train.steps_per_dispatch": 2, "train.checkpoint_every": 8, "train.checkpoint.keep": 9, "resample.steps": "()",
     }  # fmt: skip
     if ground.run("plain", path, *(f"--config.{k}={v}" for k, v in flags.items())):
         raise RuntimeError(ground.log(path)[-2000:])

@@ -107,7 +107,13 @@ class Ground:
         text = {"corpus": corpus, "vocab_size": 300}
         shape = {"context_length": 32, "d_model": 16, "d_mlp": WIDTH, "n_heads": 2}
         train = {"log_every": 50, "checkpoint_every": 50, "steps_per_dispatch": 10, "learning_rate": 1e-3}
-        language = {**train, "steps": self._steps(600), "batch_size": 16, "warmup_steps": 5, "evaluate_every": 100}
+        language = {
+            **train,
+            "steps": self._steps(600),
+            "batch_size": 16,
+            "schedule.warmup_steps": 5,
+            "evaluate_every": 100,
+        }
         language = _under("text", text) | _under("transformer", shape) | _under("train", language)
         features = {**train, "steps": self._steps(1500), "batch_size": 64, "evaluate_every": 100}
         events = {"steps": "(0.3,0.6)", "window": 40, "n_inputs": 640}

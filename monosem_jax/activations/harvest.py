@@ -1,7 +1,7 @@
 """Rows made on demand → a store, decorrelated at write time.
 
-Buckets of consecutive rows are permuted within, so rows of one context lie all over their bucket, and a bucket can be
-made again alone, by any process.
+Rows are permuted within buckets of consecutive rows. So the rows of one context are spread over their bucket, and any
+process can make a bucket again by itself.
 """
 
 from __future__ import annotations
@@ -26,26 +26,32 @@ from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.processes import barrier
 from monosem_jax.runtime.signals import SignalFlag
 
-LEAST_BUCKET = 1_000_000  # rows: below that one sees which rows came together (Gemma Scope shuffled that many)
+LEAST_BUCKET = 1_000_000  # rows; in smaller buckets the rows of a context stay near each other (Gemma Scope's size)
 
 
 @dataclasses.dataclass(frozen=True)
 class HarvestConfig:
-    """Which activations, and how many. The paper: 250 tokens of each of 40 M contexts. `n_rows` 0 takes everything.
-
-    Rows are permuted within buckets, and two of them are held in memory. `bucket_rows` 0: the whole store if it fits
-    into `memory_gb`, else as many as do, at least a million.
-    """
+    """Which activations are harvested, and how they are shuffled: rows are permuted within buckets, two of which are
+    in memory at a time."""
 
     site: str = "mlp_hidden.0"
+    """Where the model is read, such as mlp_hidden.0; several sites side by side with "+"."""
     rows_per_context: int = 250
+    """Positions sampled from each context (the paper: 250)."""
     n_rows: int = 0
+    """Rows to harvest; 0: all there are."""
     dtype: str = "bfloat16"
+    """Type of the stored rows: bfloat16, float32 or float16."""
     batch_contexts: int = 64
+    """Contexts per forward pass."""
     memory_gb: float = 4.0
+    """Memory for buckets, in GB, when bucket_rows is 0."""
     bucket_rows: int = 0
+    """Rows of a bucket; 0: the whole store if it fits into memory_gb, else as many as fit, at least a million."""
     shard_rows: int = 1 << 16
+    """Rows per file of the store."""
     skip_nonfinite: bool = False
+    """Leave out rows with NaN or infinity; otherwise such a row is an error."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -60,7 +66,7 @@ class HarvestConfig:
     def buckets(self, n_rows: int, width: int) -> tuple[int, int]:
         """(rows of a bucket, rows of a shard).
 
-        Raises BadInput when the memory allows only small buckets, or they are not made of whole shards and blocks.
+        Raises BadInput when memory allows only small buckets, or a bucket is not a whole number of shards and blocks.
         """
         bucket, shard = self._buckets(n_rows, width)
         check_sizes(bucket, shard)
@@ -79,12 +85,12 @@ class HarvestConfig:
             needed = math.ceil((2 * _up(least, shard) + 4 * shard) * row / 1e7) / 100
             raise BadInput(
                 f"harvest.memory_gb {self.memory_gb} holds buckets of {max(rows, 0)} rows of width {width}: at least "
-                f"{least} are needed to mix them, that is {needed} GB (or give bucket_rows)"
+                f"{least} are needed to mix rows, which take {needed} GB (or give bucket_rows)"
             )
         return rows, shard
 
     def count_contexts(self, usable: int) -> int:
-        """How many contexts are harvested; raises BadInput when n_rows is not to be had from the `usable` ones."""
+        """How many contexts are harvested; raises BadInput when the `usable` contexts cannot give n_rows."""
         k = self.rows_per_context
         wanted = self.n_rows // k if self.n_rows else usable
         if not 1 <= wanted <= usable:
@@ -108,19 +114,20 @@ def fill(
     total: Callable[[int], Any] = lambda n: None,
     advance: Callable[[int], Any] = lambda n: None,
 ) -> dict[str, Any]:
-    """Fills the store at `location`, from its last commit on, and returns its manifest.
+    """Fills the store at `location`, resuming after its last commit, and returns its manifest.
 
     Args:
-      manifest: what it shall say of the parents: site, context_length, model, tokenizer_sha256, corpus_sha256, ….
-      tokens: (start, stop) -> the harvested contexts [C,T], of which there are n_contexts; None writes none.
-      total, advance: told how many rows there will be, and of rows done, those of earlier runs first.
+      manifest: its entries about the parents: site, context_length, model, tokenizer_sha256, corpus_sha256, ….
+      tokens: (start, stop) -> the harvested contexts [C,T], n_contexts in all; None for rows without contexts.
+      total: is called once with the number of rows to come.
+      advance: is called with numbers of rows that are done, those of earlier runs first.
 
     Raises Stopped at the next commit after a signal, BadInput on an impossible configuration, rows that are not finite,
     a disk that cannot hold the store, or a store of something else at `location`.
     """
     config.check()
     process = (jax.process_index(), jax.process_count())
-    config.buckets(made.n_rows, made.width)  # what is impossible is refused before the rows are looked through
+    config.buckets(made.n_rows, made.width)  # refuses impossible sizes before all rows are read
     if config.skip_nonfinite:
         made = skip_nonfinite(location, made, process, stop)
     bucket_rows, shard_rows = config.buckets(made.n_rows, made.width)
@@ -135,10 +142,15 @@ def fill(
             write_tokens(writer, tokens, n_contexts, length)
 
     writer = StoreWriter(
-        location, manifest, shard_rows=shard_rows, bucket_rows=bucket_rows, process=process, prepare=prepare,
+        location,
+        manifest,
+        shard_rows=shard_rows,
+        bucket_rows=bucket_rows,
+        process=process,
+        prepare=prepare,
         barrier=barrier,
-    )  # fmt: skip
-    barrier("harvest: begun")  # the others may look for store.json at once
+    )
+    barrier("harvest: begun")  # from here on every process finds store.json
     try:
         mine = sum(z - a for _, a, z in writer.todo)
         done = made.n_rows - mine if process[1] == 1 else 0
@@ -159,7 +171,8 @@ def fill(
 def fill_bucket(
     made: RowProducer, bucket: int, start: int, rows: np.ndarray, origin: np.ndarray, seed: int, advance: Any, what: str
 ) -> dict[str, float]:
-    """Fills in rows [n,M] and origin [n,2] of a bucket, permuted, and returns its sums for the manifest."""
+    """Writes the permuted rows [n,M] and origins [n,2] of a bucket into the given arrays; returns its sums for the
+    manifest. `what` names the site in messages."""
     end = start + len(rows)
     where = np.random.default_rng([seed, 5, bucket]).permutation(end - start)
     squares = np.empty(end - start, np.float64)
@@ -178,7 +191,7 @@ def fill_bucket(
 
 
 def skip_nonfinite(location: Location, made: RowProducer, process: tuple[int, int], stop: SignalFlag) -> RowProducer:
-    """Without the rows that are not finite: makes all rows once more to find them, each process its share."""
+    """The producer without the rows that are not finite. Each process makes its share of all rows once to find them."""
     number, count = process
     low, high = number * made.n_rows // count, (number + 1) * made.n_rows // count
     found = [np.zeros(0, np.int64)]
@@ -189,7 +202,7 @@ def skip_nonfinite(location: Location, made: RowProducer, process: tuple[int, in
     if count > 1:
         location.write(f"{PARTS}nonfinite-{number}-of-{count}", left_out.astype("<i8").tobytes())
         barrier("harvest: looked for rows that are not finite")
-        parts = [location.read(f"{PARTS}nonfinite-{p}-of-{count}") for p in range(count)]
+        parts = [location.read(f"{PARTS}nonfinite-{p}-of-{count}") or b"" for p in range(count)]
         left_out = np.frombuffer(b"".join(parts), "<i8")
     if len(left_out) == made.n_rows:
         raise BadInput(f"all {made.n_rows} rows are not finite: nothing is left to harvest")
@@ -200,7 +213,7 @@ def skip_nonfinite(location: Location, made: RowProducer, process: tuple[int, in
 
 
 def write_tokens(writer: StoreWriter, tokens: Callable[[int, int], np.ndarray], n: int, length: int) -> None:
-    """Writes the harvested contexts, each process its share, a shard at a time."""
+    """Writes the harvested contexts, a shard at a time; each process writes its share."""
     shard = min(_up(n, BLOCK_ROWS), 16 * BLOCK_ROWS)
     array = create_array(writer.location, "tokens", (n, length), "int32", shard)
     for i, a in enumerate(range(0, n, shard)):
@@ -209,30 +222,30 @@ def write_tokens(writer: StoreWriter, tokens: Callable[[int, int], np.ndarray], 
 
 
 def bucket_bytes(n_rows: int, width: int, dtype: str) -> int:
-    """Memory of a bucket: its rows, their origin and sums."""
+    """Memory of a bucket: its rows, their origins and sums of squares."""
     return n_rows * (width * np.dtype(DTYPES[dtype]).itemsize + 8 + 8)
 
 
 def store_bytes(n_rows: int, width: int, dtype: str, n_contexts: int, length: int) -> int:
-    """What a store takes on disk, but for its indices and manifests: every array in whole blocks."""
+    """The size of a store on disk, without its indices and manifests: every array in whole blocks."""
     row = width * np.dtype(DTYPES[dtype]).itemsize + 8
     return _up(n_rows, BLOCK_ROWS) * row + _up(n_contexts, BLOCK_ROWS) * length * 4
 
 
 def refuse_other(location: Location, manifest: dict[str, Any]) -> None:
-    """Raises BadInput when a store lies there that `manifest` does not describe."""
+    """Raises BadInput when another store lies there than the one that `manifest` describes."""
     if location.read("store.json") is None:
         return
     old = read_manifest(location)
     changes = difference({k: old.get(k) for k in manifest}, manifest, prefix="store.json")
     if changes:
-        raise BadInput(f"{location} holds a store of something else ({'; '.join(changes)})")
+        raise BadInput(f"{location} holds another store ({'; '.join(changes)})")
 
 
 def check_room(location: Location, size: int) -> None:
-    """Raises BadInput when the disk cannot hold what is not there yet of a store's `size` bytes."""
+    """Raises BadInput when the disk cannot hold the missing part of a store of `size` bytes."""
     free = location.free_bytes()
-    if free is None:
+    if free is None or location.local is None:
         return
     arrays = (location.local / name for name in ("activations", "origin", "tokens"))
     more = size - sum(p.stat().st_size for a in arrays for p in a.rglob("*") if p.is_file())

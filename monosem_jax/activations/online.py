@@ -1,7 +1,7 @@
-"""Activations without a store: the transformer fills a mixing buffer on the devices, and batches are drawn from it.
+"""Activations without a store: the model fills a mixing buffer on the devices, and batches are drawn from it.
 
-The rows of one filling are permuted and each used once, then the buffer is filled anew: batch i is a function of
-(model, text, seed, i), and to go on somewhere is to fill the buffer for it.
+The rows of one filling are permuted and each is used once; then the buffer is filled anew. So batch i is a function of
+(model, text, seed, i), and to resume at any batch is to refill the buffer that it comes from.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.activations.rows import DTYPES
 from monosem_jax.activations.sampling import ContextSampler
-from monosem_jax.models.transformer import Transformer, site_width
+from monosem_jax.models.base import LanguageModel, site_width
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.mesh import device_get_global
 
-LANES = 64  # at most; a multiple of any number of data shards that is a power of two
+LANES = 64  # at most; every power of two up to it, as a number of data shards, divides it
 
 
 @dataclasses.dataclass(frozen=True)
 class OnlineConfig:
-    """Which activations, and how they are mixed: `buffer_rows` at a time, made `batch_contexts` contexts at a time.
-
-    The buffer takes buffer_rows · M · 2 bytes (bfloat16) of the devices' memory, divided over `data`.
-    """
+    """Training on activations computed while training, mixed in a buffer in device memory (sharded over `data`)."""
 
     site: str = "mlp_hidden.0"
+    """Where the model is read, such as mlp_hidden.0; several sites side by side with "+"."""
     rows_per_context: int = 250
+    """Positions sampled from each context."""
     buffer_rows: int = 1 << 20
+    """Rows mixed at a time. They take buffer_rows x M x 2 bytes (bfloat16) of device memory in all."""
     batch_contexts: int = 128
+    """Contexts per forward pass."""
     dtype: str = "bfloat16"
+    """Type of the rows in the buffer: bfloat16, float32 or float16."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -46,18 +48,26 @@ class OnlineConfig:
 class OnlineStream:
     """Called with (start, n) it gives batches start … start+n-1 as one device array [n,B,M] sharded over `data`.
 
-    The slots of a batch are divided into L lanes, each with contexts of its own, so that a device makes just the rows
-    that it trains on, and a batch is the same on every mesh. Raises BadInput on an impossible configuration.
+    The slots of a batch are divided into L lanes, each with contexts of its own. So a device makes only the rows that
+    it trains on, and a batch is the same on every mesh. Raises BadInput on an impossible configuration.
     """
 
     kind = "online"
 
     def __init__(
-        self, model: Transformer, params: Any, tokens: np.ndarray, *, bos: int, config: OnlineConfig, batch_size: int,
-        seed: int, mesh: Mesh,
-    ):  # fmt: skip
+        self,
+        model: LanguageModel,
+        params: Any,
+        tokens: np.ndarray,
+        *,
+        bos: int,
+        config: OnlineConfig,
+        batch_size: int,
+        seed: int,
+        mesh: Mesh,
+    ):
         config.check()
-        self.width = site_width(model.config, config.site)
+        self.width = site_width(model, config.site)
         self.batch_size, self._seed, self._k = batch_size, seed, config.rows_per_context
         self._lanes = max(d for d in range(1, LANES + 1) if batch_size % d == 0)
         if self._lanes % mesh.shape["data"]:
@@ -68,18 +78,18 @@ class OnlineStream:
         if batch_size > config.buffer_rows:
             raise BadInput(f"online.buffer_rows {config.buffer_rows} is smaller than train.batch_size {batch_size}")
         self._contexts = ContextSampler(tokens, bos, self._k, seed)
-        self._at_once = max(config.batch_contexts // self._lanes, 1)  # contexts of each lane
+        self._at_once = max(config.batch_contexts // self._lanes, 1)  # contexts per lane in one forward pass
         calls = -(-config.buffer_rows // (self._lanes * self._k * self._at_once))
         self._lane_contexts = calls * self._at_once
         self._lane_slots = batch_size // self._lanes
-        self._batches = self._lane_contexts * self._k // self._lane_slots  # of a filling; what is over is not used
+        self._batches = self._lane_contexts * self._k // self._lane_slots  # of a filling, whole ones only
         self._sharding = NamedSharding(mesh, PartitionSpec("data"))
         self._params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
         self._make(model, config, NamedSharding(mesh, PartitionSpec(None, "data")))
         self._filling = -1
 
-    def _make(self, model: Transformer, config: OnlineConfig, batches: NamedSharding) -> None:
-        """The compiled functions; every array's first axis is the lanes, so nothing crosses devices."""
+    def _make(self, model: LanguageModel, config: OnlineConfig, batches: NamedSharding) -> None:
+        """Compiles the functions. The first axis of every array is the lanes, so nothing crosses devices."""
         shape = (self._lanes, self._lane_contexts * self._k, self.width)
         self._buffer = jax.jit(lambda: jnp.zeros(shape, config.dtype), out_shardings=self._sharding)()
 
@@ -116,12 +126,12 @@ class OnlineStream:
         return device_get_global(self(0, count)).reshape(-1, self.width)[:n]
 
     def _refill(self, filling: int) -> None:
-        """Makes the buffer hold the filling with this number."""
+        """Fills the buffer with the rows of this filling, unless it holds them already."""
         if filling == self._filling:
             return
         n, length = self._lane_contexts, self._contexts.length
 
-        def which(lanes):  # all of them at once: positions are drawn for 1,024 contexts together
+        def which(lanes):  # of all lanes together, as positions are drawn for 1,024 contexts at a time
             return ((filling * self._lanes + lanes)[:, None] * n + np.arange(n)).reshape(-1)
 
         tokens = self._place((n, length), lambda lanes: self._contexts.tokens(which(lanes)))
@@ -138,7 +148,7 @@ class OnlineStream:
         self._filling = filling
 
     def _place(self, tail: tuple[int, ...], make: Any) -> jax.Array:
-        """An array [L, …] divided over `data`, of which each process makes its lanes."""
+        """An array [L, …] divided over `data`; each process makes the lanes of its own devices."""
         shape = (self._lanes, *tail)
 
         def part(index):

@@ -1,4 +1,4 @@
-"""What a store is filled with: rows made on demand, in the order of making, from a transformer or from an array."""
+"""Rows made on demand, from a language model or from an array, that a store is filled with."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.sampling import ContextSampler
-from monosem_jax.models.transformer import Transformer, site_width
+from monosem_jax.models.base import LanguageModel, site_width
 from monosem_jax.runtime.errors import BadInput
 
 ARRAY_BATCH = 8192
 
 
 class RowProducer(Protocol):
-    """Rows 0 … n_rows-1; any range of them can be made alone, with the same bits."""
+    """Rows 0 … n_rows-1. Any range of them can be made by itself, with the same bits."""
 
     n_rows: int
     width: int
@@ -33,7 +33,7 @@ class RowProducer(Protocol):
         ...
 
     def place(self, origin: np.ndarray) -> str:
-        """In words."""
+        """Human-readable form of one row of `origin`."""
         ...
 
 
@@ -42,10 +42,10 @@ def local_mesh() -> Mesh:
     return Mesh(np.asarray(jax.local_devices()), ("each",), axis_types=(AxisType.Auto,))
 
 
-def make_activation_reader(model: Transformer, site: str, dtype: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
+def make_activation_reader(model: LanguageModel, site: str, dtype: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """The compiled function (params, tokens [C,T], positions [C,k]) -> (rows [C·k,M], their sums of squares [C·k]).
 
-    Contexts are divided over the devices of this process, each computing on as many: C is a multiple of their number.
+    Contexts are divided equally over the devices of this process: C must be a multiple of their number.
     """
     mesh = local_mesh()
 
@@ -60,28 +60,38 @@ def make_activation_reader(model: Transformer, site: str, dtype: str) -> Callabl
 
 
 class ModelActivations:
-    """A transformer's activations at a site: row g is sample g mod k of context g div k."""
+    """A language model's activations at a site: row g is sample g mod k of context g div k. `params` lie on every
+    device."""
 
     def __init__(
-        self, model: Transformer, params: Any, site: str, contexts: ContextSampler, *, k: int, n_contexts: int,
-        dtype: str, batch_contexts: int,
-    ):  # fmt: skip
-        self.width = site_width(model.config, site)
+        self,
+        model: LanguageModel,
+        params: Any,
+        site: str,
+        contexts: ContextSampler,
+        *,
+        k: int,
+        n_contexts: int,
+        dtype: str,
+        batch_contexts: int,
+    ):
+        self.width = site_width(model, site)
         self.n_rows, self._k, self._n_contexts, self.contexts = n_contexts * k, k, n_contexts, contexts
         self._tap = make_activation_reader(model, site, dtype)
-        self._params = jax.device_put(params, NamedSharding(local_mesh(), PartitionSpec()))
+        self.params = jax.device_put(params, NamedSharding(local_mesh(), PartitionSpec()))
         self._batch = batch_contexts * jax.local_device_count()
 
     def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """One batch is computed ahead. All have the same shape: the last is filled up, and the surplus cut off."""
+        """One batch is computed ahead. All have the same shape: the last one is padded and the surplus cut off."""
         ahead = None
         for c in range(start // self._k, -(-stop // self._k), self._batch):
             pick = np.minimum(np.arange(c, c + self._batch), self._n_contexts - 1)
-            out = self._tap(self._params, self.contexts.tokens(pick), self.contexts.positions(pick))
+            out = self._tap(self.params, self.contexts.tokens(pick), self.contexts.positions(pick))
             if ahead is not None:
                 yield _cut(*ahead, start, stop)
             ahead = (c * self._k, *out)
-        yield _cut(*ahead, start, stop)
+        if ahead is not None:
+            yield _cut(*ahead, start, stop)
 
     def origin(self, start: int, stop: int) -> np.ndarray:
         g = np.arange(start, stop)
@@ -94,7 +104,7 @@ class ModelActivations:
 
 
 class ArrayProducer:
-    """The rows of an array that is to become a store."""
+    """The rows of an array that is converted to a store."""
 
     def __init__(self, rows: Rows, dtype: str):
         self._rows, self._dtype = rows, DTYPES[dtype]
@@ -104,7 +114,7 @@ class ArrayProducer:
 
     def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         for first in range(start, stop, ARRAY_BATCH):
-            with np.errstate(over="ignore"):  # what is too large for the new dtype is found as not finite
+            with np.errstate(over="ignore"):  # numbers too large for the new dtype become Inf, which is found later
                 rows = self._rows.read(first, min(first + ARRAY_BATCH, stop)).astype(self._dtype)
             yield first, rows, np.einsum("nm,nm->n", x := rows.astype(np.float64), x)
 
@@ -116,11 +126,11 @@ class ArrayProducer:
 
 
 class DropRows:
-    """All rows but those numbered in `left_out`, in order."""
+    """All rows except those whose numbers are in `left_out`, in order."""
 
     def __init__(self, made: RowProducer, left_out: np.ndarray):
         self._made, self._out = made, np.sort(left_out)
-        self._before = self._out - np.arange(len(self._out))  # kept rows before each of those left out
+        self._before = self._out - np.arange(len(self._out))  # how many rows are kept before each one left out
         self.n_rows, self.width = made.n_rows - len(left_out), made.width
 
     def _number(self, kept: np.ndarray | int) -> Any:
@@ -143,6 +153,7 @@ class DropRows:
         return self._made.place(origin)
 
 
-def _cut(first: int, values: Any, squares: Any, start: int, stop: int):
+def _cut(first: int, values: Any, squares: Any, start: int, stop: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """The part of a batch that lies in start … stop-1, on the host."""
     low, high = max(start - first, 0), min(stop - first, values.shape[0])
     return first + low, np.asarray(values)[low:high], np.asarray(squares, np.float64)[low:high]

@@ -1,4 +1,4 @@
-"""What activations stream from: rows [n,M] behind one interface with `read(start, stop)`."""
+"""Rows of activations [n,M] behind one interface, `read(start, stop)`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.f
 
 
 class Rows(Protocol):
-    """Anything that activations stream from; threads may read at the same time."""
+    """Rows that can be read in any order; several threads may read at the same time."""
 
     n_rows: int
     width: int
@@ -35,7 +35,7 @@ class RowRange:
 
 
 class ConcatRows:
-    """Rows of several sources with equal numbers of rows, beside each other; of one dtype, else fp32."""
+    """Rows of several sources with equally many rows, concatenated along M; in their common dtype, else fp32."""
 
     def __init__(self, sources: Sequence[Rows]):
         self.sources = sources
@@ -49,5 +49,5 @@ class ConcatRows:
 
 
 def as_integers(x: np.ndarray) -> np.ndarray:
-    """The same bytes as integers: bfloat16 NumPy moves element by element and under the interpreter's lock."""
+    """The same bytes as integers. NumPy moves bfloat16 element by element, and holds the interpreter's lock."""
     return x.view(f"u{x.dtype.itemsize}")

@@ -1,4 +1,4 @@
-"""Opening the run directory of a harvest."""
+"""Opens the run directory of a harvest."""
 
 from __future__ import annotations
 

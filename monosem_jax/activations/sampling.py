@@ -1,4 +1,4 @@
-"""Which contexts activations are taken from, in which order, and at which positions: found piece by piece."""
+"""Which contexts activations are taken from, in which order, and at which positions, computed as needed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from monosem_jax.runtime.errors import BadInput
 
-SAMPLING_CONTEXTS = 1024  # contexts whose positions are drawn from one generator
-_SCAN = 65_536  # contexts looked at together
+SAMPLING_CONTEXTS = 1024  # contexts whose positions are drawn from the same random generator
+_SCAN = 65_536  # contexts that are read together
 
 
 def sample_positions(eligible: np.ndarray, k: int, seed: list[int]) -> np.ndarray:
     """[C,k] positions drawn without replacement from the eligible ones [C,T] of each context, in random order.
 
-    C is at most SAMPLING_CONTEXTS; every context must have at least k eligible positions. A context's draw depends on
-    the seed and on its row alone.
+    C is at most SAMPLING_CONTEXTS; every context must have at least k eligible positions. What is drawn for a context
+    depends on the seed and its row only.
     """
     rng = np.random.default_rng(seed)
     order = np.where(eligible, rng.random((SAMPLING_CONTEXTS, eligible.shape[1]))[: len(eligible)], 2.0)
@@ -22,11 +22,11 @@ def sample_positions(eligible: np.ndarray, k: int, seed: list[int]) -> np.ndarra
 
 
 class ContextSampler:
-    """The usable contexts of a text, those with k tokens besides BOS, in a random order of each pass over them.
+    """The usable contexts of a text, those with at least k tokens besides BOS, as an endless sequence: each pass over
+    them has a random order of its own.
 
-    Context i of the endless sequence is the same whatever was asked before. Memory: 4 bytes a context, and 4 more for
-    each of the last two passes.
-    Raises BadInput where there are none.
+    Context i of the sequence is the same whatever was asked before. Memory: 4 bytes per context, and 4 more for each
+    of the last two passes. Raises BadInput where no context is usable.
     """
 
     def __init__(self, tokens: np.ndarray, bos: int, k: int, seed: int):
@@ -43,7 +43,7 @@ class ContextSampler:
         self._drawn: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        """The number of contexts of one pass."""
+        """The number of contexts in one pass."""
         return len(self._usable)
 
     def tokens(self, which: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ class ContextSampler:
         return np.asarray(self._tokens[self._numbers(which)], np.int32)
 
     def positions(self, which: np.ndarray) -> np.ndarray:
-        """[C,k] the positions to take of them; BOS is never drawn, and in each pass they are drawn anew."""
+        """[C,k] the positions that are sampled in these contexts, drawn anew in each pass; never BOS."""
         found = np.empty((len(which), self._k), np.int32)
         for chunk in np.unique(which // SAMPLING_CONTEXTS):
             mine = which // SAMPLING_CONTEXTS == chunk

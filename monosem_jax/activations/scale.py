@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from monosem_jax.activations.sources import ActivationSource
 from monosem_jax.runtime.errors import BadInput
 
+InputScale = float | list[float]  # one number, or one for each part that a row consists of
 
-def input_scale(kind: str, source: ActivationSource, sample: np.ndarray, parts: tuple[int, ...]) -> Any:
-    """What activations x [M] are multiplied by (a list, of every one of several `parts` of a row): 1, or so that the
-    mean square of their elements is 1, or E‖x‖ = √M, or E‖x‖² = 1. Means are over the store where they are known, else
-    over the sample."""
+
+def input_scale(
+    kind: str,
+    sample: np.ndarray,
+    parts: tuple[int, ...],
+    *,
+    mean_square: float | None = None,
+    mean_norm: float | None = None,
+) -> InputScale:
+    """The factor of activations x [M]; where rows consist of several parts, a list with the factor of each.
+
+    Args:
+      kind: "none" for 1; "unit_rms" for a mean square of 1 of the elements; "sqrt_width" for E‖x‖ = √M; "unit_norm" for
+        E‖x‖² = 1.
+      sample: rows [n,ΣM], over which means are taken that are not known.
+      parts: the widths M of what rows consist of.
+      mean_square: the mean square of the elements over the whole source, where it is known and rows have one part.
+      mean_norm: E‖x‖ over the whole source, likewise.
+
+    Raises BadInput where activations are all zero.
+    """
     if kind == "none":
         return 1.0 if len(parts) == 1 else [1.0] * len(parts)
     if len(parts) == 1:
-        return _scale(kind, sample, source.mean_square, source.mean_norm)
+        return _scale(kind, sample, mean_square, mean_norm)
     ends = np.cumsum(parts)
     return [_scale(kind, sample[:, end - width : end]) for width, end in zip(parts, ends, strict=True)]
 

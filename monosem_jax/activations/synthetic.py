@@ -1,8 +1,8 @@
-"""Activations of which the features are known: sums of a few vectors of a dictionary that was drawn at random.
+"""Activations whose true features are known: sums of a few vectors of a random dictionary.
 
-    x = Σ_i a_i d_i + noise        a_i ≥ 0, zero but with probability density_i        ‖d_i‖ = 1
+    x = Σ_i a_i d_i + noise        a_i ≥ 0, nonzero with probability density_i        ‖d_i‖ = 1
 
-What a dictionary that is trained on them finds can be compared with what is there.
+The features that a trained dictionary finds can be compared with the true ones.
 """
 
 from __future__ import annotations
@@ -18,30 +18,35 @@ from jaxtyping import Float
 from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput, check_counts
 
-BLOCK = 4096  # rows that are made together
-RECOVERED = 0.9  # cosine similarity from which on a feature counts as found
+BLOCK = 4096  # rows that come from the same random generator
+RECOVERED = 0.9  # cosine similarity above which a feature counts as found
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticConfig:
-    """`n_features` true features in `width` dimensions, of which each is active in a share `density` of the rows, on
-    average; `density_power` p makes that of the i-th proportional to i^-p. Activations are uniform between
-    `least_strength` and 2 - `least_strength`. Features i, i + 1, … of a group of `group_size` occur together: those are
-    thresholds of normal numbers with this `correlation`. `noise`: the standard deviation of each element's.
-
-    The seed is that of the features; `n_rows` rows are made, of which the last tenth, at most 65,536, is held out.
-    """
+    """Rows that are sparse sums of known unit vectors, with which recovery can be measured."""
 
     n_features: int = 512
+    """True features."""
     width: int = 256
+    """Dimensions of a row, M."""
     density: float = 0.01
+    """The share of rows in which a feature is active, averaged over the features."""
     density_power: float = 0.0
+    """A power p makes the density of the i-th feature proportional to i^-p; 0: all are equally dense."""
     least_strength: float = 0.5
+    """A feature that is active has a value uniform between this and 2 minus this."""
     correlation: float = 0.0
+    """Features of one group occur together: each is active where a normal number exceeds a threshold, and these numbers
+    have this correlation."""
     group_size: int = 2
+    """Consecutive features that form a group."""
     noise: float = 0.0
+    """Standard deviation of the normal noise added to every element."""
     n_rows: int = 262_144
+    """Rows in all; the last tenth, at most 65,536, is held out."""
     seed: int = 0
+    """Seed of the feature vectors and the rows."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -57,15 +62,15 @@ class SyntheticConfig:
         check_seed(self.seed, "synthetic.seed")
 
     def densities(self) -> Float[np.ndarray, " F"]:
-        """The share of rows in which each feature is active; where the power makes more than a half of it, a half."""
+        """The share of rows in which each feature is active, at most a half."""
         weight = np.arange(1, self.n_features + 1) ** -self.density_power
         return np.minimum(self.density * weight / weight.mean(), 0.5)
 
 
 class SyntheticRows:
-    """Rows behind the interface of stores: a row is a function of the configuration and its number.
+    """Rows with the interface of a store: each is a function of the configuration and its number.
 
-    `directions` [F,M] are the features that are in them.
+    `directions` [F,M] are the true features.
     """
 
     def __init__(self, config: SyntheticConfig):
@@ -74,7 +79,7 @@ class SyntheticRows:
         self._config = config
         directions = np.random.default_rng([config.seed, 7]).normal(size=(config.n_features, config.width))
         self.directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
-        # A normal number beyond it is an activation.
+        # A feature is active where its normal number exceeds this.
         self._beyond = np.array([NormalDist().inv_cdf(1 - p) for p in config.densities()])
 
     def read(self, start: int, stop: int) -> Float[np.ndarray, "B M"]:
@@ -86,7 +91,7 @@ class SyntheticRows:
         return np.concatenate(parts)
 
     def activations(self, block: int) -> tuple[Float[np.ndarray, "B F"], np.random.Generator]:
-        """(the true activations of a block's rows, the generator as it is then)."""
+        """(the true activations of a block's rows, the random generator after they were drawn)."""
         c, rng = self._config, np.random.default_rng([self._config.seed, 8, block])
         n_groups = -(-c.n_features // c.group_size)
         own = rng.standard_normal((BLOCK, c.n_features), np.float32)
@@ -105,14 +110,20 @@ class SyntheticRows:
 
 
 def recovery(directions: Float[np.ndarray, "T M"], found: Float[np.ndarray, "F M"]) -> dict[str, Any]:
-    """How many of the true features are in a dictionary: for each, the largest cosine similarity with a vector of it.
+    """How many of the true features a dictionary has found, by the largest cosine similarity of each with one of the
+    dictionary's vectors.
 
-    {"true_features", "mean_max_cosine", "recovered": the share of those whose largest is above 0.9}
+    {"true_features", "mean_max_cosine", "recovered": the share of true features whose largest is above 0.9}
     """
-    norm = lambda w: w / np.maximum(np.linalg.norm(w, axis=1, keepdims=True), 1e-30)  # noqa: E731
-    largest = np.max(norm(np.asarray(directions, np.float64)) @ norm(np.asarray(found, np.float64)).T, axis=1)
+    largest = np.max(_unit(directions) @ _unit(found).T, axis=1)
     return {
         "true_features": len(directions),
         "mean_max_cosine": float(largest.mean()),
         "recovered": float(np.mean(largest > RECOVERED)),
     }
+
+
+def _unit(w: np.ndarray) -> np.ndarray:
+    """Rows divided by their norms, in float64."""
+    w = np.asarray(w, np.float64)
+    return w / np.maximum(np.linalg.norm(w, axis=1, keepdims=True), 1e-30)

@@ -26,10 +26,12 @@ ULTRALOW_TOKENS = 10_000_000
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """How much held-out text is read. `contexts` 0 means all of it."""
+    """How much held-out text the metrics are measured on."""
 
     contexts: int = 0
+    """Held-out contexts to read; 0: all."""
     batch_contexts: int = 32
+    """Contexts per forward pass."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

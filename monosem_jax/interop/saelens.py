@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from monosem_jax.interop import saelens_cfg
 from monosem_jax.interop.exported import ExportedSAE, check_finite, for_architecture
 from monosem_jax.interop.tensors import read_tensors
-from monosem_jax.models.transformer import SITES_BETWEEN
+from monosem_jax.models.base import split_sites
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 
@@ -172,7 +172,7 @@ def _with_unit_rows(p: dict[str, np.ndarray], where: str) -> dict[str, np.ndarra
 def hook_names(dictionary: ExportedSAE) -> dict[str, str | None]:
     """The hooks of the activations that are read and, for a transcoder, of those that are reconstructed."""
     site = dictionary.site or ""
-    sites = site.split(SITES_BETWEEN)
+    sites = split_sites(site)
     if dictionary.architecture == "transcoder" and len(sites) == 2:
         return {"hook_name": hook_name(sites[0]), "hook_name_out": hook_name(sites[1])}
     return {"hook_name": hook_name(site)}

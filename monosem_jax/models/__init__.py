@@ -1,1 +1,37 @@
-"""Language models that can be cut at a site."""
+"""Language models that can be cut at a site. A new architecture is a file and a line in `MODELS`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from monosem_jax.models.base import LanguageModel, ModelConfig
+from monosem_jax.models.transformer import Transformer, TransformerConfig
+from monosem_jax.runtime.config import from_dict
+from monosem_jax.runtime.errors import BadInput
+
+# The architecture that a configuration names -> (class of its configuration, linen module).
+MODELS: dict[str, tuple[type, type]] = {
+    "transformer": (TransformerConfig, Transformer),
+}
+
+
+def find_model(architecture: Any) -> tuple[type, type]:
+    """The (config class, linen class) of an architecture; raises BadInput on an unknown name."""
+    if not isinstance(architecture, str) or architecture not in MODELS:
+        raise BadInput(f"transformer.architecture is {architecture!r}: expected one of {', '.join(MODELS)}")
+    return MODELS[architecture]
+
+
+def build_model(config: ModelConfig, dtype: Any = jnp.float32) -> LanguageModel:
+    """The linen module of a configuration; its matmuls run in `dtype`."""
+    return find_model(config.architecture)[1](config, dtype=dtype)
+
+
+def read_model(values: Mapping[str, Any]) -> LanguageModel:
+    """The module of a configuration from a file, in fp32; raises BadInput on keys or values that do not belong there.
+    Directories of earlier versions do not name the architecture: it is the paper's transformer."""
+    config_class, _ = find_model(values.get("architecture", "transformer"))
+    return build_model(from_dict(config_class, dict(values)))

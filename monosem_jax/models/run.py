@@ -1,4 +1,4 @@
-"""Opening the run directory of a transformer."""
+"""Opens the run directory of a transformer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from tokenizers import Tokenizer
 
+from monosem_jax.models import read_model
+from monosem_jax.models.base import LanguageModel
 from monosem_jax.models.tapped import TappedModel
-from monosem_jax.models.transformer import Transformer, TransformerConfig
-from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun, TrainedRun
 from monosem_jax.runtime.workdir import read_record
@@ -20,11 +20,15 @@ from monosem_jax.text.pack import Text
 
 
 class FromTransformer(LoadedRun):
-    """A run that was made from a transformer, which is opened when it is asked for."""
+    """A run that was made from a transformer. The transformer is opened on first use."""
 
-    @functools.cached_property
+    @property
     def transformer(self) -> TransformerRun:
         """The transformer that this run was made from."""
+        return self._parent_transformer
+
+    @functools.cached_property
+    def _parent_transformer(self) -> TransformerRun:
         return TransformerRun(self.parent("transformer"))
 
     @property
@@ -33,12 +37,11 @@ class FromTransformer(LoadedRun):
 
 
 class TransformerRun(TrainedRun, FromTransformer):
-    """`params` as NumPy in fp32, `model` the linen module that takes them, `text` what it was trained on."""
+    """`params` as NumPy in fp32, `model` the module that takes them, `text` what it was trained on."""
 
     @functools.cached_property
-    def model(self) -> Transformer:
-        values = {**self.config["transformer"], "vocab_size": self.text.manifest["vocab_size"]}
-        return Transformer(from_dict(TransformerConfig, values))
+    def model(self) -> LanguageModel:
+        return read_model({**self.config["transformer"], "vocab_size": self.text.manifest["vocab_size"]})
 
     @functools.cached_property
     def text(self) -> Text:

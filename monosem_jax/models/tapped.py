@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
-from monosem_jax.models.transformer import SITES_BETWEEN, Transformer, site_width, token_losses
+from monosem_jax.models.base import LanguageModel, site_widths, split_sites, token_losses
 from monosem_jax.runtime.mesh import device_put_sharded
 
 
@@ -26,7 +26,7 @@ class TappedModel:
     but parameters share one program. Rows have width W: M of the site, or the sum over several sites.
     """
 
-    model: Transformer
+    model: LanguageModel
     params: Mapping[str, Any]
     site: str
     bos: int
@@ -56,10 +56,10 @@ class TappedModel:
 
         A crosscoder reconstructs every site, a transcoder the last one.
         """
-        sites = self.site.split(SITES_BETWEEN)
+        sites = split_sites(self.site)
         if len(sites) == 1:
             return [(self.site, slice(None))]
-        widths = [site_width(self.model.config, s) for s in sites]
+        widths = site_widths(self.model, self.site)
         ends = np.cumsum(widths)
         if width == sum(widths):
             return [(s, slice(end - m, end)) for s, m, end in zip(sites, widths, ends, strict=True)]

@@ -1,37 +1,46 @@
 """The transformer of the paper's section "The transformer": decoder-only, pre-LayerNorm, ReLU MLP, no dropout.
 
-The model is a chain of stations. Between two stations the computation is a pair `(carry, acts)`: `acts` is the array
-that lives at the station's site, `carry` the residual stream that still has to be added to it later (or None). To cut
-the model at a site is to stop the chain there, so the two halves composed are the model itself.
+The model is a chain of stations, one for each of `monosem_jax.models.base.SITES` in every block. Between two stations
+the computation is a pair `(carry, acts)`: `acts` is the array at the station's site, `carry` the residual stream that
+is added to it later (or None). To cut the model at a site is to stop the chain there, so the two halves composed are
+the model itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
+from monosem_jax.models.base import SITES, parse_site, split_sites
 from monosem_jax.runtime.errors import BadInput, check_counts
-
-# The stations of one block, in the order of the computation.
-SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_hidden", "mlp_out")
-SITES_BETWEEN = "+"  # of several sites that are read together, such as mlp_in.0+mlp_out.0
 
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-    """Shape of the transformer. `d_mlp` is the M of the default site; `vocab_size` 0 means: the tokenizer's."""
+    """Shape of the transformer."""
 
     n_layers: int = 1
+    """Layers."""
     d_model: int = 128
+    """Width of the residual stream, D."""
     d_mlp: int = 512
+    """Width of the MLP's hidden layer: M of the default site, mlp_hidden."""
     n_heads: int = 4
+    """Attention heads, H; d_model / n_heads must be an even number."""
     context_length: int = 128
+    """Tokens in a context, T, the BOS token included."""
     vocab_size: int = 0
+    """Tokens, V; 0: as many as the tokenizer has."""
+    architecture: str = "transformer"
+    """Its name in `monosem_jax.models.MODELS`."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -44,28 +53,8 @@ class TransformerConfig:
             raise BadInput(f"head width {self.d_model // self.n_heads} is odd: rotary positions need an even one")
 
 
-def parse_site(site: str, n_layers: int) -> tuple[int, str]:
-    """Splits a site such as "mlp_hidden.0" into (layer, kind); raises BadInput on one the model does not have."""
-    kind, _, layer = site.partition(".")
-    if kind not in SITES or not layer.isdigit() or int(layer) >= n_layers:
-        known = ", ".join(f"{k}.N" for k in SITES)
-        raise BadInput(f"site {site!r} does not exist: expected one of {known} with N from 0 to {n_layers - 1}")
-    return int(layer), kind
-
-
-def site_width(config: TransformerConfig, site: str) -> int:
-    """M at a site: d_mlp for the hidden layer of an MLP, d_model elsewhere; of several, the sum."""
-    return sum(site_widths(config, site))
-
-
-def site_widths(config: TransformerConfig, site: str) -> tuple[int, ...]:
-    """M at each of one or more sites."""
-    kinds = [parse_site(s, config.n_layers)[1] for s in site.split(SITES_BETWEEN)]
-    return tuple(config.d_mlp if kind == "mlp_hidden" else config.d_model for kind in kinds)
-
-
 class Block(nn.Module):
-    """One attention and one MLP sub-layer, given as the steps from each station to the next."""
+    """One attention and one MLP sub-layer, as the steps from each station to the next."""
 
     config: TransformerConfig
     dtype: jnp.dtype
@@ -145,18 +134,29 @@ class Transformer(nn.Module):
         layer, kind = parse_site(site, self.config.n_layers)
         return layer * len(SITES) + SITES.index(kind)
 
-    def to_acts(self, tokens: Int[Array, "C T"], site: str):
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The names of all its sites, in the order of the computation."""
+        return tuple(f"{kind}.{layer}" for layer in range(self.config.n_layers) for kind in SITES)
+
+    @nn.nowrap
+    def width(self, site: str) -> int:
+        """M at one site: d_mlp for the hidden layer of an MLP, d_model elsewhere."""
+        _, kind = parse_site(site, self.config.n_layers)
+        return self.config.d_mlp if kind == "mlp_hidden" else self.config.d_model
+
+    def to_acts(self, tokens: Int[Array, "C T"], site: str) -> tuple[Any, Float[Array, "C T M"]]:
         """Runs the model up to a site: tokens → (carry, acts [C,T,M]). Nothing after the site is computed.
 
-        Several sites ("mlp_in.0+mlp_out.0") give their activations beside each other, and no carry.
+        Of several sites ("mlp_in.0+mlp_out.0") the activations are concatenated along M, and carry is None.
         """
-        if SITES_BETWEEN not in site:
-            return self._run(None, self.embed(tokens), 0, self._station(site))
-        stations = [self._station(s) for s in site.split(SITES_BETWEEN)]
+        stations = [self._station(s) for s in split_sites(site)]
         at, (carry, acts), found = 0, (None, self.embed(tokens)), {}
         for station in sorted(set(stations)):
             carry, acts = self._run(carry, acts, at, station)
             at, found[station] = station, acts
+        if len(stations) == 1:
+            return carry, acts
         return None, jnp.concatenate([found[station] for station in stations], axis=-1)
 
     def from_acts(self, carry, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
@@ -172,9 +172,21 @@ class Transformer(nn.Module):
         site = f"mlp_hidden.{self.config.n_layers - 1}"
         return self.from_acts(*self.to_acts(tokens, site), site)
 
+    @nn.nowrap
+    def direct_effect(
+        self, params: Mapping[str, Any], site: str, directions: Float[np.ndarray, "F M"]
+    ) -> Float[np.ndarray, "F V"]:
+        """What directions at a site add to the logits on the straight path: d W_down π L W_unembed.
 
-def token_losses(logits: Float[Array, "C T V"], tokens: Int[Array, "C T"]) -> Float[Array, "C T-1"]:
-    """Negative log-likelihood in nats of tokens 1 … T-1, each given those before it."""
-    logits = logits[:, :-1]
-    target = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - target
+        π removes the mean over the residual stream and L is the final LayerNorm's diagonal scale; the norm it divides
+        by is left out. At sites in the residual stream W_down is the identity. Later attention and MLPs are left out.
+        Raises BadInput at the input of an MLP, from where the path is not linear.
+        """
+        layer, kind = parse_site(site, self.config.n_layers)
+        if kind == "mlp_in":
+            raise BadInput(f"logit weights at {site}: the MLP after it is not linear")
+        d = np.asarray(directions, np.float32)
+        if kind == "mlp_hidden":
+            d = d @ np.asarray(params[f"blocks_{layer}"]["down"]["kernel"])
+        d = d - d.mean(axis=-1, keepdims=True)
+        return (d * np.asarray(params["ln_final"]["scale"])) @ np.asarray(params["unembed"]["kernel"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -12,19 +13,16 @@ from typing import Any
 
 import jax
 
-from monosem_jax.runtime.config import difference
+from monosem_jax.runtime.config import difference, identity_of, to_dict, upgrade
 from monosem_jax.runtime.errors import BadInput, NewerFormat
 from monosem_jax.runtime.files import file_hash, is_url, lock, read_json, write_json
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 
 FORMAT = 2  # of run directories and checkpoints; 1 had no number, and no checksums
 
-# Keys of a configuration that change no result but for rounding: which devices, what is kept, what is told.
-MUTABLE_KEYS = ("mesh", "keep_checkpoints", "keep_every", "keep_best", "when_disk_full", "wandb")
-
 RECORD = {"experiment": str, "config": dict, "parents": dict, "format": int, "versions": dict, "git": str | None}
 
-PARENT = dict.fromkeys(("path", "relative", "sha256", "file"), str)
+PARENT: dict[str, Any] = dict.fromkeys(("path", "relative", "sha256", "file"), str)
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "grain", "numpy", "tokenizers")
 
@@ -52,37 +50,43 @@ class RunDir:
     """An open run directory. `finished` says that summary.json is there; `close` gives the directory back."""
 
     def __init__(
-        self, path: str | os.PathLike[str], experiment: str, config: dict[str, Any], parents: dict[str, Any],
-        defaults: dict[str, Any] | None = None,
-    ):  # fmt: skip
-        """Creates the directory or takes it up again.
+        self,
+        path: str | os.PathLike[str],
+        experiment: str,
+        config: Any,
+        parents: dict[str, Any],
+        defaults: Any = None,
+    ):
+        """Creates the directory, or opens it again to resume.
 
         Args:
-          config: the resolved configuration without paths, compared with what is on disk but for the keys in FREE.
-          defaults: of the configuration; they stand for keys that a directory of an older version lacks.
+          config: the resolved configuration without paths, a dataclass or a plain dictionary. It is compared with the
+            one on disk, except for fields of the dataclass that are declared with `identity=False`.
+          defaults: the same, with the values of keys that a directory of an earlier version lacks.
           parents: name → {"path", "sha256"} of what the run is made from; hashes are compared, paths are not.
 
         Raises BadInput when the directory belongs to another configuration, is in use, or cannot be written.
         """
         self.path = pathlib.Path(path)
-        identity = {"experiment": experiment, "config": config, "parents": _portable(parents, self.path)}
+        values, kind = to_dict(config), type(config) if dataclasses.is_dataclass(config) else None
+        identity = {"experiment": experiment, "config": values, "parents": _portable(parents, self.path)}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(self.path)
             self._lock = lock(self.path)
         except OSError as e:
             raise BadInput(f"workdir {self.path} cannot be written: {e.strerror}") from None
-        self._config, self._logs = config, MetricWriters(self.path)
+        self._config, self._logs = values, MetricWriters(self.path)
         try:
-            self._begin(identity, defaults or {})
+            self._begin(identity, kind, to_dict(defaults or {}))
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, identity: dict[str, Any], defaults: dict[str, Any]) -> None:
+    def _begin(self, identity: dict[str, Any], kind: type | None, defaults: dict[str, Any]) -> None:
         file = self.path / "config.json"
         if file.exists():
-            changes = _identity_difference(read_record(self.path), identity, defaults)
+            changes = _identity_difference(read_record(self.path), identity, kind, defaults)
             if changes:
                 raise BadInput(
                     f"workdir {self.path} belongs to another configuration ({'; '.join(changes)}): "
@@ -208,14 +212,20 @@ def _fits(found: Any, kinds: dict[str, Any], needed: set[str]) -> bool:
     return all(isinstance(found[key], kind) for key, kind in kinds.items() if key in found)
 
 
-def _identity_difference(old: dict[str, Any], new: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+def _identity_difference(
+    old: dict[str, Any], new: dict[str, Any], kind: type | None, defaults: dict[str, Any]
+) -> list[str]:
+    """The lines that say in what two records differ; `kind` is the class of the configuration, if it has one."""
     if old["experiment"] != new["experiment"]:
         return [f"experiment: {old['experiment']!r} -> {new['experiment']!r}"]
-    new_config, old_config = json.loads(json.dumps(new["config"])), _completed(old["config"], defaults)
-    lines = difference(_bound(old_config), _bound(new_config))
-    a = {k: v["sha256"] for k, v in old["parents"].items()}
-    b = {k: v["sha256"] for k, v in new["parents"].items()}
-    return lines + difference(a, b, prefix="parents")
+    before, now = old["config"], json.loads(json.dumps(new["config"]))
+    if kind:
+        before = identity_of(kind, _completed(upgrade(kind, before), defaults))
+        now = identity_of(kind, now)
+    else:
+        before = _completed(before, defaults)
+    a, b = ({name: parent["sha256"] for name, parent in record["parents"].items()} for record in (old, new))
+    return difference(before, now) + difference(a, b, prefix="parents")
 
 
 def _completed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -223,8 +233,3 @@ def _completed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, An
     found = json.loads(json.dumps(defaults)) | values
     nested = {k: v for k, v in values.items() if isinstance(v, dict) and isinstance(defaults.get(k), dict)}
     return found | {k: _completed(v, defaults[k]) for k, v in nested.items()}
-
-
-def _bound(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the keys that another process may change when it takes the run up again."""
-    return {k: _bound(v) if isinstance(v, dict) else v for k, v in config.items() if k not in MUTABLE_KEYS}

@@ -15,8 +15,10 @@ from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.params import RULES
 from monosem_jax.sae.step_context import StepContext
+from monosem_jax.training.config import TrainConfig
+from monosem_jax.training.metrics import Last, Mean, Metrics
 from monosem_jax.training.optimizer import optimizer
-from monosem_jax.training.step import Objective, State, TrainConfig
+from monosem_jax.training.step import BatchResult, Objective, State
 
 
 def dictionary_objective(
@@ -54,7 +56,7 @@ def dictionary_objective(
         stats = own.new_stats(here, terms.pop("fired") > 0, notes)
         return grads, stats, terms
 
-    def objective(state: State, rows):
+    def objective(state: State, rows: jax.Array) -> BatchResult:
         param_specs = {name: RULES[name] for name in state.params}
         stat_specs = {name: RULES["last_fired"] if v.ndim else everywhere for name, v in state.stats.items()}
         step = jax.shard_map(
@@ -62,17 +64,21 @@ def dictionary_objective(
             out_specs=(param_specs, stat_specs, everywhere), check_vma=False,  # nothing is differentiated through it
         )  # fmt: skip
         hyper = dict(state.hyper)
+        coefficient = sae.config.COEFFICIENT if sae.config else "l1_coefficient"
         if l1_warmup:
-            name = sae.config.COEFFICIENT if sae.config else "l1_coefficient"
-            hyper[name] = hyper[name] * jnp.minimum((state.step + 1) / l1_warmup, 1)
+            hyper[coefficient] = hyper[coefficient] * jnp.minimum((state.step + 1) / l1_warmup, 1)
         grads, stats, terms = step(state.params, rows, hyper, state.stats, state.step)
-        metrics = {**terms, "count": jnp.float32(rows.shape[0])}
-        return jax.tree.map(lambda g: g / rows.shape[0], grads), stats, metrics
+        count = jnp.float32(rows.shape[0])
+        loss = Mean(terms.pop("loss"), count)
+        metrics: Metrics = {name: Mean(total, count) for name, total in terms.items()}
+        if coefficient in hyper and not (sae.config and sae.config.sparsity_key == "k"):  # k needs no penalty
+            metrics[coefficient] = Last.of(hyper[coefficient])
+        return BatchResult(jax.tree.map(lambda g: g / rows.shape[0], grads), stats, loss, metrics)
 
     return objective
 
 
-def dictionary_optimizer(train: TrainConfig, sae: Any = Relu) -> optax.GradientTransformation:
+def dictionary_optimizer(train: TrainConfig, sae: Any = Relu) -> optax.GradientTransformationExtraArgs:
     """Adam, with the constraint of unit dictionary vectors where the architecture has it."""
     links = {"before": [project_out_parallel()], "after": [renormalise()]} if sae.UNIT_NORM else {}
     return optimizer(train, **links)

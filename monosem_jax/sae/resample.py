@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,20 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import Rules, tree_shardings
 from monosem_jax.sae.objective import row_losses, scaled
 from monosem_jax.sae.params import FEATURE_AXIS, linear_init, unit_rows
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Transform
-from monosem_jax.training.step import State, TrainConfig, over_members
+from monosem_jax.training.step import State, over_members
 
 ENCODER_SCALE = 0.2  # of the mean norm of the alive features' encoder vectors
+
+
+class ResampleSchedule(NamedTuple):
+    """A `ResampleConfig` in numbers of steps."""
+
+    steps: tuple[int, ...]
+    window: int
+    n_inputs: int
+    method: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +47,8 @@ class ResampleConfig:
     n_inputs: int = 819_200
     method: str = "paper"
 
-    def resolve(self, train: TrainConfig) -> tuple[tuple[int, ...], int]:
-        """(steps, window) as numbers of steps; raises BadInput naming the first impossible value."""
+    def resolve(self, train: TrainConfig) -> ResampleSchedule:
+        """The schedule in numbers of steps; raises BadInput naming the first impossible value."""
 
         def absolute(value: float) -> int:
             return round(value * train.steps) if 0 < value < 1 else int(value)
@@ -46,7 +56,7 @@ class ResampleConfig:
         if self.method not in ("paper", "kaiming"):
             raise BadInput(f"resample.method is {self.method!r}: expected paper or kaiming")
         if not self.steps:
-            return (), 0
+            return ResampleSchedule((), 0, self.n_inputs, self.method)
         steps, window = tuple(absolute(s) for s in self.steps), absolute(self.window)
         if window < 1:
             raise BadInput(f"resample.window is {self.window}, {window} steps of {train.steps}: at least 1 is needed")
@@ -56,7 +66,7 @@ class ResampleConfig:
             )
         if self.n_inputs < 1:
             raise BadInput(f"resample.n_inputs is {self.n_inputs}: at least 1 is needed")
-        return steps, window
+        return ResampleSchedule(steps, window, self.n_inputs, self.method)
 
 
 class Resampler:

@@ -26,15 +26,21 @@ from monosem_jax.text.pack import Text
 
 @dataclasses.dataclass(frozen=True)
 class AnalyzeRunConfig:
-    """Which dictionary, and how many of its features get a record. The best feature and the best neuron of a label are
-    chosen on `training_contexts` of the training split and measured on the held-out split."""
+    """Which dictionary is analyzed, and how many of its features get a record."""
 
     seed: int = 0
+    """Decides which features and which training contexts are sampled."""
     run: str = ""
+    """Directory of a finished train_sae run (or of an import with its transformer)."""
     n_features: int = 60
+    """Features with a record: the best one of every category, then others at random."""
     n_examples: int = 8
+    """Top contexts per feature."""
     training_contexts: int = 2048
+    """Training contexts on which the best feature and the best neuron of a label are chosen; both are then measured on
+    the held-out split."""
     batch_contexts: int = 32
+    """Contexts per forward pass."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -23,11 +23,14 @@ from monosem_jax.sae.run import SaeRun
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateRunConfig:
-    """Which dictionary (a train_sae run directory), which of its checkpoints (-1: the newest), on how much text."""
+    """Which dictionary is evaluated, at which of its checkpoints, on how much text."""
 
     run: str = ""
+    """Directory of a finished train_sae run (or of an import with its transformer)."""
     step: int = -1
+    """The checkpoint; -1: the newest."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """Held-out text."""
 
 
 def open_dictionary(path: str, step: int = -1) -> SaeRun:

@@ -16,8 +16,8 @@ from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.interop import saelens
 from monosem_jax.interop.exported import ExportedSAE, members_of, of_run
 from monosem_jax.load import load_run
+from monosem_jax.models.base import parse_site, site_width
 from monosem_jax.models.run import TransformerRun, open_transformer
-from monosem_jax.models.transformer import parse_site, site_width
 from monosem_jax.runtime.checkpoint import Checkpoints
 from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.errors import BadInput
@@ -30,17 +30,22 @@ ANY_LAYER = 10_000  # where no transformer says how many there are
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """For an export: the `format`, the folder to make, and which checkpoint (-1: the newest). For an import: the
-    folder that it is `source`d from and, where they are known, the transformer and its site (by default what the
-    folder says); with a transformer the dictionary is evaluated on its held-out text."""
+    """What an export or an import needs; which of the two it is, `source` decides."""
 
     format: str = ""
+    """Export: saelens, dictionary_learning, safetensors or numpy."""
     output: str = ""
+    """Export: the folder to make."""
     step: int = -1
+    """Export: the checkpoint; -1: the newest."""
     source: str = ""
+    """Import: the folder with cfg.json and sae_weights.safetensors; empty: this is an export."""
     transformer: str = ""
+    """Import: run directory of the transformer; with it the dictionary is evaluated on held-out text."""
     site: str = ""
+    """Import: the site explained; empty: what the folder says."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """Import: held-out text."""
 
     def check(self) -> None:
         """Raises BadInput when what belongs to an export and what belongs to an import are mixed."""
@@ -117,7 +122,7 @@ def _checked_site(config: ExportConfig, found: ExportedSAE, transformer: Transfo
         return site
     if site is None:
         raise BadInput(f"{config.source} does not say which site it explains: give --site, such as mlp_hidden.0")
-    width = site_width(transformer.model.config, site)
+    width = site_width(transformer.model, site)
     if width != found.width:
         raise BadInput(
             f"{config.source} is for activations of width {found.width}, but {site} of {transformer.path} has {width}"

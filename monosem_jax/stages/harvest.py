@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,8 +20,8 @@ from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import find_store, open_rows, source_identity
 from monosem_jax.activations.store.verify import verify_store
+from monosem_jax.models.base import site_widths
 from monosem_jax.models.run import open_transformer
-from monosem_jax.models.transformer import site_widths
 from monosem_jax.runtime.config import check_seed, to_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import lock
@@ -31,16 +32,18 @@ from monosem_jax.runtime.workdir import RunDir, parent
 
 @dataclasses.dataclass(frozen=True)
 class HarvestRunConfig:
-    """Which transformer (a finished run directory) and which of its activations, or which array (`source`).
-
-    `store` is where the store goes when not into the run directory: a path or a URL such as s3://bucket/path.
-    """
+    """What is harvested, and where the store goes: activations of a transformer, or an array."""
 
     seed: int = 0
+    """Decides which positions are sampled and how the rows are shuffled."""
     transformer: str = ""
+    """Run directory of a finished train_transformer run."""
     harvest: HarvestConfig = HarvestConfig()
+    """Which activations."""
     source: str = ""
+    """An array [n, M] to convert instead, as --from."""
     store: str = ""
+    """Where the store goes: a path or a URL such as s3://bucket/path; empty: into the run directory."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -52,15 +55,14 @@ class HarvestRunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class HarvestJob:
-    """What is to be harvested: `manifest` says where from, `n_contexts` 0 means that there are no tokens."""
+    """What is to be harvested: `manifest` says what from. `tokens` (start, stop) -> the contexts [C,T] that rows are
+    taken from, `n_contexts` in all; None for an array."""
 
     made: RowProducer
     manifest: dict[str, Any]
     parents: dict[str, Any]
+    tokens: Callable[[int, int], np.ndarray] | None = None
     n_contexts: int = 0
-
-    def tokens(self, start: int, stop: int) -> np.ndarray:
-        return self.made.contexts.tokens(np.arange(start, stop))
 
 
 def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
@@ -74,28 +76,39 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
         rows = RowRange(rows, 0, h.n_rows) if h.n_rows else rows
         parents = {"source": source_identity(config.source)}
         manifest = {
-            "site": "", "context_length": 0, "rows_per_context": 0, "model": "", "tokenizer_sha256": "",
+            "site": "",
+            "context_length": 0,
+            "rows_per_context": 0,
+            "model": "",
+            "tokenizer_sha256": "",
             "corpus_sha256": parents["source"]["sha256"],
-        }  # fmt: skip
+        }
         return HarvestJob(ArrayProducer(rows, h.dtype), manifest, parents)
     run = open_transformer(config.transformer)
     contexts = ContextSampler(run.text.tokens("train"), run.text.bos, h.rows_per_context, config.seed)
     n = h.count_contexts(len(contexts))
     made = ModelActivations(
-        run.model, run.params, h.site, contexts, k=h.rows_per_context, n_contexts=n, dtype=h.dtype,
+        run.model,
+        run.params,
+        h.site,
+        contexts,
+        k=h.rows_per_context,
+        n_contexts=n,
+        dtype=h.dtype,
         batch_contexts=h.batch_contexts,
-    )  # fmt: skip
+    )
     manifest = {
         "site": h.site,
         "context_length": int(contexts.length),
         "rows_per_context": h.rows_per_context,
-        "model": run.summary["params_sha256"],
+        "model": (run.summary or {})["params_sha256"],
         "tokenizer_sha256": run.text.manifest["tokenizer_sha256"],
         "corpus_sha256": run.text.manifest["corpus_sha256"],
     }
-    if len(widths := site_widths(run.model.config, h.site)) > 1:
+    if len(widths := site_widths(run.model, h.site)) > 1:
         manifest["widths"] = list(widths)
-    return HarvestJob(made, manifest, {"transformer": parent(config.transformer, "summary.json")}, n)
+    parents = {"transformer": parent(config.transformer, "summary.json")}
+    return HarvestJob(made, manifest, parents, lambda start, stop: contexts.tokens(np.arange(start, stop)), n)
 
 
 def run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
@@ -111,7 +124,7 @@ def run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]
         with lock_store(location, run), signal_flag() as stop, progress(0, "harvest", "rows") as bar:
             done = fill(
                 location, job.made, job.manifest, config=config.harvest, seed=config.seed,
-                stop=stop, tokens=job.tokens if job.n_contexts else None, n_contexts=job.n_contexts,
+                stop=stop, tokens=job.tokens, n_contexts=job.n_contexts,
                 advance=bar.update, total=lambda n: bar.reset(total=n),
             )  # fmt: skip
         seconds = time.perf_counter() - begin

@@ -20,9 +20,10 @@ SHOWN_METRICS = 8
 
 @dataclasses.dataclass(frozen=True)
 class InspectConfig:
-    """`verify`: whether all checkpoints are read and compared with their checksums."""
+    """How closely a directory is inspected."""
 
     verify: bool = False
+    """Read all checkpoints and compare them with their checksums."""
 
 
 def run(workdir: str | pathlib.Path, config: InspectConfig) -> dict[str, Any]:

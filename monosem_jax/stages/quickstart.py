@@ -11,7 +11,6 @@ import jax
 
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.report.page import require_libraries
-from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.stages import analyze, harvest, report, train_sae, train_transformer
 
@@ -21,9 +20,13 @@ class QuickstartConfig:
     """The configuration of every stage; paths between stages are filled in."""
 
     transformer: train_transformer.TransformerRunConfig = train_transformer.TransformerRunConfig()
+    """Stage 1, train_transformer."""
     harvest: HarvestConfig = HarvestConfig()
+    """Stage 2, harvest."""
     sae: train_sae.SaeRunConfig = train_sae.SaeRunConfig()
+    """Stage 3, train_sae."""
     analyze: analyze.AnalyzeRunConfig = analyze.AnalyzeRunConfig()
+    """Stage 4, analyze."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value, before any stage starts."""
@@ -39,7 +42,7 @@ def run(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]
     config.check()
     begin = time.perf_counter()
     root = pathlib.Path(workdir)
-    with RunDir(root, "quickstart", to_dict(config), {}, to_dict(QuickstartConfig())) as whole:
+    with RunDir(root, "quickstart", config, {}, QuickstartConfig()) as whole:
         if whole.finished:
             print(f"{root} is finished: nothing to do. Report: {root / 'report' / 'index.html'}")
             return whole.summary

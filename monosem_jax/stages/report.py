@@ -10,19 +10,21 @@ from monosem_jax.analysis.run import AnalyzeRun
 from monosem_jax.load import load_run
 from monosem_jax.report.page import require_libraries, write_page
 from monosem_jax.report.records import Records
-from monosem_jax.runtime.config import from_dict
+from monosem_jax.runtime.config import from_dict, upgrade
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.resample import ResampleConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportRunConfig:
-    """Which analysis (a finished analyze run directory) the page shows."""
+    """Which analysis the page shows."""
 
     analysis: str = ""
+    """Directory of a finished analyze run."""
     title: str = "Dictionary report"
+    """Title of the page."""
 
 
 def run(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
@@ -47,7 +49,8 @@ def _records(title: str, analysis: AnalyzeRun) -> Records:
     steps: tuple[int, ...] = ()
     if "train" in dictionary.config:  # else it was imported
         resample = from_dict(ResampleConfig, dictionary.config["resample"])
-        steps, _ = resample.resolve(from_dict(TrainConfig, dictionary.config["train"]))
+        train = from_dict(TrainConfig, upgrade(TrainConfig, dictionary.config["train"]))
+        steps = resample.resolve(train).steps
     return Records(
         title=title,
         dictionary=dictionary.summary or {},

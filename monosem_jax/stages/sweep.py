@@ -7,13 +7,14 @@ import dataclasses
 import math
 import pathlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
+from jax.sharding import Mesh
 
-from monosem_jax.activations.sources import ActivationSource, open_source
+from monosem_jax.activations.sources import open_source
+from monosem_jax.activations.sources.base import ActivationSource
 from monosem_jax.load import load_run
 from monosem_jax.report import comparison, pareto
 from monosem_jax.report.plots import require_matplotlib
@@ -21,32 +22,44 @@ from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.workdir import RunDir
-from monosem_jax.sae import cost_table as costs
-from monosem_jax.sae import trainer as dictionaries
-from monosem_jax.sae.cost_model import StepCost
+from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae import cost_table, trainer
+from monosem_jax.sae.base import SparseAutoencoder
 from monosem_jax.sae.run import SweepRun
+from monosem_jax.sae.step_timing import measure_steps
+from monosem_jax.sae.trainer import SaeEnsemble, SaeMember
 from monosem_jax.stages import train_sae
-from monosem_jax.stages.train_sae import SaeRunConfig, identity
+from monosem_jax.stages.train_sae import Evaluator, SaeRunConfig, identity
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.ensemble import member_of
+from monosem_jax.training.loop import FitResult
 
 MEMBERS = "members"
-MEASURED_FLOPS = 2e11  # about a second on two CPU cores
 COLUMNS = (
-    "l0", "mse", "variance_explained", "loss_recovered_zero", "loss_recovered_mean", "dead", "ultralow",
+    "l0",
+    "mse",
+    "variance_explained",
+    "loss_recovered_zero",
+    "loss_recovered_mean",
+    "dead",
+    "ultralow",
     "diverged_at_step",
-)  # fmt: skip
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """The grid. The defaults are the paper's A/0 … A/5. `sparsities` are values of the key that decides how many
-    features of the architecture are active, and stand for `l1_coefficients` where that is another one: k,
-    l0_coefficient or target_l0; () is the one that it has."""
+    """The grid: every size with every coefficient and every seed. The defaults are the paper's A/0 … A/5."""
 
     sizes: tuple[int, ...] = (512, 4096, 16_384, 32_768, 65_536, 131_072)
+    """Values of sae.n_features."""
     l1_coefficients: tuple[float, ...] = (0.004,)
+    """Values of sae.l1_coefficient, for architectures with an L1 penalty."""
     seeds: tuple[int, ...] = (0,)
+    """Values of seed."""
     sparsities: tuple[float, ...] = ()
+    """Values of the key that decides how many features are active (k, l0_coefficient, target_l0 or l1_coefficient),
+    instead of l1_coefficients; (): those, or without an L1 penalty the single value in sae."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -66,21 +79,24 @@ class SweepConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DryRunConfig:
-    """For --plan: the share of the matmul peak that is reached (0: some steps are measured instead), and this peak in
-    TFLOP/s of one device (0: it is measured)."""
+    """What --plan assumes about the speed of a device."""
 
     mfu: float = 0.0
+    """Share of the matmul peak that is reached; 0: some steps are measured instead."""
     peak_tflops: float = 0.0
+    """Matmul peak of one device, in TFLOP/s; 0: it is measured."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepRunConfig(SaeRunConfig):
-    """What the members share, as for one dictionary, and in what they differ: values of `sweep` stand for
-    sae.n_features, sae.l1_coefficient and seed. `seed` (or `data_seed`) decides the order of the rows, for all
+    """What the members share, as for one dictionary, and the grid in which they differ: values of `sweep` replace
+    sae.n_features, the sparsity coefficient and seed. `seed` (or `data_seed`) decides the order of the rows for all
     members."""
 
     sweep: SweepConfig = SweepConfig()
-    dry_run: DryRunConfig = DryRunConfig()
+    """The grid."""
+    plan: DryRunConfig = DryRunConfig()
+    """--plan: the time to expect."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -103,19 +119,20 @@ class SweepRunConfig(SaeRunConfig):
         return found
 
     def values(self) -> tuple[float, ...]:
-        """Those of the key that decides how many features are active."""
+        """The values of the key that decides how many features are active."""
         key, given = self.sae.sparsity_key, self.sweep.sparsities
         if key == "k":
-            return tuple(int(k) if k == int(k) else k for k in given) or (self.sae.k,)
+            return tuple(int(k) if k == int(k) else k for k in given) or (self.sae.sparsity,)
         return given or (self.sweep.l1_coefficients if key == "l1_coefficient" else (self.sae.sparsity,))
 
-    def groups(self) -> dict[tuple, dict[str, SaeRunConfig]]:
-        """Members that one program computes: they are of one size, and differ in numbers that it is given."""
-        found: dict[tuple, dict[str, SaeRunConfig]] = {}
+    def groups(self) -> list[dict[str, SaeRunConfig]]:
+        """name -> configuration of the members that one program computes: they have one size, and differ only in
+        numbers that the program is given."""
+        found: dict[tuple[int, float | None], dict[str, SaeRunConfig]] = {}
         for name, member in self.members().items():
             traced = self.sae.sparsity_key in member.sae.TRACED
             found.setdefault((member.sae.n_features, None if traced else member.sae.sparsity), {})[name] = member
-        return found
+        return list(found.values())
 
 
 def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
@@ -123,95 +140,140 @@ def run(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     require_matplotlib()
     config.check()
     begin = time.perf_counter()
-    source = open_source(config)
-    mesh = open_mesh(config, source)
+    source = open_source(config.source_request())
+    mesh = trainer.open_mesh(config.train, sorted(config.sweep.sizes), source.width)
     with contextlib.ExitStack() as stack:
         own = dataclasses.replace(config, plan=DryRunConfig())
         whole = stack.enter_context(RunDir(workdir, "sweep", identity(own), source.parents, train_sae.defaults(config)))
         if whole.finished:
             print(f"{whole.path} is finished: nothing to do")
             return whole.summary
-        runs = {}
-        for name, member in config.members().items():
-            path = whole.path / MEMBERS / name
-            runs[name] = stack.enter_context(
-                RunDir(path, "train_sae", identity(member), source.parents, train_sae.defaults(member))
+        rundirs = {
+            name: stack.enter_context(
+                RunDir(
+                    whole.path / MEMBERS / name,
+                    "train_sae",
+                    identity(member),
+                    source.parents,
+                    train_sae.defaults(member),
+                )
             )
-        checked = all((r.path / "input.json").exists() for r in runs.values())
-        material = dictionaries.prepare(config, source, mesh, checked=checked)
-        for member in runs.values():
-            dictionaries.write_input_record(member, material)
+            for name, member in config.members().items()
+        }
         groups = [
-            dictionaries.make_ensemble(list(members.values()), [runs[name] for name in members], material)
-            for members in config.groups().values()
+            {name: SaeMember(member.seed, member.sae, rundirs[name]) for name, member in group.items()}
+            for group in config.groups()
         ]
-        result = dictionaries.train(groups, config, material, f"{len(runs)} dictionaries")
+        ensembles, result, evaluator = _train(groups, config, source, mesh)
         trained_seconds = time.perf_counter() - begin
         rows = []
-        trained = zip(config.groups().values(), groups, result.states, result.frozen, strict=True)
-        for members, (group, _), state, frozen in trained:
-            for i, (name, member) in enumerate(members.items()):
-                summary = runs[name].summary if runs[name].finished else train_sae.finish(
-                    runs[name], member, member_of(state, i, group), result, material, trained_seconds, frozen[i]
-                )  # fmt: skip
+        for group, ensemble, state, frozen in zip(groups, ensembles, result.states, result.frozen, strict=True):
+            for i, (name, member) in enumerate(group.items()):
+                if rundirs[name].finished:
+                    summary = rundirs[name].summary
+                else:
+                    alone = member_of(state, i, ensemble.ensemble)
+                    summary = rundirs[name].finish(
+                        train_sae.summarize(
+                            rundirs[name].path,
+                            member.config,
+                            ensemble.sae,
+                            alone,
+                            result,
+                            evaluator,
+                            config.train,
+                            trained_seconds,
+                            frozen[i],
+                        )
+                    )
                 rows.append(row(name, member, summary))
-        return _finish(whole, rows, result, config, begin)
+        return _finish(whole, rows, result, config.train, begin)
 
 
-def row(name: str, member: SaeRunConfig, summary: dict[str, Any]) -> dict[str, Any]:
+def _train(
+    groups: list[dict[str, SaeMember]], config: SweepRunConfig, source: ActivationSource, mesh: Mesh
+) -> tuple[list[SaeEnsemble], FitResult, Evaluator]:
+    """Trains all groups of members on the same batches."""
+    train, resample = config.train, config.resample.resolve(config.train)
+    saes = [build_shared(group.values(), train, source) for group in groups]
+    rundirs = [m.rundir for group in groups for m in group.values() if m.rundir is not None]
+    checked = all((r.path / "input.json").exists() for r in rundirs)
+    stream, statistics = trainer.prepare(source, saes[0].parts, config.sae.input_scale, mesh, checked=checked)
+    for rundir in rundirs:
+        trainer.write_input_record(rundir, statistics, source.site)
+    ensembles = [
+        trainer.make_ensemble(sae, list(group.values()), statistics, mesh, train, resample)
+        for sae, group in zip(saes, groups, strict=True)
+    ]
+    result = trainer.train_ensembles(ensembles, stream, train, resample, f"{len(rundirs)} dictionaries")
+    return ensembles, result, Evaluator(source, statistics.scale, mesh, config.evaluate)
+
+
+def build_shared(members: Iterable[SaeMember], train: TrainConfig, source: ActivationSource) -> SparseAutoencoder:
+    """The module of members that one program computes."""
+    first = next(iter(members))
+    return sae_lib.build(first.config, source.width, train.dtype(), source.widths)
+
+
+def row(name: str, member: SaeMember, summary: dict[str, Any]) -> dict[str, Any]:
     """A member's line of the table."""
-    own = {"name": name, "n_features": member.sae.n_features, member.sae.sparsity_key: member.sae.sparsity}
+    config = member.config
+    own = {"name": name, "n_features": config.n_features, config.sparsity_key: config.sparsity}
     return {**own, "seed": member.seed, **{key: summary.get(key) for key in COLUMNS}}
 
 
-def _finish(whole: RunDir, rows: list[dict], result: Any, config: SweepRunConfig, begin: float) -> dict[str, Any]:
-    files = pareto.write_sweep(whole.path, rows) if first_process() else []
+def _finish(
+    whole: RunDir, rows: list[dict[str, Any]], result: FitResult, train: TrainConfig, begin: float
+) -> dict[str, Any]:
     if first_process():
+        files = pareto.write_sweep(whole.path, rows)
         print(pareto.table(rows))
         print("\n" + "\n".join(str(f) for f in files))
-    members_rows = result.steps * config.train.batch_size * len(rows)
-    return whole.finish({
-        "members": rows,
-        "diverged": [r["name"] for r in rows if r["diverged_at_step"] is not None],
-        "rows_trained": config.train.steps * config.train.batch_size,
-        "member_rows_per_second": members_rows / max(result.seconds, 1e-9),
-        "resumed_from_step": config.train.steps - result.steps,
-        "checkpoint_stall_seconds": result.mean_stall,
-        "wall_seconds": time.perf_counter() - begin,
-    })  # fmt: skip
-
-
-def open_mesh(config: SweepRunConfig, source: ActivationSource) -> Any:
-    """The mesh of all members; what it must divide is checked for each size, and it is chosen for the largest."""
-    meshes = [dictionaries.open_mesh(config, source, size) for size in sorted(config.sweep.sizes)]
-    for size in config.sweep.sizes:
-        if size % meshes[-1].shape["model"]:
-            raise BadInput(f"sweep.sizes: {size} is not divisible by the {meshes[-1].shape['model']} model shards")
-    return meshes[-1]
+    members_rows = result.steps * train.batch_size * len(rows)
+    return whole.finish(
+        {
+            "members": rows,
+            "diverged": [r["name"] for r in rows if r["diverged_at_step"] is not None],
+            "rows_trained": train.steps * train.batch_size,
+            "member_rows_per_second": members_rows / max(result.seconds, 1e-9),
+            "resumed_from_step": train.steps - result.steps,
+            "checkpoint_stall_seconds": result.mean_stall,
+            "wall_seconds": time.perf_counter() - begin,
+        }
+    )
 
 
 def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
     """Prints what the sweep would take; writes nothing. Without an MFU it trains on a few rows to measure the time."""
     del workdir
     config.check()
-    source = open_source(config)
-    mesh = open_mesh(config, source)
+    train, source = config.train, open_source(config.source_request())
+    mesh = trainer.open_mesh(train, sorted(config.sweep.sizes), source.width)
     device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit", 0) if device.platform != "cpu" else 0
-    shape = StepCost(
-        mesh.shape["data"], mesh.shape["model"], min(config.sweep.sizes), source.width, config.train.batch_size,
-        jnp.dtype(config.train.dtype()).itemsize, config.train.micro_batches,
-    )  # fmt: skip
-    members = [costs.Member(m.sae.n_features, m.sae.sparsity, m.seed) for m in config.members().values()]
-    given = {"mfu": config.plan.mfu, "peak_tflops": config.plan.peak_tflops}
-    time_of = given if config.plan.mfu else {"seconds_per_step": measure(config, source, mesh)}
-    found = costs.estimate(
-        members, shape, config.train.steps, **time_of, steps_per_dispatch=config.train.steps_per_dispatch,
-        element_bytes=source.itemsize(config), bytes_limit=limit, store_rows=source.rows.n_rows if source.rows else 0,
-        together=dictionaries.vmap_size,
-    )  # fmt: skip
+    groups = [[SaeMember(m.seed, m.sae) for m in group.values()] for group in config.groups()]
+    saes = [build_shared(group, train, source) for group in groups]
+    step_costs = {
+        sae.n_features: trainer.step_cost(sae, group[0].config, train, mesh)
+        for sae, group in zip(saes, groups, strict=True)
+    }
+    if config.plan.mfu:
+        basis = cost_table.ShareOfPeak(config.plan.mfu, config.plan.peak_tflops)
+    else:
+        basis = cost_table.MeasuredSteps(measure_steps(saes, groups, train, mesh))
+    found = cost_table.estimate(
+        [cost_table.PlannedMember(m.config.n_features, m.config.sparsity, m.seed) for group in groups for m in group],
+        step_costs,
+        train.steps,
+        basis,
+        steps_per_dispatch=train.steps_per_dispatch,
+        element_bytes=source.dtype.itemsize,
+        bytes_limit=limit,
+        store_rows=source.n_rows,
+        together=trainer.vmap_size,
+    )
     if first_process():
-        print(costs.table(found))
+        print(cost_table.table(found))
 
 
 def compare(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, list[dict[str, Any]]]:
@@ -233,24 +295,3 @@ def finished_sweeps(folder: str | pathlib.Path) -> dict[str, SweepRun]:
     """name -> run of the finished sweeps in a folder."""
     runs = {p.parent.name: load_run(p.parent) for p in sorted(pathlib.Path(folder).glob("*/config.json"))}
     return {name: run for name, run in runs.items() if isinstance(run, SweepRun) and run.summary is not None}
-
-
-def measure(config: SweepRunConfig, source: ActivationSource, mesh: Any) -> dict[int, float]:
-    """Seconds of one step of all members of each size, from one on few random rows, as long as a second allows."""
-    found = {}
-    for (size, _), members in config.groups().items():
-        shards = mesh.shape["data"] * config.train.micro_batches
-        afford = int(MEASURED_FLOPS / (10 * size * source.width * len(members)))
-        rows = min(config.train.batch_size, max(afford // shards, 1) * shards)
-        small = dataclasses.replace(config.train, batch_size=rows)
-        configs = [dataclasses.replace(m, train=small) for m in members.values()]
-        material = dictionaries.TrainingInputs.unseen(configs[0], source.width, mesh, source.widths, source)
-        group, _ = dictionaries.make_ensemble(configs, [], material)
-        block = np.maximum(np.random.default_rng(0).normal(size=(1, rows, source.width)), 0).astype(np.float32)
-        block = dictionaries.device_put_sharded(block, mesh, jax.P(None, "data"))
-        dispatch = group.compile(small)
-        state, _ = jax.block_until_ready(dispatch(group.state, block))
-        begin = time.perf_counter()
-        jax.block_until_ready(dispatch(state, block))
-        found[size] = found.get(size, 0.0) + (time.perf_counter() - begin) * config.train.batch_size / rows
-    return found

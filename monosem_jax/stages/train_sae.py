@@ -1,4 +1,4 @@
-"""Activations → a dictionary, by the paper's recipe, evaluated where its transformer is at hand."""
+"""Activations → a dictionary, by the paper's recipe, evaluated with its transformer where there is one."""
 
 from __future__ import annotations
 
@@ -13,46 +13,61 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.activations.online import OnlineConfig
-from monosem_jax.activations.sources import ONLINE, SYNTHETIC, ActivationSource, open_source
+from monosem_jax.activations.scale import InputScale
+from monosem_jax.activations.sources import open_source, recorded_name
+from monosem_jax.activations.sources.base import ActivationSource, SourceRequest
 from monosem_jax.activations.stream.stream import StreamConfig
-from monosem_jax.activations.synthetic import SyntheticConfig, recovery
+from monosem_jax.activations.synthetic import SyntheticConfig
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate_rows
-from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.mesh import device_get_global, tree_shardings
+from monosem_jax.runtime.mesh import tree_shardings
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.sae import architectures as sae_lib
-from monosem_jax.sae import cost_model as layout
-from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae import trainer
 from monosem_jax.sae.architectures.relu import ReluConfig
+from monosem_jax.sae.base import SparseAutoencoder
 from monosem_jax.sae.config import SaeConfig
+from monosem_jax.sae.cost_model import describe
+from monosem_jax.sae.objective import dictionary_optimizer
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import ResampleConfig
-from monosem_jax.sae.trainer import TrainingInputs
+from monosem_jax.sae.trainer import SaeMember
 from monosem_jax.stages.evaluate import on_heldout
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble, FitResult
-from monosem_jax.training.step import State, TrainConfig
+from monosem_jax.training.step import State
 
 
 @dataclasses.dataclass(frozen=True)
 class SaeRunConfig:
-    """Everything that decides a dictionary. `source` is a store, an array, several of these separated by commas, whose
-    rows are put beside each other, "online", or "synthetic"; `transformer` a run directory, by default the one that the
-    store was harvested from: it makes the rows online, and the loss figures always. `data_seed` decides the order of
-    the rows; -1: `seed` does, as it does everything else."""
+    """Everything that decides a dictionary."""
 
     seed: int = 0
+    """Decides everything random: initial values, the order of the rows, resampling."""
     data_seed: int = -1
+    """Decides the order of the rows instead of seed; -1: seed does."""
     source: str = ""
+    """A store, an array (.npy, zarr, safetensors), several of these separated by commas, whose columns are put side by
+    side, online or synthetic."""
     transformer: str = ""
+    """Run directory of the transformer; empty: the one that the store was harvested from. Needed for online rows and
+    for the loss metrics."""
     sae: SaeConfig = ReluConfig()
+    """The dictionary."""
     train: TrainConfig = TrainConfig()
+    """The training loop."""
     resample: ResampleConfig = ResampleConfig()
+    """Resampling of dead neurons."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """Evaluation on held-out text."""
     stream: StreamConfig = StreamConfig()
+    """How rows of a store or an array are read."""
     online: OnlineConfig = OnlineConfig()
+    """Rows of --config.source=online."""
     synthetic: SyntheticConfig = SyntheticConfig()
+    """Rows of --config.source=synthetic."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -60,8 +75,7 @@ class SaeRunConfig:
         check_seed(self.order_seed, "config.data_seed")
         self.sae.check()
         self.train.check()
-        steps, _ = self.resample.resolve(self.train)
-        self._check_architecture(bool(steps))
+        self._check_architecture(bool(self.resample.resolve(self.train).steps))
         self.evaluate.check()
         self.stream.check()
         self.online.check()
@@ -82,105 +96,136 @@ class SaeRunConfig:
         """The seed of the order of the rows."""
         return self.seed if self.data_seed == -1 else self.data_seed
 
+    def source_request(self) -> SourceRequest:
+        """The part of the configuration that opens the source."""
+        return SourceRequest(
+            source=self.source,
+            transformer=self.transformer,
+            batch_size=self.train.batch_size,
+            seed=self.order_seed,
+            compute_dtype=self.train.dtype(),
+            stream=self.stream,
+            online=self.online,
+            synthetic=self.synthetic,
+        )
+
 
 def run(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
-    """Trains a dictionary in `workdir` (or takes it up again), evaluates it, and returns its summary."""
+    """Trains a dictionary in `workdir`, or resumes, evaluates it, and returns its summary."""
     config.check()
     begin = time.perf_counter()
-    source = open_source(config)
-    mesh = dictionaries.open_mesh(config, source, config.sae.n_features)
-    with RunDir(workdir, "train_sae", identity(config), source.parents, defaults(config)) as run:
-        if run.finished:
-            print(f"{run.path} is finished: nothing to do")
-            return run.summary
-        announce(config, mesh, source)
-        material = dictionaries.prepare(config, source, mesh, checked=(run.path / "input.json").exists())
-        dictionaries.write_input_record(run, material)
-        group = dictionaries.make_ensemble([config], [run], material)
-        result = dictionaries.train([group], config, material, "dictionary")
+    train, resample, source = config.train, config.resample.resolve(config.train), open_source(config.source_request())
+    sae = sae_lib.build(config.sae, source.width, train.dtype(), source.widths)
+    mesh = trainer.open_mesh(train, [config.sae.n_features], source.width)
+    with RunDir(workdir, "train_sae", identity(config), source.parents, defaults(config)) as rundir:
+        if rundir.finished:
+            print(f"{rundir.path} is finished: nothing to do")
+            return rundir.summary
+        announce(sae, config.sae, train, mesh, source)
+        checked = (rundir.path / "input.json").exists()
+        stream, statistics = trainer.prepare(source, sae.parts, config.sae.input_scale, mesh, checked=checked)
+        trainer.write_input_record(rundir, statistics, source.site)
+        member = SaeMember(config.seed, config.sae, rundir)
+        ensemble = trainer.make_ensemble(sae, [member], statistics, mesh, train, resample)
+        result = trainer.train_ensembles([ensemble], stream, train, resample, "dictionary")
+        evaluator = Evaluator(source, statistics.scale, mesh, config.evaluate)
         seconds = time.perf_counter() - begin
-        return finish(run, config, result.states[0], result, material, seconds)
+        return rundir.finish(
+            summarize(rundir.path, config.sae, sae, result.states[0], result, evaluator, train, seconds)
+        )
 
 
-def announce(config: SaeRunConfig, mesh: Mesh, source: ActivationSource) -> None:
-    """Says what training will take of every device."""
+def announce(sae: SparseAutoencoder, config: SaeConfig, train: TrainConfig, mesh: Mesh, source: ActivationSource):
+    """Prints what training will take of every device."""
     if first_process():
-        found = layout.StepCost(
-            mesh.shape["data"], mesh.shape["model"], config.sae.n_features, source.width, config.train.batch_size,
-            jnp.dtype(config.train.dtype()).itemsize, config.train.micro_batches,
-        )  # fmt: skip
-        print(layout.describe(found, config.train.steps_per_dispatch, source.itemsize(config)), flush=True)
+        cost = trainer.step_cost(sae, config, train, mesh)
+        print(describe(cost, train.steps_per_dispatch, source.dtype.itemsize), flush=True)
 
 
-def identity(config: SaeRunConfig) -> dict[str, Any]:
+def identity(config: SaeRunConfig) -> SaeRunConfig:
     """The configuration without paths, and without what decides only where batches wait, not what is in them."""
     stream = StreamConfig(window_blocks=config.stream.window_blocks)
-    source = config.source if config.source in (ONLINE, SYNTHETIC) else ""
-    return to_dict(dataclasses.replace(config, source=source, transformer="", stream=stream))
+    source = recorded_name(config.source)
+    return dataclasses.replace(config, source=source, transformer="", stream=stream)
 
 
-def defaults(config: SaeRunConfig) -> dict[str, Any]:
-    """The identity of a configuration of which nothing but the architecture was said."""
+def defaults(config: SaeRunConfig) -> SaeRunConfig:
+    """The identity of a configuration in which only the architecture was chosen."""
     return identity(type(config)(sae=type(config.sae)()))
 
 
-def lower_dispatch(config: SaeRunConfig, mesh: Mesh, width: int, n_steps: int) -> jax.stages.Lowered:
-    """The training program of `n_steps` steps on rows of `width`, for devices that need not exist: nothing is computed.
+def lower_dispatch(
+    sae: SparseAutoencoder, config: SaeConfig, train: TrainConfig, mesh: Mesh, n_steps: int
+) -> jax.stages.Lowered:
+    """The training program of `n_steps` steps, for devices that need not exist: nothing is computed.
 
     Rows are bfloat16, as stores have them.
     """
-    config.train.check_mesh(mesh)
-    rules, material = sae_lib.RULES, dictionaries.TrainingInputs.unseen(config, width, mesh)
-    sae = sae_lib.build(config.sae, width, config.train.dtype(), material.parts)
-    tx = dictionaries.dictionary_optimizer(config.train, sae)
-    shapes = jax.eval_shape(lambda: dictionaries.initial_state(sae, tx, material, 0, config.sae.hyper()))
-    place = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)  # noqa: E731
-    state = jax.tree.map(place, shapes, tree_shardings(shapes, rules, mesh))
-    group = Ensemble(state, dictionaries.make_objective(config, sae, mesh), tx, [], rules, mesh)
-    rows = jax.ShapeDtypeStruct(
-        (n_steps, config.train.batch_size, width), jnp.bfloat16,
-        sharding=NamedSharding(mesh, PartitionSpec(None, "data")),
-    )  # fmt: skip
-    return group.compile(config.train).lower(state, rows)
+    train.check_mesh(mesh)
+    shapes = trainer.step_shapes(sae, config, train)
+
+    def place(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    state = jax.tree.map(place, shapes, tree_shardings(shapes, sae_lib.RULES, mesh))
+    objective = trainer.make_objective(sae, config, train, mesh)
+    ensemble = Ensemble(state, objective, dictionary_optimizer(train, sae), [], sae_lib.RULES, mesh)
+    shape = (n_steps, train.batch_size, sum(sae.parts))
+    rows = jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=NamedSharding(mesh, PartitionSpec(None, "data")))
+    dispatch: Any = ensemble.compile(train)
+    return dispatch.lower(state, rows)
 
 
-def figures(config: Any, state: State, material: TrainingInputs) -> tuple[dict[str, Any], np.ndarray]:
-    """Metrics and densities of a trained member, on held-out text or on the rows kept back; its dictionary stays on
-    the devices as it was trained."""
-    source, mesh = material.source, material.mesh
-    sae = sae_lib.build(config.sae, material.width, jnp.float32, material.parts)
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Evaluates the dictionaries that were trained on a source, on held-out text or on the source's held-out rows."""
 
-    def published(params, stats):
-        return sae.fold(sae.publish(params, stats), material.scale)
+    source: ActivationSource
+    scale: InputScale
+    mesh: Mesh
+    config: EvaluateConfig
 
-    shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, mesh)
-    params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
-    if source.transformer is None:
-        return evaluate_rows(PublishedSAE(sae, params), source.heldout, mesh=mesh)
-    return on_heldout(source.transformer, PublishedSAE(sae, params), source.site, config.evaluate, mesh)
+    def figures(self, sae: SparseAutoencoder, state: State) -> tuple[dict[str, Any], np.ndarray]:
+        """Metrics and densities [F]. The parameters stay sharded on the devices as they were trained."""
+        sae, source = sae.clone(dtype=jnp.float32), self.source
+
+        def published(params, stats):
+            return sae.fold(sae.publish(params, stats), self.scale)
+
+        shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, self.mesh)
+        params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
+        if source.transformer is not None and source.site is not None:
+            return on_heldout(source.transformer, PublishedSAE(sae, params), source.site, self.config, self.mesh)
+        return evaluate_rows(PublishedSAE(sae, params), source.heldout, mesh=self.mesh)
 
 
-def finish(
-    run: RunDir, config: Any, state: State, result: FitResult, material: TrainingInputs, seconds: float,
+def summarize(
+    path: pathlib.Path,
+    config: SaeConfig,
+    sae: SparseAutoencoder,
+    state: State,
+    result: FitResult,
+    evaluator: Evaluator,
+    train: TrainConfig,
+    seconds: float,
     frozen_at: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Evaluates a member and writes the last files of its run directory; returns its summary."""
-    metrics, density = figures(config, state, material)
-    if material.source.truth is not None:
-        metrics |= recovery(material.source.truth, device_get_global(state.params["W_dec"]))
+) -> dict[str, Any]:
+    """Evaluates a trained member, writes `density.npy` into `path`, and returns the summary. `frozen_at` is the step at
+    which the member was given up."""
+    metrics, density = evaluator.figures(sae, state)
+    metrics |= evaluator.source.score(state.params["W_dec"])
     if first_process():
-        np.save(run.path / "density.npy", density)
-    size = config.train.batch_size
+        np.save(path / "density.npy", density)
     summary = {
         **metrics,
-        config.sae.sparsity_key: config.sae.sparsity,
-        "rows_trained": config.train.steps * size,
-        "rows_per_second": result.steps * size / max(result.seconds, 1e-9),
+        config.sparsity_key: config.sparsity,
+        "rows_trained": train.steps * train.batch_size,
+        "rows_per_second": result.steps * train.batch_size / max(result.seconds, 1e-9),
         "steps_skipped": int(state.guard["skipped"]),
-        "resumed_from_step": config.train.steps - result.steps,
+        "resumed_from_step": train.steps - result.steps,
         "checkpoint_stall_seconds": result.mean_stall,
         "wall_seconds": seconds,
     }
     if frozen_at is not None:
         summary["diverged_at_step"] = frozen_at
-    return run.finish(summary)
+    return summary

@@ -13,9 +13,11 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from monosem_jax.models import build_model, find_model
+from monosem_jax.models.base import LanguageModel, token_losses
 from monosem_jax.models.objective import language_objective
-from monosem_jax.models.transformer import Transformer, TransformerConfig, token_losses
-from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.models.transformer import TransformerConfig
+from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global
 from monosem_jax.runtime.workdir import RunDir
@@ -23,11 +25,12 @@ from monosem_jax.text.batches import TokenBatches, context_batches
 from monosem_jax.text.bigram import bigram_loss
 from monosem_jax.text.corpus import EMBEDDED
 from monosem_jax.text.pack import Text, TextConfig, prepare_text
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble, Report, fit
 from monosem_jax.training.optimizer import optimizer
-from monosem_jax.training.step import State, TrainConfig, create_state
+from monosem_jax.training.step import State, create_state
 
-PEEK = 256  # held-out contexts for a quick look while training; the summary has the whole split
+PEEK = 256  # held-out contexts of the loss while training; the summary's loss is over the whole split
 RULES = {"*": PartitionSpec()}  # the model is small: data parallel, replicated
 
 
@@ -36,18 +39,25 @@ class TransformerRunConfig:
     """Everything that decides a transformer. The paper's model B is model A with another seed."""
 
     seed: int = 0
+    """Decides the initial values, the order of the batches and, unless text.seed does, the text."""
     text: TextConfig = TextConfig()
+    """Text and tokenizer."""
     transformer: TransformerConfig = TransformerConfig()
+    """The model."""
     train: TrainConfig = TrainConfig()
+    """The training loop."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         check_seed(self.seed)
         self.text.check()
+        find_model(self.transformer.architecture)
         self.transformer.check()
         self.train.check()
         if self.train.micro_batches != 1:
-            raise BadInput(f"train.micro_batches is {self.train.micro_batches}: only dictionaries take rows in parts")
+            raise BadInput(
+                f"train.micro_batches is {self.train.micro_batches}: a transformer is trained without, expected 1"
+            )
 
 
 def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, Any]:
@@ -59,13 +69,13 @@ def run(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, 
         config = dataclasses.replace(
             config, text=dataclasses.replace(config.text, corpus=os.path.abspath(config.text.corpus))
         )
-    with RunDir(workdir, "train_transformer", to_dict(config), {}, to_dict(TransformerRunConfig())) as run:
+    with RunDir(workdir, "train_transformer", config, {}, TransformerRunConfig()) as run:
         if run.finished:
             print(f"{run.path} is finished: nothing to do")
             return run.summary
         text = prepare_text(run.path / "text", config.text, config.transformer.context_length, config.seed)
         shape = dataclasses.replace(config.transformer, vocab_size=text.manifest["vocab_size"])
-        model = Transformer(shape, config.train.dtype())
+        model = build_model(shape, config.train.dtype())
         tx = optimizer(config.train)
         train_tokens, heldout = text.tokens("train"), np.asarray(text.tokens("heldout"))
         if config.train.batch_size > len(train_tokens):
@@ -111,7 +121,7 @@ def _summary(model, params, text: Text, heldout, config: TransformerRunConfig, r
     }
 
 
-def make_heldout_loss(model: Transformer, tokens: np.ndarray, batch: int = 64):
+def make_heldout_loss(model: LanguageModel, tokens: np.ndarray, batch: int = 64):
     """The function params → mean loss in nats over all predictions in `tokens` [C,T]."""
 
     @jax.jit
@@ -127,7 +137,7 @@ def make_heldout_loss(model: Transformer, tokens: np.ndarray, batch: int = 64):
 
 
 def params_hash(params: Any) -> str:
-    """The sha256 of all parameters, names included: what a store says it was made from."""
+    """The sha256 of all parameters and their names, by which a store names the model that it was made from."""
     h = hashlib.sha256()
     for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda x: jax.tree_util.keystr(x[0])):
         h.update(jax.tree_util.keystr(path).encode())

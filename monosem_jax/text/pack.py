@@ -26,16 +26,18 @@ SPLITS = ("train", "heldout")
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """Where text comes from and how it is packed. `tokenizer` "" trains one of `vocab_size` on the training split.
-    `seed` chooses the held-out documents and the order of all; -1 takes the run's seed. Models whose text has the same
-    seed can be compared token by token.
-    """
+    """Where the text comes from and how it is split. Models that share text.seed can be compared token by token."""
 
     corpus: str = corpus_lib.EMBEDDED
+    """A .jsonl(.gz) or .txt file, a directory of them, or embedded: the corpus inside the package."""
     tokenizer: str = ""
+    """A tokenizer.json to use; empty: one is trained on the training split."""
     vocab_size: int = 1024
+    """Tokens of a tokenizer trained here."""
     heldout_fraction: float = 0.08
+    """Share of the documents that is held out."""
     seed: int = -1
+    """Decides which documents are held out and in which order they are packed; -1: the run's seed."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -1,4 +1,4 @@
-"""Models while they are trained: their states on the devices, their checkpoints, their logs."""
+"""Models during training: their states on the devices, their checkpoints, their logs."""
 
 from __future__ import annotations
 
@@ -18,33 +18,37 @@ from monosem_jax.runtime.checkpoint import Checkpoints, restore_together
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import Rules, tree_shardings
 from monosem_jax.runtime.workdir import RunDir
+from monosem_jax.training.config import GuardConfig, TrainConfig
 from monosem_jax.training.metric_log import MetricsLog
-from monosem_jax.training.step import Objective, State, TrainConfig, make_dispatch, over_members
+from monosem_jax.training.metrics import member_metrics
+from monosem_jax.training.step import DispatchResult, Objective, State, make_dispatch, over_members
+
+Dispatch = Callable[..., tuple[State, DispatchResult]]  # (state, batches [K,B,...], signals or None)
 
 
 @dataclasses.dataclass
 class Ensemble:
-    """What is trained by one program: a model alone, or members of equal shape stacked along the first axis of `state`.
+    """What one program trains: a single model, or members of equal shape stacked along the first axis of `state`.
     Every member has a run directory of its own. `together`: how many of the stacked members are computed at a time; 0
-    for a model alone."""
+    for a single model."""
 
     state: State
     objective: Objective
-    tx: optax.GradientTransformation
+    tx: optax.GradientTransformationExtraArgs
     runs: Sequence[RunDir]
     rules: Rules
     mesh: Mesh
     together: int = 0
-    take: Callable | None = dataclasses.field(default=None, repr=False)  # the program of `member_of`
+    take: Callable[[State, int], State] | None = dataclasses.field(default=None, repr=False)  # compiled by `member_of`
 
     @property
     def stacked(self) -> bool:
         return self.together > 0
 
-    def compile(self, config: TrainConfig) -> Callable:
-        """The jitted dispatch (state, batches [K,B,...]) -> (state, metrics); it takes the state's memory over.
+    def compile(self, config: TrainConfig) -> Dispatch:
+        """The jitted dispatch (state, batches [K,B,...], signals) -> (state, result); it reuses the state's memory.
 
-        With `signals` [devices], the metric "signal" is the largest of them.
+        `signals` [devices] are those of `PreemptionSync.signals`; where they are not None, the result has the largest.
         """
         outputs = (
             tree_shardings(self.state, self.rules, self.mesh, stacked=self.stacked),
@@ -52,41 +56,46 @@ class Ensemble:
         )
         steps = over_members(make_dispatch(self.objective, self.tx, config), self.together)
 
-        def dispatch(state: State, batches: Any, signals: Any = None) -> tuple[State, dict]:
-            state, metrics = steps(state, batches)
-            return state, metrics if signals is None else {**metrics, "signal": jnp.max(signals)}
+        def dispatch(state: State, batches: Any, signals: Any = None) -> tuple[State, DispatchResult]:
+            state, result = steps(state, batches)
+            return state, result if signals is None else result._replace(signal=jnp.max(signals))
 
         return jax.jit(dispatch, donate_argnums=0, out_shardings=outputs)
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Numbers to be logged every `every` steps, of a group's state as it is then: scalars, or [S] for S members."""
+    """Numbers to be logged every `every` steps, computed from the state at that step: scalars, or [S] for S members."""
 
     every: int
     numbers: Callable[[State], dict[str, Any]]
 
 
 class EnsembleTrainer:
-    """A group while it is trained, with the checkpoints and logs of its members. `frozen` says at which step each of
-    them was given up, `signal` is the largest number among the `signals` of the dispatches that were fetched."""
+    """An ensemble while it is trained, with the checkpoints and logs of its members.
+
+    `frozen` has the step at which the guard stopped each member, or None; `signal` is the largest signal number in the
+    results of the dispatches that were fetched.
+    """
 
     def __init__(self, group: Ensemble, config: TrainConfig):
         self.group, self.state = group, group.state
-        retention, patient = config.retention(), config.when_disk_full == "continue"
+        retention, patient = config.retention(), config.checkpoint.when_disk_full == "continue"
         self.stores = [Checkpoints(run.path / "checkpoints", retention, patient=patient) for run in group.runs]
         for run in group.runs:
-            run.log_with(patient=patient, wandb=config.wandb)
+            run.log_with(patient=patient, wandb=config.logging.wandb)
         self.logs: list[MetricsLog] = []
         self.frozen: list[int | None] = [None] * len(group.runs)
         self.signal = 0
-        self._config, self._pending = config, []
+        self._log_every = config.log_every
+        self._pending: tuple[int, DispatchResult] | None = None
         self._dispatch = group.compile(config)
 
     def member(self, i: int) -> State:
         return member_of(self.state, i, self.group)
 
     def restored(self, members: list[State]) -> None:
+        """Continues from these states of the members."""
         if self.group.stacked:
             shardings = tree_shardings(self.state, self.group.rules, self.group.mesh, stacked=True)
             self.state = jax.jit(_joined, out_shardings=shardings)(members)
@@ -95,31 +104,37 @@ class EnsembleTrainer:
         self._note_frozen(self.state.guard["frozen_at"])
 
     def open_logs(self, step: int) -> None:
-        self.logs = [MetricsLog(run, self._config.log_every, step) for run in self.group.runs]
+        """Opens the logs of all members, to log from `step` on."""
+        self.logs = [MetricsLog(run, self._log_every, step) for run in self.group.runs]
 
     def dispatch(self, step: int, block: Any, signals: Any = None) -> None:
         """Starts the steps up to `step`, and then logs those of the dispatch before: the device never waits."""
-        self.state, metrics = self._dispatch(self.state, block, signals)
-        jax.tree.map(lambda m: m.copy_to_host_async(), metrics)
+        self.state, result = self._dispatch(self.state, block, signals)
+        for array in jax.tree.leaves(result):
+            array.copy_to_host_async()
         self.fetch()
-        self._pending = [(step, metrics)]
+        self._pending = step, result
 
     def fetch(self) -> None:
-        """Waits for the metrics of the last dispatch, and logs them."""
-        for step, metrics in self._pending:
-            self.signal = max(self.signal, int(metrics.pop("signal", 0)))
-            host = {name: np.ravel(np.asarray(m)) for name, m in metrics.items()}
-            for i, log in enumerate(self.logs):
-                if self.frozen[i] is None:
-                    log.take(step, {name: float(m[i]) for name, m in host.items() if name != "frozen_at"})
-            self._note_frozen(host["frozen_at"])
-        self._pending = []
+        """Waits for the result of the last dispatch, and logs its metrics."""
+        if self._pending is None:
+            return
+        step, result = self._pending
+        self._pending = None
+        host: DispatchResult = jax.tree.map(lambda array: np.ravel(np.asarray(array)), result)
+        if host.signal is not None:
+            self.signal = max(self.signal, int(host.signal[0]))
+        for i, log in enumerate(self.logs):
+            if self.frozen[i] is None:
+                log.take(step, member_metrics(host.metrics, i))
+        self._note_frozen(host.frozen_at)
 
     def _note_frozen(self, steps: Any) -> None:
         for i, at in enumerate(np.ravel(np.asarray(steps))):
             if at >= 0 and self.frozen[i] is None:
                 self.frozen[i] = int(at)
-                [log.flush() for log in self.logs[i : i + 1]]
+                for log in self.logs[i : i + 1]:  # none is open yet while states are restored
+                    log.flush()
 
     def add(self, step: int, report: Report) -> None:
         """Logs the numbers of a report."""
@@ -130,11 +145,13 @@ class EnsembleTrainer:
                 log.add(step, {name: float(v[i]) for name, v in numbers.items()})
 
     def close(self) -> None:
-        [store.close() for store in self.stores]
+        """Waits for the checkpoints that are being written."""
+        for store in self.stores:
+            store.close()
 
 
 def restore(trained: Sequence[EnsembleTrainer]) -> int:
-    """Takes up the newest step that all members have; returns it."""
+    """Continues from the newest step that all members have a checkpoint of; returns it."""
     like = [t.member(0) for t in trained]
     wanted = [(store, m.params, _rest(m)) for t, m in zip(trained, like, strict=True) for store in t.stores]
     found = restore_together(wanted)
@@ -149,14 +166,21 @@ def restore(trained: Sequence[EnsembleTrainer]) -> int:
 def save(trained: Sequence[EnsembleTrainer], step: int, *, whole_lines: bool, needed: bool) -> float:
     """Writes the logs, and starts writing the checkpoints of all members; returns the seconds that the devices wait.
 
-    `needed`: nothing comes after it, so it is waited for. Only a stop may leave a line of the log unfinished: it is
-    taken up by who resumes, whose lines are then those of an undisturbed run.
+    Args:
+      whole_lines: ends the current line of each log. After a stop it is left unfinished and saved instead: the process
+        that resumes continues it, so that its lines are those of an undisturbed run.
+      needed: the checkpoint is the last one, so that it is waited for.
     """
     jax.block_until_ready([t.state for t in trained])
     begin = time.perf_counter()
     for t in trained:
-        [log.flush() if whole_lines else log.suspend() for log in t.logs]
-        [store.wait() for store in t.stores]  # no member is more than one checkpoint ahead of another
+        for log in t.logs:
+            if whole_lines:
+                log.flush()
+            else:
+                log.suspend()
+        for store in t.stores:
+            store.wait()  # no member is more than one checkpoint ahead of another
     for t in trained:
         for i, (store, log) in enumerate(zip(t.stores, t.logs, strict=True)):
             member = t.member(i)
@@ -164,18 +188,19 @@ def save(trained: Sequence[EnsembleTrainer], step: int, *, whole_lines: bool, ne
     return time.perf_counter() - begin
 
 
-def check_frozen(trained: Sequence[EnsembleTrainer], config: TrainConfig) -> None:
-    at = [step for t in trained for step in t.frozen]
-    if None not in at:
+def check_frozen(trained: Sequence[EnsembleTrainer], guard: GuardConfig) -> None:
+    """Raises BadInput when the guard has stopped every member."""
+    at = [step for t in trained for step in t.frozen if step is not None]
+    if len(at) == sum(len(t.frozen) for t in trained):
         path = trained[0].group.runs[0].path
         raise BadInput(
-            f"{config.stop_after} steps in a row up to step {max(at)} had a loss or gradient that is not finite, and "
+            f"{guard.stop_after} steps in a row up to step {max(at)} had a loss or gradient that is not finite, and "
             f"were not applied: lower the learning rate; the checkpoints in {path} are from before"
         )
 
 
 def member_of(state: State, i: int, group: Ensemble) -> State:
-    """The state of a group's i-th member, as if it were alone."""
+    """The state of an ensemble's i-th member, as if it were trained alone."""
     if not group.stacked:
         return state
     if group.take is None:

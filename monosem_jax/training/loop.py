@@ -1,6 +1,6 @@
 """The training loop: dispatches of many steps, transforms between them, reports and checkpoints.
 
-It trains one model, or several groups of them on the same batches. Order of things, a contract:
+It trains one ensemble, or several on the same batches. The order is a contract:
   1. reports on the states before the dispatch (evaluation; checkpoint, step 0 included)
   2. the next block of batches [K,B,...], prefetched to the device
   3. transforms that are due
@@ -13,22 +13,23 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, cast
 
 import jax
 
 from monosem_jax.runtime.errors import Stopped
 from monosem_jax.runtime.processes import barrier_next
 from monosem_jax.runtime.progress import progress
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.ensemble import Ensemble, EnsembleTrainer, Report, check_frozen, restore, save
 from monosem_jax.training.preemption import preemption_sync
-from monosem_jax.training.step import State, TrainConfig
+from monosem_jax.training.step import State
 
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """What is done to the states of all groups before the steps `steps`: (states, step, batches) -> states."""
+    """A change of the states of all groups before each of `steps`: (states, step, batches) -> states."""
 
     steps: tuple[int, ...]
     apply: Callable[[list[State], int, Callable[[int, int], Any]], list[State]]
@@ -36,9 +37,9 @@ class Transform:
 
 @dataclasses.dataclass
 class FitResult:
-    """The final states of the groups and what it took in this process: steps and seconds do not count earlier,
-    interrupted runs. `frozen`: for each group, the step at which each of its members was given up, or None. `stalls`:
-    for how many seconds each checkpoint, of all groups together, kept the devices waiting."""
+    """The final states of the groups, and the cost in this process: steps and seconds of earlier, interrupted runs do
+    not count. `frozen` has, for each group, the step at which the guard stopped each member, or None. `stalls` has the
+    seconds for which each checkpoint, of all groups together, kept the devices waiting."""
 
     states: list[State]
     steps: int
@@ -48,15 +49,17 @@ class FitResult:
 
     @property
     def mean_stall(self) -> float:
-        """Seconds for which a checkpoint kept the devices waiting, as a mean; where there are others, without the
-        first, for which programs are compiled, and the last, which is waited for."""
+        """Mean seconds for which a checkpoint kept the devices waiting. The first, which compiles programs, and the
+        last, which is waited for, are left out if there are others."""
         usual = self.stalls[1:-1] or self.stalls
         return sum(usual) / max(len(usual), 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class DispatchSchedule:
-    """Where dispatches begin and what is due there: a function of the step alone, so that a resumed run follows it."""
+    """Where dispatches begin and what is due there: a function of the step alone, so that a resumed run follows it too.
+
+    `boundaries` are steps at which a dispatch must begin, `every` numbers at whose multiples one must begin."""
 
     config: TrainConfig
     boundaries: tuple[int, ...]
@@ -89,13 +92,15 @@ def fit(
     Args:
       batches: (start, n) -> batches start … start+n-1 as one device array [n,B,...]; a pure function, so that a data
         position is the step number. Every batch is read once and used by all groups.
+      unit, unit_per_batch: what the progress bar counts, and how many of them a batch has (0: `config.batch_size`).
 
-    A member whose steps stop being finite is frozen, and the others go on. Raises Stopped after a signal (the states
-    are checkpointed), BadInput when no member is left.
+    A member that the guard stops stays as it is, and the others continue. Raises Stopped after a signal (the states are
+    checkpointed), BadInput when the guard has stopped every member.
     """
-    plan = DispatchSchedule(config, tuple(s for t in transforms for s in t.steps), tuple(r.every for r in reports))
+    due_at = tuple(s for t in transforms for s in t.steps), tuple(r.every for r in reports)
+    schedule = DispatchSchedule(config, *due_at)
     prefetcher = ThreadPoolExecutor(1, "prefetch")
-    trained, stalls = [EnsembleTrainer(group, config) for group in groups], []
+    trained, stalls, step = [EnsembleTrainer(group, config) for group in groups], [], 0
     try:
         first = previous = step = restore(trained)
         for t in trained:
@@ -103,36 +108,34 @@ def fit(
         per_batch = unit_per_batch or config.batch_size
         shown = progress(config.steps * per_batch, description, unit, initial=step * per_batch)
         with preemption_sync(groups[0].mesh) as stop, shown as bar:
-            ahead = prefetcher.submit(batches, step, plan.span(step)) if step < config.steps else None
-            barrier_next("training begins")  # a collective on CPUs does not wait for who comes half a minute later
+            ahead = prefetcher.submit(batches, step, schedule.span(step)) if step < config.steps else None
+            barrier_next("training begins")  # collectives on CPUs give up on a process that is half a minute late
             begin = time.perf_counter()
             while True:
-                for report in reports:
-                    if step > first and plan.passed(report.every, previous, step):
-                        [t.add(step, report) for t in trained]
-                due = plan.passed(config.checkpoint_every, previous, step) or step == config.steps
+                if step > first:
+                    _log_reports(trained, [r for r in reports if schedule.passed(r.every, previous, step)], step)
+                due = schedule.passed(config.checkpoint_every, previous, step) or step == config.steps
                 if due or stop.requested:
-                    [t.fetch() for t in trained]
-                    check_frozen(trained, config)
+                    for t in trained:
+                        t.fetch()
+                    check_frozen(trained, config.guard)
                     needed = bool(stop.requested) or step == config.steps
                     stalls.append(save(trained, step, whole_lines=due, needed=needed))
                 if step == config.steps:
                     break
                 stop.check()
-                n, block = plan.span(step), ahead.result()
-                for transform in transforms:
-                    if step in transform.steps:  # it reads batches too, which is why the next are not read ahead yet
-                        states = transform.apply([t.state for t in trained], step, batches)
-                        for t, state in zip(trained, states, strict=True):
-                            t.state = state
+                n, block = schedule.span(step), cast(Future, ahead).result()
+                # Transforms read batches too: the next ones are not prefetched before they are done.
+                _transform(trained, [t for t in transforms if step in t.steps], step, batches)
                 if step + n < config.steps:
-                    ahead = prefetcher.submit(batches, step + n, plan.span(step + n))
+                    ahead = prefetcher.submit(batches, step + n, schedule.span(step + n))
                 previous, step = step, step + n
                 signals = stop.signals()
-                [t.dispatch(step, block, signals) for t in trained]
+                for t in trained:
+                    t.dispatch(step, block, signals)
                 stop.heard(trained[0].signal)
                 del block
-                check_frozen(trained, config)
+                check_frozen(trained, config.guard)
                 bar.update(n * per_batch)
                 bar.set_postfix(trained[0].logs[0].shown, refresh=False)
         jax.block_until_ready([t.state for t in trained])
@@ -142,5 +145,21 @@ def fit(
         paths = trained[0].group.runs[0].path
         raise Stopped(f"{e}: step {step} of {config.steps} is saved in {paths}; the same command resumes") from None
     finally:
-        [t.close() for t in trained]
+        for t in trained:
+            t.close()
         prefetcher.shutdown(cancel_futures=True)
+
+
+def _log_reports(trained: Sequence[EnsembleTrainer], reports: Sequence[Report], step: int) -> None:
+    for report in reports:
+        for t in trained:
+            t.add(step, report)
+
+
+def _transform(
+    trained: Sequence[EnsembleTrainer], transforms: Sequence[Transform], step: int, batches: Callable[[int, int], Any]
+) -> None:
+    for transform in transforms:
+        states = transform.apply([t.state for t in trained], step, batches)
+        for t, state in zip(trained, states, strict=True):
+            t.state = state

@@ -1,8 +1,8 @@
 """Stopping all processes of a training at the same step, whichever of them a signal reached.
 
-A process that has a signal says so with its next dispatch, as one more input; the largest number of all processes comes
-back with the metrics. These are fetched one dispatch later, by all processes at the same step. That needs no message
-of its own and no waiting. (JAX's preemption service would take SIGTERM away from Python, and knows no Ctrl-C.)
+A process passes the number of its signal to its next dispatch as one more input, and the largest number of all
+processes comes back with the metrics. All processes fetch these one dispatch later, at the same step. This needs no
+message of its own and no waiting. (JAX's preemption service would take SIGTERM away from Python, and ignores Ctrl-C.)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from monosem_jax.runtime.signals import SignalFlag, signal_flag
 
 
 class PreemptionSync:
-    """`requested`, the name of the signal, is the same in all processes at the same step."""
+    """The signal that training should stop for. `requested`, its name, is the same in all processes at a step."""
 
     def __init__(self, own: SignalFlag, mesh: Mesh):
         self._own, self._heard = own, 0
@@ -37,7 +37,7 @@ class PreemptionSync:
         return jax.make_array_from_callback(self._shape, self._sharding, lambda _: np.full(1, number, np.int32))
 
     def heard(self, number: int) -> None:
-        """Takes the largest number that came back with the metrics."""
+        """Notes the largest number that came back with the metrics."""
         self._heard = number
 
     @property

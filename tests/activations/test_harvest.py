@@ -287,7 +287,7 @@ def test_a_store_of_something_else_is_refused_and_left_as_it_is(run, tmp_path, d
         with pytest.raises(RuntimeError):
             run(tmp_path / "s", advance=dying_at(15))
     before = contents(tmp_path / "s")
-    with pytest.raises(BadInput, match=f"holds a store of something else .*{difference}"):
+    with pytest.raises(BadInput, match=f"holds another store .*{difference}"):
         run(tmp_path / "s", **OTHERS[difference])
     assert contents(tmp_path / "s") == before
 

@@ -130,7 +130,7 @@ def test_memory_for_less_than_a_million_rows_is_refused_with_what_would_do():
 
 
 def test_a_store_of_fewer_rows_need_not_mix_a_million():
-    with pytest.raises(BadInput, match=r"at least 20000 are needed to mix them, that is 24\.58 GB") as e:
+    with pytest.raises(BadInput, match=r"at least 20000 are needed to mix rows, which take 24\.58 GB") as e:
         buckets(20_000, 100_000, memory_gb=4)
     assert "bucket_rows" in str(e.value)
     assert buckets(20_000, 100_000, memory_gb=24.58) == (20_480, 20_480)

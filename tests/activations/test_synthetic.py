@@ -12,7 +12,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.architectures.topk import TopKConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import train_sae
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import ScheduleConfig, TrainConfig
 
 SMALL = SyntheticConfig(n_features=40, width=24, density=0.05, n_rows=3 * BLOCK)
 
@@ -103,9 +103,14 @@ def test_recovery_is_the_largest_cosine_of_each_true_feature():
 
 
 TRAIN = TrainConfig(
-    steps=1200, batch_size=128, learning_rate=3e-3, warmup_steps=20, schedule="linear", final_fraction=0.0,
-    steps_per_dispatch=100, log_every=400, checkpoint_every=1200,
-)  # fmt: skip
+    steps=1200,
+    batch_size=128,
+    learning_rate=3e-3,
+    steps_per_dispatch=100,
+    log_every=400,
+    checkpoint_every=1200,
+    schedule=ScheduleConfig("linear", warmup_steps=20, final_fraction=0.0),
+)
 
 
 def trained(path, source: str) -> tuple[dict, np.ndarray]:
@@ -136,7 +141,8 @@ def test_features_that_are_found_are_in_the_rows_and_not_in_the_method(tmp_path)
 def test_a_run_on_synthetic_rows_says_so_and_is_the_same_again(tmp_path):
     config = train_sae.SaeRunConfig(
         source="synthetic", synthetic=SMALL, sae=TopKConfig(n_features=16, k=2, aux_coefficient=0.0),
-        train=dataclasses.replace(TRAIN, steps=20, warmup_steps=2, checkpoint_every=10), resample=ResampleConfig(()),
+        train=dataclasses.replace(TRAIN, steps=20, schedule=ScheduleConfig("linear", 2), checkpoint_every=10),
+        resample=ResampleConfig(()),
     )  # fmt: skip
     summaries = [train_sae.run(tmp_path / name, config) for name in "ab"]
     times = ("wall_seconds", "rows_per_second", "checkpoint_stall_seconds")

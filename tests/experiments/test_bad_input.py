@@ -1,24 +1,50 @@
 """Mistakes at the command line: one clear line, exit code 2, before any work is done."""
 
+import importlib
+
 import numpy as np
 import pytest
 
-from tests.experiments.tiny import start
+from experiments.entry import read
+from monosem_jax.runtime.errors import BadInput
+from tests.experiments.tiny import ROOT, run
 
 CASES = {
     "missing workdir": ("train_sae", [], "--workdir is missing"),
     "unknown key": (
         "train_transformer",
         ["--workdir={w}", "--config.train.learning_rat=1"],
-        "did you mean 'train.learning_rate'",
+        "unknown key config.train.learning_rat: did you mean --config.train.learning_rate?",
     ),
-    "unknown flag": ("harvest", ["--workdir={w}", "--wrkdir=x"], "unknown flag --wrkdir"),
+    "unknown flag": ("harvest", ["--workdir={w}", "--wrkdir=x"], "unknown flag --wrkdir: did you mean --workdir?"),
     "value of the wrong type": (
         "train_transformer",
         ["--workdir={w}", "--config.train.steps=many"],
-        "config.train.steps",
+        "--config.train.steps is 'many': expected a whole number",
     ),
-    "config file that is not there": ("train_sae", ["--workdir={w}", "--config=nowhere.py"], "nowhere.py"),
+    "config file that is not there": (
+        "train_sae",
+        ["--workdir={w}", "--config=nowhere.py"],
+        "nowhere.py: neither the path of a file nor a shipped configuration",
+    ),
+    "configuration of another experiment": (
+        "train_sae",
+        ["--workdir={w}", "--config=transformer_a"],
+        "--config=transformer_a is a TransformerRunConfig: this experiment takes a SaeRunConfig",
+    ),
+    "key without config.": (
+        "train_sae",
+        ["--workdir={w}", "--seed=1"],
+        "unknown flag --seed: did you mean --config.seed?",
+    ),
+    "flag that is like none": ("train_sae", ["--workdir={w}", "--colour=1"], "unknown flag --colour: try --help"),
+    "argument without a flag": ("train_sae", ["--workdir={w}", "x.npy"], "unexpected argument 'x.npy'"),
+    "switch that is neither": ("harvest", ["--workdir={w}", "--verify=no"], "--verify is 'no': expected true or false"),
+    "number below the least": (
+        "export",
+        ["--workdir={w}", "--step=-1"],
+        "--step is '-1': expected a whole number from 0",
+    ),
     "missing corpus": ("quickstart", ["--workdir={w}", "--corpus={tmp}/none.jsonl"], "none.jsonl does not exist"),
     "corpus smaller than a context": (
         "train_transformer",
@@ -52,8 +78,8 @@ CASES = {
     ),
     "mesh that does not match": (
         "train_transformer",
-        ["--workdir={w}", "--config.train.mesh=data=4"],
-        "needs 4 x 1 devices, but 1 are present",
+        ["--workdir={w}", "--config.train.mesh=data=64"],
+        "needs 64 x 1 devices, but ",
     ),
     "source that is not one": (
         "train_sae",
@@ -101,8 +127,8 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    """The outcome of every case, two processes at a time: each spends its time importing."""
+def tmp(tmp_path_factory):
+    """A folder with the files of the cases."""
     tmp = tmp_path_factory.mktemp("bad")
     (tmp / "small.jsonl").write_text('{"text": "a b"}\n{"text": "c d"}\n{"text": "e f"}\n')
     (tmp / "latin.txt").write_bytes(b"caf\xe9")
@@ -110,24 +136,31 @@ def outcomes(tmp_path_factory):
     np.save(tmp / "cube.npy", np.ones((2, 3, 4), np.float32))
     (tmp / "new").mkdir()
     (tmp / "new" / "store.json").write_text('{"format": 2}')
-    results, running = {}, []
-    for name, (program, flags, _) in CASES.items():
-        w = tmp / f"w{len(running)}"  # shared by every second case: a mistake must not bind it
-        running.append((name, start(program, *(f.format(tmp=tmp, w=w) for f in flags))))
-        if len(running) == 2:
-            results |= {n: (*p.communicate(timeout=120), p.returncode) for n, p in running}
-            running = []
-    return results | {n: (*p.communicate(timeout=120), p.returncode) for n, p in running}, tmp
+    return tmp
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_mistake_gets_one_clear_line(outcomes, name):
-    _, err, code = outcomes[0][name]
-    lines = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert code == 2, err
-    assert len(lines) == 1 and CASES[name][2] in lines[0], err
-    assert "Traceback" not in err
+def test_a_mistake_gets_one_clear_line_and_leaves_the_directory_to_be_used_again(tmp, name):
+    program, flags, message = CASES[name]
+    experiment = importlib.import_module(f"experiments.{program}").EXPERIMENT
+    with pytest.raises(BadInput) as refused:
+        function, arguments = read(experiment, [f.format(tmp=tmp, w=tmp / "w") for f in flags])
+        function(*arguments)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+    assert not (tmp / "w" / "config.json").exists()
 
 
-def test_a_mistake_found_before_any_work_leaves_the_directory_to_be_used_again(outcomes):
-    assert not any((outcomes[1] / w / "config.json").exists() for w in ("w0", "w1"))
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--wrkdir=x"], "error: unknown flag --wrkdir: did you mean --workdir?\n"),
+        (
+            ["--workdir={w}", "--flagfile=none"],
+            "error: Unable to open flagfile: [Errno 2] No such file or directory: 'none'\n",
+        ),
+        (["--workdir={w}", "--from=none.npy"], "error: {root}/none.npy does not exist\n"),
+    ],
+)
+def test_the_program_prints_that_line_and_ends_with_exit_code_2(tmp, flags, line):
+    done = run("harvest", *(f.format(w=tmp / "w") for f in flags))
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line.format(root=ROOT))

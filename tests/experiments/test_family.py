@@ -12,7 +12,7 @@ from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae import trainer as dictionaries
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import sweep, train_sae
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import TrainConfig
 from tests.activations.sources.tiny import assert_same_run
 from tests.toy import Crash, crash
 

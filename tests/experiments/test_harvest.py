@@ -219,7 +219,14 @@ def elsewhere(arrays, tmp_path_factory):
     """(run directory, store) of an array's harvest whose store was named by a path relative to another directory."""
     tmp = tmp_path_factory.mktemp("elsewhere")
     shutil.copy(arrays / "good.npy", tmp / "good.npy")
-    command = [sys.executable, "-m", "experiments.harvest", f"--workdir={tmp}/run", "--from=good.npy"]
+    command = [
+        sys.executable,
+        "-m",
+        "monosem_jax.runtime.command",
+        "harvest",
+        f"--workdir={tmp}/run",
+        "--from=good.npy",
+    ]
     command += ["--config.store=data/store", *ARRAY]
     done = subprocess.run(command, cwd=tmp, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -251,7 +258,7 @@ def test_two_harvests_do_not_share_a_store(elsewhere, arrays, tmp_path):
     before = contents(elsewhere[1])
     flags = (f"--workdir={tmp_path}/run", f"--from={arrays}/good.npy", f"--config.store={elsewhere[1]}", *ARRAY)
     line = error_line(run("harvest", *flags, "--config.seed=1"))
-    assert "holds a store of something else (store.json.seed: 0 -> 1)" in line
+    assert "holds another store (store.json.seed: 0 -> 1)" in line
     assert contents(elsewhere[1]) == before and not (tmp_path / "run" / "config.json").exists()
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax.activations.sources import ActivationSource
+from monosem_jax.activations.sources.base import ActivationSource
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae import trainer as dictionaries
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import sweep, train_sae
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import GuardConfig, TrainConfig
 from tests.activations.sources.tiny import assert_same_run
 from tests.experiments.tiny import overrides, run
 from tests.toy import Crash, crash
@@ -24,7 +24,7 @@ SIZES, L1, SEEDS = (16, 32), (0.004, 3.0), (3, 5)  # with 3.0 features die, and 
 STEPS, BATCH = 24, 64
 TRAIN = TrainConfig(
     steps=STEPS, batch_size=BATCH, learning_rate=0.05, steps_per_dispatch=4, log_every=4, evaluate_every=8,
-    checkpoint_every=8, stop_after=3, mesh="data=8",
+    checkpoint_every=8, guard=GuardConfig(stop_after=3), mesh="data=8",
 )  # fmt: skip
 
 
@@ -158,16 +158,16 @@ def test_a_killed_sweep_ends_with_the_same_bits(whole, source, tmp_path, monkeyp
 
 
 def test_a_sweep_killed_while_members_are_evaluated_goes_on_with_the_others(whole, source, tmp_path, monkeypatch):
-    finish, done = train_sae.finish, []
+    summarize, done = train_sae.summarize, []
 
     def crashing(*args):
         if len(done) == 3:
             crash()
         done.append(args)
-        return finish(*args)
+        return summarize(*args)
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(train_sae, "finish", crashing)
+        patch.setattr(train_sae, "summarize", crashing)
         sweep.run(tmp_path, config(source))
     finished = [p.parent.name for p in (tmp_path / "members").glob("*/summary.json")]
     assert len(finished) == 3
@@ -188,7 +188,7 @@ def test_a_member_that_diverges_is_frozen_and_reported(diverged, capsys):
     path, summary = diverged
     assert summary["diverged"] == ["f16_l3e+38_s3"]
     lost = load_run(path).members["f16_l3e+38_s3"]
-    assert lost.summary["diverged_at_step"] == TRAIN.stop_after and lost.summary["steps_skipped"] == STEPS
+    assert lost.summary["diverged_at_step"] == TRAIN.guard.stop_after and lost.summary["steps_skipped"] == STEPS
     first = load_run(lost.path, step=0)
     for name, p in lost.params.items():
         np.testing.assert_array_equal(p, first.params[name])

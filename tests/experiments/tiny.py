@@ -17,7 +17,7 @@ TRANSFORMER = {
     "transformer.n_heads": 2,
     "train.steps": 60,
     "train.batch_size": 8,
-    "train.warmup_steps": 5,
+    "train.schedule.warmup_steps": 5,
     "train.checkpoint_every": 20,
     "train.evaluate_every": 20,
     "train.log_every": 10,

@@ -11,7 +11,7 @@ import pytest
 from monosem_jax import load_run
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.interop import saelens, saelens_cfg
-from monosem_jax.models.transformer import SITES
+from monosem_jax.models.base import SITES
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages import analyze, evaluate

@@ -26,7 +26,6 @@ from launch.compile_check.check import (
     count_chips,
     described,
     for_tpus,
-    mesh_of,
     report,
     run,
     time_line,
@@ -34,11 +33,13 @@ from launch.compile_check.check import (
 from launch.compile_check.hlo_cost import HloCollective
 from launch.compile_check.hlo_parser import Shape
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae.architectures import build
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.cost_model import choose_mesh
 from monosem_jax.sae.resample import ResampleConfig
+from monosem_jax.sae.trainer import open_mesh
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import TrainConfig
 
 ROOT = pathlib.Path(__file__).parents[2]
 B, M, F = 32, 8, 64
@@ -66,13 +67,19 @@ def sizes(text: str) -> list[float]:
 def compiled():
     """The program of the tiny dictionary on 2 x 4 devices."""
     config = for_tpus(CONFIG)
-    return compile_for(mesh_of(jax.devices(), M, config), M, config)
+    sae = build(config.sae, M, config.train.dtype())
+    return compile_for(mesh_of(jax.devices(), M, config), sae, config)
+
+
+def mesh_of(devices, width: int, config: SaeRunConfig):
+    """The mesh that training would open on these devices."""
+    return open_mesh(config.train, [config.sae.n_features], width, devices)
 
 
 @pytest.fixture
 def report_on(monkeypatch, compiled):
     """The report on it for any chip."""
-    monkeypatch.setattr(compile_check, "compile_for", lambda mesh, width, config: compiled)
+    monkeypatch.setattr(compile_check, "compile_for", lambda mesh, sae, config: compiled)
     return lambda chip: report(jax.devices(), chip, M, for_tpus(CONFIG))
 
 
@@ -98,7 +105,7 @@ def test_memory_is_what_a_device_holds_with_the_rows_of_two_dispatches(lines):
 
 
 def test_flops_are_counted_for_each_device(lines):
-    assert lines[2].startswith(f"a step on each device: {10 * B * M * F / 8 / 1000:.3g} kFLOP by 10 B M F, ")
+    assert lines[2].startswith(f"a step on each device: {10 * B * M * F / 8 / 1000:.3g} kFLOP of products, ")
     assert lines[2].endswith("by the compiler's count")
 
 
@@ -276,7 +283,7 @@ def check(*flags: str) -> tuple[int, str, str]:
     [
         ((), "error: --topology is missing: give the slice of TPUs"),
         (("--topology=v5e:2x2", "--width=wide"), "error: --width is 'wide': expected the number of"),
-        (("--topology=v5e:2x2", "--config.sae.n_featurs=8"), "did you mean 'sae.n_features'"),
+        (("--topology=v5e:2x2", "--config.sae.n_featurs=8"), "did you mean --config.sae.n_features?"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_clear_line(flags, message):
@@ -296,7 +303,7 @@ def test_the_program_compiles_for_chips_that_are_not_there():
     lines = out.splitlines()
     assert lines[0] == "v5e:2x2: 4 chips of TPU v5 lite, 1 host"
     assert lines[1].startswith("mesh data=2,model=2: 128 rows and 512 features on each device, 3 steps to a dispatch")
-    assert "of 17.2 GB" in lines[2] and "336 MFLOP by 10 B M F" in lines[3]
+    assert "of 17.2 GB" in lines[2] and "336 MFLOP of products" in lines[3]
     assert [line.split(" over ")[0][-10:] for line in lines if line.startswith("  ")] == ["all-reduce"]
     assert "MFU at most" in lines[-2] and "if nothing overlaps" in lines[-1]
 

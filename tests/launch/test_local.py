@@ -205,6 +205,12 @@ def test_what_follows_the_first_two_dashes_belongs_to_the_module():
     assert parse(["--processes=2", "--", "m", "--processes=3", "--", "x"])[1] == ["m", "--processes=3", "--", "x"]
 
 
+def test_an_experiment_may_be_named_without_its_folder():
+    for name in ("train_sae", "experiments.train_sae"):
+        assert parse(["--processes=2", "--", name, "--plan"])[1] == ["experiments.train_sae", "--plan"]
+    assert parse(["--processes=2", "--", "timeit"])[1] == ["timeit"]
+
+
 # Experiments as two processes
 
 

@@ -5,24 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import sys
 import time
-import types
 
-from ml_collections import ConfigDict
-
-from experiments.entry import launch
+from experiments.entry import Experiment, launch
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     what: str = "sum"
     who: int = 1  # the process to which it happens
-
-
-def get_config() -> ConfigDict:
-    """What the entry point takes flags for."""
-    return ConfigDict(dataclasses.asdict(Config()))
 
 
 def run(workdir: str, config: Config) -> None:
@@ -102,7 +93,4 @@ def run(workdir: str, config: Config) -> None:
 
 
 if __name__ == "__main__":
-    stage = types.ModuleType("monosem_jax.stages.worker")
-    stage.run, stage.Config = run, Config
-    sys.modules[stage.__name__] = stage
-    launch("worker", "Config", __file__)
+    launch(Experiment(__doc__, lambda flags: run))

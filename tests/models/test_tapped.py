@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from monosem_jax.models.base import token_losses
 from monosem_jax.models.tapped import TappedModel
-from monosem_jax.models.transformer import token_losses
 from tests.conftest import TINY, build_lively
 
 BOS, BOTH = 0, "mlp_in.0+mlp_out.0"

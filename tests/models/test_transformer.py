@@ -8,19 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from monosem_jax.models.base import SITES, parse_site, token_losses
 from monosem_jax.models.objective import language_objective
-from monosem_jax.models.transformer import (
-    SITES,
-    Transformer,
-    TransformerConfig,
-    parse_site,
-    rotate,
-    site_width,
-    token_losses,
-)
+from monosem_jax.models.transformer import Transformer, TransformerConfig, rotate
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.training.optimizer import optimizer
-from monosem_jax.training.step import State, TrainConfig, make_step
+from monosem_jax.training.config import OptimizerConfig, TrainConfig
+from monosem_jax.training.optimizer import learning_rate, optimizer
+from monosem_jax.training.step import State, make_step
 from tests import reference
 from tests.conftest import TINY, build_lively
 
@@ -140,7 +134,7 @@ def test_the_halves_compiled_apart_are_the_model_to_rounding(two, compiled, site
 @pytest.mark.parametrize("site", ALL_SITES)
 def test_activations_have_the_width_of_their_site(two, site):
     _, acts = jax.eval_shape(halves(two[0], site)[0], two[1], tokens())
-    assert acts.shape == (3, 12, site_width(TWO, site)) and acts.dtype == jnp.float32
+    assert acts.shape == (3, 12, two[0].width(site)) and acts.dtype == jnp.float32
 
 
 def test_activations_of_the_hidden_layer_are_not_negative(two):
@@ -242,14 +236,16 @@ GOLDEN = {
 def test_a_golden_step(two):
     """The loss, and the norm of what one Adam step adds to each parameter; nothing here is drawn at random."""
     model, params = two[0], waves(two[1])
-    config = TrainConfig(learning_rate=0.01, eps=1e-3, clip_norm=1.0, weight_decay=0.1)
+    config = TrainConfig(learning_rate=0.01, optimizer=OptimizerConfig(eps=1e-3, clip_norm=1.0, weight_decay=0.1))
     tx = optimizer(config)
     state = State.create(params, tx, stats={}, hyper={}, key=jax.random.key(0))
     batch = (np.arange(36).reshape(3, 12) ** 2 % 37).astype(np.int32)
-    after, metrics = jax.jit(make_step(language_objective(model), tx, config))(state, batch)
+    after, metrics = jax.jit(make_step(language_objective(model), tx, config.guard, learning_rate(config)))(
+        state, batch
+    )
     moved = jax.tree.map(lambda a, b: float(np.linalg.norm(np.float64(a) - np.float64(b))), after.params, params)
     found = {"/".join(k.key for k in path): v for path, v in jax.tree_util.tree_leaves_with_path(moved)}
-    found["loss"] = float(metrics["loss"] / metrics["count"])
+    found["loss"] = float(metrics["loss"].number())
     found = {name: found[name] for name in GOLDEN}
     advice = f"training has changed; if that is meant, replace the numbers of GOLDEN by those of {found}"
     assert found == pytest.approx(GOLDEN, rel=1e-4), advice

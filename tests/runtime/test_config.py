@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
 import json
+import math
+import textwrap
 from typing import Any
 
 import pytest
@@ -11,14 +15,26 @@ from monosem_jax.activations.online import OnlineConfig
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.models.transformer import TransformerConfig
-from monosem_jax.runtime.config import difference, from_dict, to_dict, unknown_key
+from monosem_jax.runtime.config import (
+    check_bounds,
+    difference,
+    field,
+    from_dict,
+    identity_of,
+    moved,
+    moved_key,
+    sections,
+    to_dict,
+    unknown_key,
+    upgrade,
+)
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.stages.train_transformer import TransformerRunConfig
 from monosem_jax.text.pack import TextConfig
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import TrainConfig
 
 PARTS = [
     ReluConfig, TrainConfig, ResampleConfig, HarvestConfig, StreamConfig, OnlineConfig, TextConfig, TransformerConfig,
@@ -136,3 +152,117 @@ def test_differences_are_named_with_their_path_and_both_values():
 
 def test_a_key_that_only_one_side_has_is_a_difference():
     assert difference({"a": 1}, {"b": {"c": 2}}, prefix="x") == ["x.a: 1 -> None", "x.b: None -> {'c': 2}"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    size: int = field(2, at_least=1, identity=False)
+    share: float = field(0.5, at_least=0, at_most=1)
+
+
+@moved("whole", {"size": "part.size", "part": "part.share", "gone": "other.size"})
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    kind: str = field("a", choices=("a", "b", "c"))
+    rate: float = field(1.0, above=0)
+    decay: float = field(0.5, at_least=0, below=1)
+    part: Part = Part()
+    other: Part = field(Part(), identity=False)
+    free: int = field(0, identity=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    whole: Whole = Whole()
+    free: int = 0
+
+
+def test_a_configuration_within_its_bounds_passes():
+    check_bounds(Whole(), "whole.")
+    check_bounds(Whole(kind="c", rate=1e-9, decay=0.0, part=Part(1, 1.0)), "whole.")
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (Whole(kind="d"), "whole.kind is 'd': expected a, b or c"),
+        (Whole(rate=0.0), "whole.rate is 0.0: expected more than 0"),
+        (Whole(rate=math.inf), "whole.rate is inf: expected more than 0"),
+        (Whole(decay=1.0), "whole.decay is 1.0: expected 0 or more, and less than 1"),
+        (Whole(decay=math.nan), "whole.decay is nan: expected 0 or more, and less than 1"),
+        (Whole(part=Part(0)), "whole.part.size is 0: expected 1 or more"),
+        (Whole(part=Part(share=1.5)), "whole.part.share is 1.5: expected 0 to 1"),
+        (Whole(other=Part(share=-0.5)), "whole.other.share is -0.5: expected 0 to 1"),
+    ],
+)
+def test_a_value_out_of_bounds_is_named_with_its_path(config, line):
+    with pytest.raises(BadInput) as e:
+        check_bounds(config, "whole.")
+    assert str(e.value) == line
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda: Whole(size=3), "whole.size is now whole.part.size"),
+        (lambda: Whole(part=0.25), "whole.part is now whole.part.share"),
+        (lambda: from_dict(Outer, {"whole": {"size": 3}}), "whole.size is now whole.part.size"),
+        (lambda: from_dict(Outer, {"whole": {"part": 0.25}}), "whole.part is now whole.part.share"),
+        (lambda: from_dict(Outer, {"whole": {"gone": 3}}, prefix="run"), "run.whole.gone is now run.whole.other.size"),
+    ],
+)
+def test_a_key_with_a_new_name_is_answered_with_it(make, line):
+    with pytest.raises(BadInput) as e:
+        make()
+    assert str(e.value) == line
+
+
+def test_a_section_that_has_the_name_of_an_old_key_is_taken():
+    assert from_dict(Outer, {"whole": {"part": {"share": 0.25}}}) == Outer(Whole(part=Part(share=0.25)))
+
+
+@pytest.mark.parametrize(
+    ("key", "new"),
+    [
+        ("whole.size", "whole.part.size"),
+        ("whole.part", "whole.part.share"),
+        ("whole.part.size", None),
+        ("size", None),
+        ("free.size", None),
+        ("whole.kind", None),
+    ],
+)
+def test_a_dotted_key_has_a_new_name_or_none(key, new):
+    assert moved_key(Outer, key) == new
+
+
+def test_values_of_an_earlier_version_are_put_under_the_new_names():
+    old = {"free": 1, "whole": {"kind": "b", "size": 7, "part": 0.25, "gone": 5}}
+    new = {"free": 1, "whole": {"kind": "b", "part": {"size": 7, "share": 0.25}, "other": {"size": 5}}}
+    assert upgrade(Outer, old) == new == upgrade(Outer, new)
+    assert old == {"free": 1, "whole": {"kind": "b", "size": 7, "part": 0.25, "gone": 5}}
+    both = {"whole": {"other": {"share": 0.75}, "gone": 5}}
+    assert upgrade(Outer, both) == {"whole": {"other": {"share": 0.75, "size": 5}}}
+
+
+@pytest.mark.parametrize("section", [None, 3, [], "x"])
+def test_values_of_an_earlier_version_that_make_no_sense_are_no_failure(section):
+    assert upgrade(Outer, {"whole": section}) == {"whole": section}
+    assert upgrade(Outer, {"whole": {"other": section, "gone": 5}}) == {"whole": {"other": {"size": 5}}}
+
+
+def test_the_identity_leaves_out_what_is_declared_to_be_free_and_nothing_else():
+    """A key of the same name elsewhere stays, and so do keys that the class does not know."""
+    values = to_dict(Outer())
+    assert identity_of(Outer, {**values, "odd": {"size": 1}}) == {
+        "free": 0, "whole": {"kind": "a", "rate": 1.0, "decay": 0.5, "part": {"share": 0.5}}, "odd": {"size": 1},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("cls", [TrainConfig, *sections(TrainConfig).values()])
+def test_every_key_of_training_is_described_below_its_field(cls):
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
+    for statement, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign):
+            said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and after.value.value
+            assert isinstance(said, str) and said.endswith("."), statement.target.id

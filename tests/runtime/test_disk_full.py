@@ -108,7 +108,7 @@ class Balloon:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     path = tmp_path_factory.mktemp("undisturbed")
-    return path, toy.train(path, steps=60, keep_checkpoints=9, reports=[toy.act_at(-1, lambda: None)]).states[0]
+    return path, toy.train(path, steps=60, keep=9, reports=[toy.act_at(-1, lambda: None)]).states[0]
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def train(disk, *acts, **changes):
         [act() for step, act in acts if step == int(state.step)]
         return {}
 
-    return toy.train(disk / "run", steps=60, keep_checkpoints=9, reports=[toy.Report(1, numbers)], **changes)
+    return toy.train(disk / "run", steps=60, keep=9, reports=[toy.Report(1, numbers)], **changes)
 
 
 def assert_like(path, undisturbed, found) -> None:
@@ -241,7 +241,7 @@ def test_the_program_says_in_one_line_that_the_disk_is_full_and_the_same_command
 
     def command(workdir, *more):
         values = {"sae.n_features": 1024, "train.steps": 40, "train.batch_size": 64, "train.steps_per_dispatch": 5}
-        values |= {"train.checkpoint_every": 10, "train.log_every": 5, "train.keep_checkpoints": 9}
+        values |= {"train.checkpoint_every": 10, "train.log_every": 5, "train.checkpoint.keep": 9}
         values |= {"resample.steps": "()"}
         return ("train_sae", f"--workdir={workdir}", f"--config.source={array}", *overrides(values), *more)
 

@@ -13,14 +13,15 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global, device_put_sharded, make_mesh, tree_shardings
 from monosem_jax.runtime.processes import VARIABLES, barrier, first_process, start_processes, this_process
 from monosem_jax.sae.params import RULES
+from monosem_jax.training.config import OptimizerConfig, TrainConfig
 from monosem_jax.training.loop import Ensemble
 from monosem_jax.training.optimizer import optimizer
-from monosem_jax.training.step import State, TrainConfig, create_state
+from monosem_jax.training.step import State, create_state
 from tests.conftest import TINY, build_lively, mesh_of
 from tests.engine import assert_close, state_at
 
 REPLICATED = {"*": PartitionSpec()}
-CONFIG = TrainConfig(learning_rate=1e-2, batch_size=8, eps=1e-4)
+CONFIG = TrainConfig(learning_rate=1e-2, batch_size=8, optimizer=OptimizerConfig(eps=1e-4))
 
 
 def train_transformer(mesh) -> State:

@@ -23,8 +23,8 @@ from tensorboardX.record_writer import masked_crc32c
 from monosem_jax.runtime import metric_writers as logs
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
+from monosem_jax.training.config import LoggingConfig, TrainConfig
 from monosem_jax.training.loop import Report
-from monosem_jax.training.step import TrainConfig
 from tests import toy
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def told(path: pathlib.Path) -> list[tuple[int, str, float]]:
 
 def test_event_files_and_lines_have_the_same_scalars(tmp_path):
     toy.train(tmp_path, steps=30, reports=[NORM])
-    assert {name for _, name, _ in told(tmp_path)} == {"loss", "grad_norm", "skipped", "norm"}
+    assert {name for _, name, _ in told(tmp_path)} == {"loss", "grad_norm", "learning_rate", "skipped", "norm"}
     assert shown(tmp_path) == told(tmp_path)
     first = next(events(tmp_path))
     assert first.file_version == "brain.Event:2" and abs(first.wall_time - time.time()) < 600
@@ -135,7 +135,7 @@ def test_lines_that_were_cut_short_are_left_out(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys, time
-from monosem_jax.runtime.checkpoint.manager import Checkpoints
+from monosem_jax.runtime.checkpoint import Checkpoints
 from tests import toy
 from tests.runtime.test_metric_writers import NORM
 
@@ -283,8 +283,8 @@ def test_weights_and_biases_are_asked_for_only_where_they_are_installed(monkeypa
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BadInput) as e:
-        TrainConfig(wandb="mine").check()
-    assert str(e.value) == "train.wandb is 'mine', but it is not installed: pip install 'monosem_jax[wandb]'"
+        TrainConfig(logging=LoggingConfig(wandb="mine")).check()
+    assert str(e.value) == "train.logging.wandb is 'mine', but it is not installed: pip install 'monosem_jax[wandb]'"
 
 
 def test_weights_and_biases_are_not_imported_unasked(tmp_path, monkeypatch):

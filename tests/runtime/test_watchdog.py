@@ -542,8 +542,8 @@ def test_a_process_that_stood_still_still_notices_silence_afterwards(hub, ends, 
 
 PROGRAM = """
 import ctypes, os, pathlib, sys, time
-from monosem_jax import lookout
-lookout.BEAT = 0.1
+from monosem_jax.runtime import watchdog
+watchdog.BEAT = 0.1
 number, count, bound, folder = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), pathlib.Path(sys.argv[4])
 def publish(key, value):
     (folder / "half").write_text(value)
@@ -552,7 +552,7 @@ def find(key):
     while not (folder / "told").exists():
         time.sleep(0.01)
     return (folder / "told").read_text()
-watch = lookout.Lookout(number, count, bound)
+watch = watchdog.Watchdog(number, count, bound)
 watch.start("127.0.0.1", publish, find)
 print("ready", flush=True)
 word, _, code = sys.stdin.readline().strip().partition(" ")

@@ -1,5 +1,6 @@
 """Run directories: whose they are, who may work in them, what is logged, and that no crash leaves half a file."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 import monosem_jax.runtime.workdir
+from monosem_jax.runtime.config import field, moved
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json, write_json
 from monosem_jax.runtime.workdir import RunDir, parent, resolve_parent
@@ -76,6 +78,46 @@ def test_a_run_is_finished_when_its_summary_is_there(tmp_path):
 def test_another_configuration_is_refused_with_the_difference(tmp_path, config, difference):
     line = refusal(begin(tmp_path / "run"), config=config)
     assert "belongs to another configuration" in line and difference in line
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    mesh: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    mesh: str = field("", identity=False)
+    kept: Devices = field(Devices(), identity=False)
+    speed: Devices = Devices()
+
+
+@pytest.mark.parametrize("change", [{"mesh": "data=2"}, {"kept": Devices("data=2")}])
+def test_a_field_that_is_declared_to_be_no_part_of_the_identity_may_change(tmp_path, change):
+    begin(tmp_path / "run", config=Config())
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    begin(tmp_path / "run", config=Config(**change))
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_a_field_of_the_same_name_elsewhere_may_not(tmp_path):
+    line = refusal(begin(tmp_path / "run", config=Config()), config=Config(speed=Devices("data=2")))
+    assert "config.speed.mesh: '' -> 'data=2'" in line
+    assert "config.mesh" in refusal(begin(tmp_path / "plain", config={"mesh": ""}), config={"mesh": "data=2"})
+
+
+@pytest.mark.parametrize(("rate", "resumed"), [("1", True), ("2", False)])
+def test_a_directory_with_old_keys_is_compared_under_their_new_names(tmp_path, rate, resumed):
+    @moved("config", {"rate": "speed.mesh"})
+    @dataclasses.dataclass(frozen=True)
+    class Now:
+        speed: Devices = Devices()
+
+    path = begin(tmp_path / "run", config={"rate": "1"})
+    if resumed:
+        begin(path, config=Now(Devices(rate)))
+    else:
+        assert "config.speed.mesh: '1' -> '2'" in refusal(path, config=Now(Devices(rate)))
 
 
 def test_another_experiment_is_refused(tmp_path):

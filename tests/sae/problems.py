@@ -15,14 +15,18 @@ from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.mesh import device_put_sharded, tree_shardings
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
-from monosem_jax.training.step import State, TrainConfig
+from monosem_jax.training.config import OptimizerConfig, TrainConfig
+from monosem_jax.training.step import State
+from tests import engine
 from tests.conftest import mesh_of
 from tests.family import FREE_ROWS, Case, Given
 
 M, F, B = 6, 16, 8
 STEP, WINDOW = 30, 10
 DEAD = np.isin(np.arange(F), [1, 6, 7, 12, 15])
-TRAIN = TrainConfig(steps=1000, batch_size=B, learning_rate=1e-2, eps=1e-4, steps_per_dispatch=4)
+TRAIN = TrainConfig(
+    steps=1000, batch_size=B, learning_rate=1e-2, optimizer=OptimizerConfig(eps=1e-4), steps_per_dispatch=4
+)
 AUX = {"aux_coefficient": 0.2, "k_aux": 2, "dead_rows": WINDOW * B}
 
 CASES = {
@@ -189,9 +193,10 @@ def compiled(name: str, dtype: str = "float32", shape: tuple[int, int] = (1, 1),
 
 
 def step_of(name: str, given: Given, **how: Any):
-    """(gradients, statistics, metrics) of the objective."""
+    """(gradients, statistics, sums over the batch) of the objective."""
     state, mesh = state_of(name, given), mesh_of(*how.get("shape", (1, 1)))
-    return compiled(name, **how)(placed(state, mesh), device_put_sharded(given.rows, mesh, PartitionSpec("data")))
+    found = compiled(name, **how)(placed(state, mesh), device_put_sharded(given.rows, mesh, PartitionSpec("data")))
+    return found.grads, found.stats, engine.in_batch(found)
 
 
 def placed(state: State, mesh: Mesh, stacked: bool = False) -> State:

@@ -10,8 +10,9 @@ import pytest
 from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.objective import dictionary_objective
-from monosem_jax.training.optimizer import optimizer
-from monosem_jax.training.step import State, TrainConfig, make_step
+from monosem_jax.training.config import TrainConfig
+from monosem_jax.training.optimizer import learning_rate, optimizer
+from monosem_jax.training.step import State, make_step
 from tests import reference
 from tests.conftest import mesh_of
 
@@ -33,7 +34,7 @@ def begin(constrained: bool = True):
     hyper = {"l1_coefficient": jnp.float32(L1), "input_scale": jnp.float32(1)}
     state = State.create(params, tx, stats=Relu(WIDTH, N_FEATURES).initial_stats(), hyper=hyper, key=jax.random.key(0))
     objective = dictionary_objective(Relu(WIDTH, N_FEATURES), mesh_of(1, 1))
-    return state, jax.jit(make_step(objective, tx, CONFIG))
+    return state, jax.jit(make_step(objective, tx, CONFIG.guard, learning_rate(CONFIG)))
 
 
 def norms(state: State) -> np.ndarray:
@@ -96,9 +97,8 @@ def test_adam_steps_with_constraints_equal_the_formula(n_steps):
     expected, moments = reference.doubles(state.params), reference.no_moments(state.params)
     for i in range(n_steps):
         state, _ = step(state, rows(200 + i))
-        c = CONFIG
-        expected, moments = reference.adam_step(
-            expected, moments, rows(200 + i), l1=L1, lr=c.learning_rate, b1=c.b1, b2=c.b2, eps=c.eps
-        )
+        adam = CONFIG.optimizer
+        rates = {"lr": CONFIG.learning_rate, "b1": adam.b1, "b2": adam.b2, "eps": adam.eps}
+        expected, moments = reference.adam_step(expected, moments, rows(200 + i), l1=L1, **rates)
     for name, value in expected.items():
-        np.testing.assert_allclose(state.params[name], value, atol=2e-3 * c.learning_rate, err_msg=name)
+        np.testing.assert_allclose(state.params[name], value, atol=2e-3 * CONFIG.learning_rate, err_msg=name)

@@ -13,18 +13,26 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from launch.compile_check.hlo_cost import collectives
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.sae.cost_model import (
-    SCALARS,
-    PredictedCollective,
-    StepCost,
-    choose_mesh,
-    count_parameters,
-    describe,
+from monosem_jax.sae.architectures import (
+    GatedConfig,
+    JumpReluConfig,
+    MatryoshkaConfig,
+    ReluConfig,
+    TopKConfig,
+    TranscoderConfig,
+    build,
 )
+from monosem_jax.sae.cost_model import PredictedCollective, StepCost, choose_mesh, describe
+from monosem_jax.sae.step_trace import read_trace
+from monosem_jax.sae.trainer import step_cost
+from monosem_jax.stages.train_sae import lower_dispatch
+from monosem_jax.training.config import TrainConfig
 from tests.conftest import mesh_of
 
 B, F, M = 1024, 768, 96
+NORM = 8  # scalars at most, of the norm of the gradients, which is no part of the objective
 RULES = {
     "W_enc": PartitionSpec(None, "model"),
     "W_dec": PartitionSpec("model", None),
@@ -71,17 +79,33 @@ def all_reduced(program) -> int:
     return found
 
 
+def cost(data: int = 1, model: int = 1, config=None, width: int = M, batch: int = B, dtype=jnp.float32, micro: int = 1):
+    """The cost of a step on a mesh, by default of the ReLU dictionary."""
+    config = config or ReluConfig(n_features=F)
+    train = TrainConfig(batch_size=batch, micro_batches=micro)
+    return step_cost(build(config, width, dtype), config, train, mesh_of(data, model))
+
+
+def by_hand(**changes) -> StepCost:
+    """Figures that no program has."""
+    own = {"data": 1, "model": 1, "n_features": F, "row_width": M, "batch_size": B, "compute_bytes": 4}
+    own |= {"micro_batches": 1, "all_parameters": 10, "parameters": 10, "reconstructed": M, "flops": 10}
+    return StepCost(**{**own, **changes})
+
+
 @pytest.mark.parametrize(("data", "model"), MESHES)
 def test_collectives_are_those_of_a_compiled_step(data, model):
-    counted = sum(c.bytes for c in StepCost(data, model, F, M, B).collectives)
-    scalars = 4 * SCALARS * (model > 1)  # of metrics, which the plain step does not have
+    counted = sum(c.bytes for c in cost(data, model).collectives)
+    scalars = 4 * 2 * ((model > 1) + (data > 1))  # of metrics, which the plain step does not have
     assert counted - scalars == all_reduced(compiled(data, model))
 
 
 @pytest.mark.parametrize(("data", "model"), MESHES)
 def test_flops_are_those_of_a_compiled_step(data, model):
     counted = compiled(data, model).cost_analysis()["flops"]
-    assert StepCost(data, model, F, M, B).flops == pytest.approx(counted, rel=0.05)  # the rest is elementwise
+    found = cost(data, model).flops
+    assert found == 10 * B * M * F / (data * model)
+    assert found == pytest.approx(counted, rel=0.05)  # the rest is elementwise
 
 
 @pytest.mark.parametrize(("data", "model"), MESHES)
@@ -91,64 +115,126 @@ def test_parameters_state_and_gradients_are_what_a_device_is_given(data, model):
     trees = {"mu": state.mu, "nu": state.nu, "params": shapes()}
     count = {name: np.prod(NamedSharding(mesh, RULES[name]).shard_shape(a.shape)) for name, a in shapes().items()}
     fired = NamedSharding(mesh, RULES["b_enc"]).shard_shape((F,))[0]
-    layout = StepCost(data, model, F, M, B)
-    assert layout.parameters == sum(count.values())
-    assert layout.state_bytes == sum(4 * count[name] for tree in trees.values() for name in tree) + 4 * fired
-    assert layout.gradient_bytes == sum(4 * n for n in count.values())
-
-
-def test_parameters_of_a_whole_dictionary():
-    assert count_parameters(F, M) == sum(math.prod(a.shape) for a in shapes().values())
-    assert count_parameters(4096, 512) == 4_198_912
+    found = cost(data, model)
+    assert found.all_parameters == sum(math.prod(a.shape) for a in shapes().values())
+    assert found.parameters == sum(count.values())
+    assert found.state_bytes == sum(4 * count[name] for tree in trees.values() for name in tree) + 4 * fired
+    assert found.gradient_bytes == sum(4 * n for n in count.values())
 
 
 @pytest.mark.parametrize(("data", "model", "micro", "dtype"), [(1, 1, 1, "f4"), (2, 4, 1, "f2"), (2, 4, 8, "f2")])
-def test_activations_are_two_operands_and_an_fp32_result(data, model, micro, dtype):
-    shape = (B // data // micro, F // model)
+def test_activations_are_two_operands_an_fp32_result_and_two_reconstructions(data, model, micro, dtype):
+    shape, x_hat = (B // data // micro, F // model), (B // data // micro, M)
     arrays = [np.zeros(shape, dtype), np.zeros(shape, dtype), np.zeros(shape, np.float32)]
-    layout = StepCost(data, model, F, M, B, np.dtype(dtype).itemsize, micro)
-    assert layout.activation_bytes == sum(a.nbytes for a in arrays)
+    arrays += [np.zeros(x_hat, np.float32)] * 2
+    found = cost(data, model, dtype=jnp.dtype("float32" if dtype == "f4" else "bfloat16"), micro=micro)
+    assert found.activation_bytes == sum(a.nbytes for a in arrays)
 
 
 def test_rows_are_those_of_two_dispatches():
-    layout = StepCost(4, 2, F, M, B)
-    assert layout.row_bytes(10, 2) == 2 * np.zeros((10, B // 4, M), np.float16).nbytes
-    assert layout.row_bytes(10, 4) == 2 * layout.row_bytes(10, 2)
+    found = by_hand(data=4, model=2)
+    assert found.row_bytes(10, 2) == 2 * np.zeros((10, B // 4, M), np.float16).nbytes
+    assert found.row_bytes(10, 4) == 2 * found.row_bytes(10, 2)
 
 
-def sent_in_a_ring(n: int, size: int) -> float:
-    """Bytes that a device sends, counted part by part: n - 1 rounds to sum, n - 1 rounds to spread the sums."""
-    return sum(size / n for phase in ("sum", "spread") for hop in range(n - 1))
+FEW = {"n_features": 64, "k": 4, "k_aux": 8}
+# name -> (configuration, numbers in its parameters, FLOPs of a row and feature and width, reconstructions of a row) for
+# rows of width 24 and 64 features; AuxK decodes once more, with both gradients, and so does Multi-TopK.
+ARCHITECTURES = {
+    "relu": (ReluConfig(n_features=64), 2 * 24 * 64 + 64 + 24, 10, 1),
+    "gated": (GatedConfig(n_features=64), 2 * 24 * 64 + 3 * 64 + 24, 14, 2),
+    "jumprelu": (JumpReluConfig(n_features=64), 2 * 24 * 64 + 2 * 64 + 24, 10, 1),
+    "topk": (TopKConfig(**FEW, aux_coefficient=0), 2 * 24 * 64 + 64 + 24, 10, 1),
+    "topk with AuxK": (TopKConfig(**FEW), 2 * 24 * 64 + 64 + 24, 16, 2),
+    "multi-topk": (TopKConfig(**FEW, aux_coefficient=0, multi=0.1), 2 * 24 * 64 + 64 + 24, 16, 2),
+    "matryoshka": (
+        MatryoshkaConfig(**FEW, aux_coefficient=0, groups=(0.25, 0.25, 0.5)),
+        2 * 24 * 64 + 64 + 24,
+        10,
+        3,
+    ),
+}
 
 
-@pytest.mark.parametrize(("data", "model"), [*MESHES, (3, 1), (1, 3), (2, 3)])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_is_counted_by_its_own_program(name):
+    """The numbers are by hand, from the formulas in the architectures' docstrings."""
+    config, parameters, products, reconstructions = ARCHITECTURES[name]
+    found = cost(config=config, width=24, batch=40)
+    assert found.all_parameters == found.parameters == parameters
+    assert found.flops == pytest.approx(products * 40 * 24 * 64)
+    assert found.reconstructed == reconstructions * 24
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_transcoder_has_two_widths(skip):
+    """Encoder: the product and its gradient; decoder: the product and two gradients; W_skip as the encoder."""
+    config = TranscoderConfig(**FEW, aux_coefficient=0, skip=skip, widths=(16, 8))
+    found = cost(config=config, width=24, batch=40)
+    assert found.row_width == 24
+    assert found.all_parameters == 16 * 64 + 64 + 64 * 8 + 8 + 16 * 8 * skip
+    assert found.flops == 40 * (4 * 16 * 64 + 6 * 64 * 8 + 4 * 16 * 8 * skip)
+    assert found.reconstructed == 8 * (1 + skip)
+
+
+@pytest.mark.parametrize("name", ["matryoshka", "gated", "topk", "skip"])
+def test_collectives_of_an_architecture_are_those_of_its_compiled_program(name):
+    skip = TranscoderConfig(**FEW, aux_coefficient=0, skip=True, widths=(16, 8))
+    config = skip if name == "skip" else ARCHITECTURES[name][0]
+    sae, train = build(config, 24, jnp.float32), TrainConfig(batch_size=32, steps_per_dispatch=1, spike_factor=0)
+    text = lower_dispatch(sae, config, train, mesh_of(2, 4), 1).compile().as_text()
+    found = [c for c in collectives(text) if not c.conditional]
+    for told in cost(2, 4, config, 24, 32).collectives:
+        same = [c for c in found if c.devices == told.devices]
+        reduced = sum(c.bytes for c in same if c.kind == "all-reduce")
+        assert 0 <= reduced - told.bytes <= 4 * NORM, told.axis
+        assert told.gathered == sum(c.bytes for c in same if c.kind == "all-gather"), told.axis
+    assert (name in ("topk", "skip")) == any(c.kind == "all-gather" for c in found)
+
+
+def test_the_branch_with_most_products_counts_and_loops_count_all_their_steps():
+    def program(x, w):
+        y = jax.lax.cond(x[0, 0] > 0, lambda: x @ w @ w, lambda: x @ w)
+        w @ w  # of which nothing comes
+        return jax.lax.scan(lambda y, _: (y @ w, None), y, None, length=5)[0]
+
+    arrays = (jax.ShapeDtypeStruct((4, 8), jnp.float32), jax.ShapeDtypeStruct((8, 8), jnp.float32))
+    traced = read_trace(jax.make_jaxpr(program)(*arrays), 4, 8)
+    assert traced.flops == 7 * 2 * 4 * 8 * 8 and traced.reconstructions == 7
+    assert not traced.reduced and not traced.gathered
+
+
+def sent_in_a_ring(n: int, reduced: int, gathered: int = 0) -> float:
+    """Bytes that a device sends, counted part by part: n - 1 rounds to sum, n - 1 rounds to distribute the sums; a part
+    that is gathered goes on n - 1 times."""
+    return sum(reduced / n for phase in ("sum", "distribute") for hop in range(n - 1)) + (n - 1) * gathered
+
+
+@pytest.mark.parametrize(("data", "model"), [(1, 1), (8, 1), (1, 8), (2, 4), (3, 1), (1, 3), (2, 3)])
 def test_traffic_is_that_of_rings(data, model):
-    layout = StepCost(data, model, F, M, 6 * B)
-    by_axis = {c.axis: c for c in layout.collectives}
-    assert by_axis.keys() == {name for name, n in (("data", data), ("model", model)) if n > 1}
-    for name, n in (("data", data), ("model", model)):
-        if n > 1:
-            assert by_axis[name].devices == n
-            assert by_axis[name].traffic == pytest.approx(n * sent_in_a_ring(n, by_axis[name].bytes))
-    assert layout.traffic == pytest.approx(sum(sent_in_a_ring(c.devices, c.bytes) for c in layout.collectives))
+    collectives = (PredictedCollective("model", model, 600, 24), PredictedCollective("data", data, 1200))
+    found = by_hand(data=data, model=model, collectives=tuple(c for c in collectives if c.devices > 1))
+    for c in found.collectives:
+        assert c.traffic == pytest.approx(c.devices * sent_in_a_ring(c.devices, c.bytes, c.gathered))
+    sent = sum(sent_in_a_ring(c.devices, c.bytes, c.gathered) for c in found.collectives)
+    assert found.traffic == pytest.approx(sent)
 
 
 def test_a_step_by_hand():
     """A/1 of the paper on eight devices, in bfloat16."""
-    layout = StepCost(data=2, model=4, n_features=4096, width=512, batch_size=8192, compute_bytes=2)
-    assert layout.parameters == 2 * 1024 * 512 + 1024 + 512 == 1_050_112
-    assert layout.activation_bytes == 4096 * 1024 * 8
-    assert layout.collectives == (
-        PredictedCollective("model", 4, 4 * (4096 * 512 + 512 + 4)),
-        PredictedCollective("data", 2, 4 * 1_050_112 + 4 * 1024),
+    found = cost(2, 4, ReluConfig(n_features=4096), 512, 8192, jnp.bfloat16)
+    assert found.parameters == 2 * 1024 * 512 + 1024 + 512 == 1_050_112
+    assert found.activation_bytes == 4096 * 1024 * 8 + 2 * 4096 * 512 * 4
+    assert found.collectives == (
+        PredictedCollective("model", 4, 4 * (4096 * 512 + 512 + 2)),
+        PredictedCollective("data", 2, 4 * (1_050_112 + 1024 + 2)),
     )
-    assert layout.traffic == 1.5 * 8_390_672 + 1.0 * 4_204_544
-    assert layout.flops * 8 == 10 * 8192 * 512 * 4096
+    assert found.flops * 8 == 10 * 8192 * 512 * 4096
 
 
 def test_one_device_has_no_traffic():
-    layout = StepCost(1, 1, 512, 64, 7)
-    assert layout.collectives == () and layout.traffic == 0
+    found = cost(config=ReluConfig(n_features=512), width=64, batch=7)
+    assert found.collectives == () and found.traffic == 0
 
 
 def least(n: int, n_features: int, width: int, batch: int) -> list[tuple[int, int]]:
@@ -198,30 +284,14 @@ def test_a_number_of_devices_that_makes_no_sense_is_refused(n):
         choose_mesh(n, 512, 512, 8192)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"data": 3}, "batch_size 1024 is not divisible by the 3 data shards$"),
-        ({"model": 5}, "n_features 768 is not divisible by the 5 model shards"),
-        (
-            {"data": 2, "micro_batches": 1024},
-            "batch_size 1024 is not divisible by the 2 data shards x 1024 micro-batches",
-        ),
-        ({"model": 0}, "model is 0: at least 1"),
-        ({"micro_batches": -1}, "micro_batches is -1: at least 1"),
-        ({"width": 0}, "width is 0: at least 1"),
-    ],
-)
-def test_a_mesh_that_does_not_fit_is_refused(change, said):
-    with pytest.raises(BadInput, match=said):
-        StepCost(**{"data": 1, "model": 1, "n_features": F, "width": M, "batch_size": B, **change})
-
-
 def test_the_description_says_where_the_bytes_are():
-    layout = StepCost(2, 4, 131_072, 512, 8192, compute_bytes=2)
-    assert describe(layout, steps_per_dispatch=100, element_bytes=2) == (
-        "mesh data=2,model=4: 2.45 GB on each device (state 403 MB, gradients 134 MB, activations 1.07 GB, "
-        "rows 839 MB), 687 GFLOP a step\n"
+    found = cost(2, 4, ReluConfig(n_features=131_072), 512, 8192, jnp.bfloat16)
+    assert describe(found, steps_per_dispatch=100, element_bytes=2) == (
+        "mesh data=2,model=4: about 2.47 GB on each device (state 403 MB, gradients 134 MB, activations about 1.09 GB, "
+        "rows 839 MB), 687 GFLOP a step if no product skips zeros\n"
         "each step all-reduces 8.39 MB over 4 model shards and 134 MB over 2 data shards: 147 MB sent by each device"
     )
-    assert describe(StepCost(1, 1, F, M, B), 1, 2).endswith(" a step\nno collectives")
+    assert describe(by_hand(), 1, 2).endswith(" skips zeros\nno collectives")
+    gathers = by_hand(model=2, collectives=(PredictedCollective("model", 2, 2000, 1000),))
+    said = "each step all-reduces 2 kB over 2 model shards and all-gathers 1 kB over 2 model shards: 3 kB sent by each"
+    assert said in describe(gathers, 1, 2)

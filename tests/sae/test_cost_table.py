@@ -14,12 +14,21 @@ from monosem_jax.runtime.formatting import duration
 from monosem_jax.runtime.peak_flops import matmul_peak
 from monosem_jax.sae import cost_table as plan
 from monosem_jax.sae.cost_model import StepCost
-from monosem_jax.sae.cost_table import Member, estimate, table
+from monosem_jax.sae.cost_table import MeasuredSteps, PlannedMember, ShareOfPeak, estimate, table
 
-LAYOUT = StepCost(data=2, model=4, n_features=512, width=64, batch_size=256, compute_bytes=2)
 SIZES = (512, 4096, 1024)
-MEMBERS = [Member(size, l1, seed) for size in SIZES for l1 in (0.004, 0.008) for seed in (0, 1)][:-1]
-MEASURED = {512: 0.001, 4096: 0.02, 1024: 0.003}
+
+
+def step_cost(n: int, data: int = 2, model: int = 4, compute_bytes: int = 2) -> StepCost:
+    """A step of a dictionary with n features on 256 rows of width 64, by its formulas."""
+    whole, part = (2 * 64 * f + f + 64 for f in (n, n // model))
+    flops = 10 * 256 * 64 * n // (data * model)
+    return StepCost(data, model, n, 64, 256, compute_bytes, 1, whole, part, 64, flops)
+
+
+COSTS = {size: step_cost(size) for size in SIZES}
+MEMBERS = [PlannedMember(size, l1, seed) for size in SIZES for l1 in (0.004, 0.008) for seed in (0, 1)][:-1]
+MEASURED = MeasuredSteps({512: 0.001, 4096: 0.02, 1024: 0.003})
 UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 
 
@@ -43,45 +52,44 @@ def words(text: str) -> dict[str, str]:
 
 
 def test_totals_are_sums_over_members():
-    costs = estimate(MEMBERS, LAYOUT, 1000, seconds_per_step=MEASURED, steps_per_dispatch=10)
+    costs = estimate(MEMBERS, COSTS, 1000, MEASURED, steps_per_dispatch=10)
     assert costs.n_members == 11
     assert costs.parameters == sum(2 * 64 * n + n + 64 for n, _, _ in MEMBERS)
     assert costs.flops == sum(1000 * 10 * 256 * 64 * n for n, _, _ in MEMBERS)
-    each = [StepCost(2, 4, n, 64, 256, 2) for n, _, _ in MEMBERS]
+    each = [COSTS[n] for n, _, _ in MEMBERS]
     assert costs.state_bytes == sum(x.state_bytes for x in each)
     assert costs.seconds == pytest.approx(1 + 20 + 3)
 
 
 def test_in_a_step_the_group_that_needs_most_counts_with_all_members_that_are_computed_at_a_time():
     def step(n):
-        layout = StepCost(2, 4, n, 64, 256, 2)
-        return layout.gradient_bytes + layout.activation_bytes
+        return COSTS[n].gradient_bytes + COSTS[n].activation_bytes
 
-    costs = estimate(MEMBERS, LAYOUT, 1000, seconds_per_step=MEASURED)
+    costs = estimate(MEMBERS, COSTS, 1000, MEASURED)
     assert costs.step_bytes == 4 * step(4096)
-    two = estimate(MEMBERS, LAYOUT, 1000, seconds_per_step=MEASURED, together=lambda features: 2)
+    two = estimate(MEMBERS, COSTS, 1000, MEASURED, together=lambda features: 2)
     assert two.step_bytes == 2 * step(4096)
-    by_size = estimate(MEMBERS, LAYOUT, 1000, seconds_per_step=MEASURED, together={128: 4, 1024: 1, 256: 99}.get)
+    by_size = estimate(MEMBERS, COSTS, 1000, MEASURED, together={128: 4, 1024: 1, 256: 99}.get)
     assert by_size.step_bytes == max(4 * step(512), 1 * step(4096), 3 * step(1024)) == step(4096)
 
 
 def test_memory_is_states_a_step_and_the_rows_of_two_dispatches():
-    costs = estimate(MEMBERS, LAYOUT, 1000, seconds_per_step=MEASURED, steps_per_dispatch=10, element_bytes=4)
+    costs = estimate(MEMBERS, COSTS, 1000, MEASURED, steps_per_dispatch=10, element_bytes=4)
     assert costs.row_bytes == 2 * 10 * 128 * 64 * 4
     assert costs.device_bytes == costs.state_bytes + costs.step_bytes + costs.row_bytes
 
 
 def test_rows_are_read_once_for_all_members():
     for members in (MEMBERS, MEMBERS[:1]):
-        costs = estimate(members, LAYOUT, 1000, seconds_per_step=MEASURED, element_bytes=2)
+        costs = estimate(members, COSTS, 1000, MEASURED, element_bytes=2)
         assert costs.rows == 1000 * 256
         assert costs.bytes_read == 1000 * 256 * 64 * 2
 
 
 def test_time_from_an_mfu_is_that_of_the_flops_of_every_device():
-    costs = estimate(MEMBERS, LAYOUT, 1000, mfu=0.25, peak_tflops=2.0)
+    costs = estimate(MEMBERS, COSTS, 1000, ShareOfPeak(0.25, 2.0))
     assert costs.seconds == pytest.approx(costs.flops / (8 * 0.25 * 2e12))
-    wide = next(g for g in costs.groups if g.layout.n_features == 4096)
+    wide = next(g for g in costs.groups if g.step.n_features == 4096)
     assert wide.seconds == pytest.approx(4 * 1000 * 10 * 256 * 64 * 4096 / (8 * 0.25 * 2e12))
 
 
@@ -89,16 +97,16 @@ def test_time_from_an_mfu_is_that_of_the_flops_of_every_device():
 def test_the_peak_is_measured_only_where_an_mfu_comes_without_one(monkeypatch, compute_bytes, dtype):
     asked = []
     monkeypatch.setattr(plan, "matmul_peak", lambda d: asked.append(d) or 3.0)
-    layout = StepCost(2, 4, 512, 64, 256, compute_bytes)
-    estimate(MEMBERS, layout, 1, seconds_per_step=MEASURED)
-    given = estimate(MEMBERS, layout, 1, mfu=0.5, peak_tflops=3.0)
+    costs = {size: step_cost(size, compute_bytes=compute_bytes) for size in SIZES}
+    estimate(MEMBERS, costs, 1, MEASURED)
+    given = estimate(MEMBERS, costs, 1, ShareOfPeak(0.5, 3.0))
     assert asked == []
-    assert estimate(MEMBERS, layout, 1, mfu=0.5).seconds == given.seconds
+    assert estimate(MEMBERS, costs, 1, ShareOfPeak(0.5)).seconds == given.seconds
     assert asked == [dtype]
 
 
 def test_the_table_has_a_line_for_every_member_and_their_sums():
-    costs = estimate(MEMBERS, LAYOUT, 1_000_000, seconds_per_step=MEASURED)
+    costs = estimate(MEMBERS, COSTS, 1_000_000, MEASURED)
     header, *lines, total = cells(table(costs))
     assert header == ["features", "L1", "seed", "parameters", "state", "in a step", "FLOP", "time"]
     assert [(int(number(x[0])), float(x[1]), int(x[2])) for x in lines] == MEMBERS
@@ -106,42 +114,42 @@ def test_the_table_has_a_line_for_every_member_and_their_sums():
     for column in (3, 4, 6):
         assert number(total[column]) == pytest.approx(sum(number(x[column]) for x in lines), rel=0.005)
     for line, (n, _, _) in zip(lines, MEMBERS, strict=True):
-        layout = StepCost(2, 4, n, 64, 256, 2)
-        shown = [2 * 64 * n + n + 64, layout.state_bytes, layout.gradient_bytes + layout.activation_bytes]
+        cost = COSTS[n]
+        shown = [2 * 64 * n + n + 64, cost.state_bytes, cost.gradient_bytes + cost.activation_bytes]
         assert [number(x) for x in line[3:6]] == [pytest.approx(x, rel=0.005) for x in shown]
         assert number(line[6]) == pytest.approx(1e6 * 10 * 256 * 64 * n, rel=0.005)
 
 
 def test_members_of_a_group_share_their_time():
-    lines = cells(table(estimate(MEMBERS, LAYOUT, 1_000_000, seconds_per_step=MEASURED)))
+    lines = cells(table(estimate(MEMBERS, COSTS, 1_000_000, MEASURED)))
     times = [line[-1] for line in lines[1:]]
     assert times == ["16m 40s", *'"""', "5h 33m 20s", *'"""', "50m 00s", *'""', "6h 40m 00s"]
 
 
 def test_members_of_one_size_are_one_group_wherever_they_stand():
     mixed = [MEMBERS[i] for i in (4, 0, 5, 1)]
-    costs = estimate(mixed, LAYOUT, 10, seconds_per_step=MEASURED)
+    costs = estimate(mixed, COSTS, 10, MEASURED)
     assert [g.members for g in costs.groups] == [tuple(MEMBERS[4:6]), tuple(MEMBERS[:2])]
     assert costs.seconds == pytest.approx(0.2 + 0.01)
 
 
 def test_one_member_on_one_device():
-    layout = StepCost(1, 1, 512, 64, 256)
-    text = table(estimate([Member(512, 0.0, 7)], layout, 100, seconds_per_step={512: 0.01}))
+    costs = {512: step_cost(512, 1, 1, 4)}
+    text = table(estimate([PlannedMember(512, 0.0, 7)], costs, 100, MeasuredSteps({512: 0.01})))
     _, line, total = cells(text)
-    assert line == ["512", "0", "7", "66,112", "795 kB", "1.84 MB", "8.39 GFLOP", "1.0s"]
+    assert line == ["512", "0", "7", "66,112", "795 kB", "1.97 MB", "8.39 GFLOP", "1.0s"]
     assert total[3:] == ["66,112", "795 kB", "", "8.39 GFLOP", "1.0s"]
     assert words(text) == {
         "mesh": "data=1,model=1",
         "rows": "100 batches of 256 = 25,600",
         "bytes": "3.28 MB, read",
         "time": "1.0s, from measured steps",
-        "memory": "2.7 MB on each device: states 795 kB, in a step 1.84 MB, rows 65.5 kB",
+        "memory": "about 2.83 MB on each device: states 795 kB, in a step about 1.97 MB, rows 65.5 kB",
     }
 
 
 def test_what_is_common_is_said_once():
-    costs = estimate(MEMBERS, LAYOUT, 10_000, mfu=0.4, peak_tflops=0.31, store_rows=2_000_000)
+    costs = estimate(MEMBERS, COSTS, 10_000, ShareOfPeak(0.4, 0.31), store_rows=2_000_000)
     said = words(table(costs))
     assert said["rows"] == "10,000 batches of 256 = 2,560,000; the store has 2,000,000"
     assert said["bytes"] == "328 MB, read once for all 11"
@@ -151,7 +159,7 @@ def test_what_is_common_is_said_once():
 
 def test_what_does_not_fit_is_said():
     def planned(limit):
-        return estimate(MEMBERS, LAYOUT, 10, seconds_per_step=MEASURED, bytes_limit=limit)
+        return estimate(MEMBERS, COSTS, 10, MEASURED, bytes_limit=limit)
 
     need = planned(0).device_bytes
     assert planned(0).fits and planned(need).fits and not planned(need - 1).fits
@@ -167,22 +175,17 @@ def test_what_does_not_fit_is_said():
         ({"members": []}, "at least one member"),
         ({"steps": 0}, "steps is 0: at least 1"),
         ({"steps_per_dispatch": 0}, "steps_per_dispatch is 0: at least 1"),
-        ({"seconds_per_step": None}, "expected one of them"),
-        ({"mfu": 0.5}, "expected one of them"),
-        ({"seconds_per_step": {512: 1.0, 4096: 1.0}}, r"seconds_per_step\[1024\] is 0: expected a number above 0"),
-        ({"seconds_per_step": None, "mfu": 1.1}, "mfu is 1.1: expected a number above 0, at most 1"),
-        ({"seconds_per_step": None, "mfu": -0.1}, "mfu is -0.1"),
-        ({"seconds_per_step": None, "mfu": float("nan")}, "mfu is nan"),
-        ({"seconds_per_step": None, "mfu": 1.0, "peak_tflops": float("inf")}, "peak_tflops is inf"),
-        (
-            {"seconds_per_step": None, "mfu": 1.0, "peak_tflops": -1.0},
-            "peak_tflops is -1.0: expected a number above 0$",
-        ),
-        ({"members": [Member(6, 0.1, 0)]}, "n_features 6 is not divisible by the 4 model shards"),
+        ({"time": MeasuredSteps({512: 1.0, 4096: 1.0})}, r"seconds_per_step\[1024\] is 0: expected a number above 0"),
+        ({"time": ShareOfPeak(0.0)}, "mfu is 0.0: expected a number above 0, at most 1"),
+        ({"time": ShareOfPeak(1.1)}, "mfu is 1.1: expected a number above 0, at most 1"),
+        ({"time": ShareOfPeak(-0.1)}, "mfu is -0.1"),
+        ({"time": ShareOfPeak(float("nan"))}, "mfu is nan"),
+        ({"time": ShareOfPeak(1.0, float("inf"))}, "peak_tflops is inf"),
+        ({"time": ShareOfPeak(1.0, -1.0)}, "peak_tflops is -1.0: expected a number above 0$"),
     ],
 )
 def test_what_makes_no_sense_is_refused(change, said):
-    given = {"members": MEMBERS, "layout": LAYOUT, "steps": 10, "seconds_per_step": MEASURED, **change}
+    given = {"members": MEMBERS, "step_costs": COSTS, "steps": 10, "time": MEASURED, **change}
     with pytest.raises(BadInput, match=said):
         estimate(**given)
 

@@ -14,7 +14,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae import trainer as dictionaries
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
-from tests import family
+from tests import engine, family
 from tests.conftest import mesh_of
 from tests.engine import close
 from tests.family import Given
@@ -104,7 +104,8 @@ def test_bfloat16_rows_are_summed_in_full():
     params = {"W_enc": np.ones((1, 1)), "b_enc": np.zeros(1), "W_dec": np.full((1, 1), 0.5), "b_dec": np.zeros(1)}
     given = Given(params, np.ones((n, 1)), {**sae.config.hyper(), "input_scale": 1.0}, 0, np.zeros(1, np.int32))
     objective = jax.jit(dictionary_objective(sae, mesh_of(1, 1)))
-    grads, _, terms = objective(state_of("matryoshka of topk", given, sae), jnp.ones((n, 1)))
+    found = objective(state_of("matryoshka of topk", given, sae), jnp.ones((n, 1)))
+    grads, terms = found.grads, engine.in_batch(found)
     # Errors are -1 of the empty prefix and -1/2 of the whole; half of the latter's gradient goes through the encoder.
     assert {key: float(g.sum()) for key, g in grads.items()} == {
         "W_enc": -0.25, "b_enc": -0.25, "W_dec": -0.5, "b_dec": -1.25,
@@ -147,8 +148,8 @@ def test_it_begins_as_its_docstring_says(name):
     """As `dictionaries.initial_state` makes it, from the median and the variance of activations."""
     case, sae = CASES[name], sae_of(name)
     median, variance = np.arange(1.0, sum(case.parts) + 1), np.linspace(1, 2, sum(case.parts))
-    material = dictionaries.TrainingInputs(None, None, None, scale_of(name), median, variance, case.parts)
-    state = dictionaries.initial_state(sae, dictionary_optimizer(TRAIN, sae), material, 3, sae.config.hyper())
+    statistics = dictionaries.InputStatistics(scale_of(name), median, variance, case.parts)
+    state = dictionaries.initial_state(sae, dictionary_optimizer(TRAIN, sae), statistics, 3, sae.config.hyper())
     p, free = family.doubles(state.params), case.architecture in family.FREE_ROWS
     assert {k: v.shape for k, v in p.items()} == {k: v.shape for k, v in given_of(name).params.items()}
     np.testing.assert_allclose(np.linalg.norm(p["W_dec"], axis=1), 0.1 if free else 1.0, rtol=1e-5)

@@ -15,8 +15,9 @@ from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble
-from monosem_jax.training.step import State, TrainConfig
+from monosem_jax.training.step import State
 from tests import engine, family, reference
 from tests.conftest import mesh_of
 from tests.engine import close
@@ -56,6 +57,9 @@ def first(name: str, i: int = 0) -> State:
     return state_of(name, given(name, i), seed=i, moments=True)
 
 
+ADAM = TRAIN.optimizer
+
+
 @functools.cache
 def trained(name: str, shape: tuple[int, int] = (1, 1), members: tuple[int, ...] = (0,), together: int = 0):
     """(the state, summed metrics) of each member after three steps."""
@@ -63,9 +67,10 @@ def trained(name: str, shape: tuple[int, int] = (1, 1), members: tuple[int, ...]
     state = engine.stacked([first(name, i) for i in members]) if together else first(name, *members)
     state, tx = placed(state, mesh, together > 0), dictionary_optimizer(TRAIN, sae)
     group = Ensemble(state, dictionary_objective(sae, mesh), tx, [], sae_lib.RULES, mesh, together)
-    state, metrics = jax.device_get(
+    state, found = jax.device_get(
         group.compile(TRAIN)(group.state, device_put_sharded(rows_of(name, 0, 3), mesh, PartitionSpec(None, "data")))
     )
+    metrics = engine.totals(found.metrics)
     if not together:
         return [(state, metrics)]
     return [(member(state, i), {key: v[i] for key, v in metrics.items()}) for i in range(len(members))]
@@ -92,9 +97,9 @@ def test_three_steps_on_one_device_are_those_of_the_formulas(name):
         if unit:
             found.grads["W_dec"] = reference.project(found.grads["W_dec"], g.params["W_dec"])
         for key, grad in found.grads.items():
-            mu[key] = TRAIN.b1 * mu[key] + (1 - TRAIN.b1) * grad
-            nu[key] = TRAIN.b2 * nu[key] + (1 - TRAIN.b2) * grad**2
-            step = (mu[key] / (1 - TRAIN.b1**count)) / (np.sqrt(nu[key] / (1 - TRAIN.b2**count)) + TRAIN.eps)
+            mu[key] = ADAM.b1 * mu[key] + (1 - ADAM.b1) * grad
+            nu[key] = ADAM.b2 * nu[key] + (1 - ADAM.b2) * grad**2
+            step = (mu[key] / (1 - ADAM.b1**count)) / (np.sqrt(nu[key] / (1 - ADAM.b2**count)) + ADAM.eps)
             g.params[key] = g.params[key] - TRAIN.learning_rate * step
         if unit:
             g.params["W_dec"] /= np.linalg.norm(g.params["W_dec"], axis=1, keepdims=True)

@@ -10,7 +10,8 @@ from jax.sharding import PartitionSpec
 from monosem_jax.runtime.mesh import device_put_sharded
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae.resample import Resampler, make_resampling, replace_features
-from monosem_jax.training.step import State, TrainConfig
+from monosem_jax.training.config import TrainConfig
+from monosem_jax.training.step import State
 from tests import engine, family, reference
 from tests.conftest import mesh_of
 from tests.engine import close

@@ -19,6 +19,7 @@ from tests.toy import assert_same, member
 BEGIN, N_INPUTS = STEP - 10, 4 * B - 5
 OWN = [(0, 0.05), (1, 0.1), (2, 0.02)]  # seed and L1 coefficient of the members
 TRAIN = dataclasses.replace(CONFIG, steps_per_dispatch=2)
+ADAM = CONFIG.optimizer
 
 
 def first(i: int) -> State:
@@ -76,7 +77,7 @@ def test_one_device_is_the_reference():
     """Twenty steps of Adam with constraints and an event with the inputs that were drawn, in float64."""
     state, drawn = alone(0)
     p, (mu, nu), count = reference.doubles(first(0).params), moments(first(0)), 0
-    rates = {"lr": CONFIG.learning_rate, "b1": CONFIG.b1, "b2": CONFIG.b2, "eps": CONFIG.eps}
+    rates = {"lr": CONFIG.learning_rate, "b1": ADAM.b1, "b2": ADAM.b2, "eps": ADAM.eps}
     fired = np.asarray(first(0).stats["last_fired"])
     for i in range(20):
         if BEGIN + i == STEP:

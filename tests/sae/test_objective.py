@@ -16,17 +16,19 @@ from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.objective import dictionary_objective
 from monosem_jax.sae.trainer import make_objective
 from monosem_jax.stages.train_sae import SaeRunConfig
-from monosem_jax.training.step import TrainConfig
-from tests import reference
+from monosem_jax.training.config import TrainConfig
+from monosem_jax.training.metrics import Last
+from tests import engine, reference
 from tests.conftest import mesh_of
 from tests.engine import L1, SAE, SCALE, STEP, B, F, M, close, placed, rows, state_at
+from tests.sae import problems
 
 MESHES = {"1x1": (1, 1), "8x1": (8, 1), "1x8": (1, 8), "2x4": (2, 4)}
 
 
 @functools.cache
 def found(shape: tuple[int, int] = (1, 1), step: int = STEP, **options):
-    """(gradients, stats, metrics) of two batches in one, on a mesh."""
+    """What the objective gives for two batches in one, on a mesh."""
     mesh = mesh_of(*shape)
     objective = dictionary_objective(SAE, mesh, **options)
     return jax.jit(objective)(placed(state_at(step), mesh), device_put_sharded(batch(), mesh, PartitionSpec("data")))
@@ -43,26 +45,26 @@ def activations() -> np.ndarray:
 @pytest.mark.parametrize("shape", MESHES.values(), ids=MESHES)
 @pytest.mark.parametrize("micro_batches", [1, 2, 4])
 def test_gradients_are_of_the_mean_loss_of_scaled_rows_on_any_mesh_in_any_number_of_parts(shape, micro_batches):
-    grads, _, _ = found(shape, micro_batches=micro_batches)
+    grads = found(shape, micro_batches=micro_batches).grads
     for name, expected in reference.gradients(state_at().params, batch() * SCALE, L1).items():
         close(grads[name], expected, name=name)
 
 
 @pytest.mark.parametrize("shape", MESHES.values(), ids=MESHES)
 @pytest.mark.parametrize("micro_batches", [1, 4])
-def test_metrics_are_sums_over_the_batch(shape, micro_batches):
-    _, _, metrics = found(shape, micro_batches=micro_batches)
+def test_metrics_are_means_over_the_batch(shape, micro_batches):
+    sums = engine.in_batch(found(shape, micro_batches=micro_batches))
     x, p = batch() * SCALE, state_at().params
     expected = {
         "loss": reference.row_losses(p, x, L1).sum(), "mse": reference.row_losses(p, x, 0).sum(),
         "l1": activations().sum(), "l0": (activations() > 0).sum(), "count": len(x),
     }  # fmt: skip
-    assert {name: float(v) for name, v in metrics.items()} == pytest.approx(expected, rel=1e-5)
+    assert {name: float(v) for name, v in sums.items()} == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", MESHES.values(), ids=MESHES)
 def test_the_step_after_which_a_feature_last_fired_is_noted_wherever_it_did(shape):
-    _, stats, _ = found(shape, micro_batches=2)
+    stats = found(shape, micro_batches=2).stats
     before = np.asarray(state_at().stats["last_fired"])
     fired, on_the_first_device = ((activations()[:n] > 0).any(axis=0) for n in (2 * B, B // 4))
     assert on_the_first_device.sum() < fired.sum() < F
@@ -71,9 +73,11 @@ def test_the_step_after_which_a_feature_last_fired_is_noted_wherever_it_did(shap
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.1), (4, 0.5), (8, 0.9), (9, 1), (30, 1)])
 def test_the_l1_coefficient_rises_from_the_first_step_to_the_last_of_its_warm_up(step, share):
-    grads, _, metrics = found(step=step, l1_warmup=10)
-    assert float((metrics["loss"] - metrics["mse"]) / metrics["l1"]) == pytest.approx(share * L1, rel=1e-4)
-    close(grads["b_enc"], reference.gradients(state_at().params, batch() * SCALE, share * L1)["b_enc"])
+    result = found(step=step, l1_warmup=10)
+    sums = engine.in_batch(result)
+    assert float((sums["loss"] - sums["mse"]) / sums["l1"]) == pytest.approx(share * L1, rel=1e-4)
+    assert float(result.metrics["l1_coefficient"].number()) == pytest.approx(share * L1, rel=1e-6)
+    close(result.grads["b_enc"], reference.gradients(state_at().params, batch() * SCALE, share * L1)["b_enc"])
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0.25, 10), (20.0, 20)])
@@ -85,7 +89,7 @@ def test_a_warm_up_below_one_is_a_fraction_of_the_steps(monkeypatch, warmup, ste
     )  # fmt: skip
     given = {}
     monkeypatch.setattr("monosem_jax.sae.trainer.dictionary_objective", lambda *a, **k: given.update(k))
-    make_objective(config, SAE, mesh_of(1, 1))
+    make_objective(SAE, config.sae, config.train, mesh_of(1, 1))
     assert given == {"sparse": "never", "l1_warmup": steps, "micro_batches": 2}
 
 
@@ -93,9 +97,9 @@ def test_rows_of_half_precision_are_scaled_in_fp32():
     """As fp16 numbers they would overflow."""
     state = state_at(scale=3.0)
     x = np.full((B, M), 40_000, np.float16)
-    _, _, metrics = jax.jit(dictionary_objective(SAE, mesh_of(1, 1)))(state, jnp.asarray(x))
+    result = jax.jit(dictionary_objective(SAE, mesh_of(1, 1)))(state, jnp.asarray(x))
     expected = reference.row_losses(state.params, x.astype(np.float64) * 3, L1).sum()
-    assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(result.loss.total) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +122,25 @@ def test_rows_that_do_not_divide_into_micro_batches_are_refused():
         config.check_mesh(mesh_of(8, 1))
     with pytest.raises(BadInput, match=r"train\.batch_size 24 is not divisible by the 16 data shards"):
         config.check_mesh(type("", (), {"shape": {"data": 16}})())
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("april_2024", "l1_coefficient"),
+        ("gated", "l1_coefficient"),
+        ("jumprelu", "l0_coefficient"),
+        ("jumprelu to a target", "l0_coefficient"),
+        ("matryoshka of relu", "l1_coefficient"),
+        ("topk", None),
+        ("batchtopk", None),
+        ("matryoshka of topk", None),
+    ],
+)
+def test_the_coefficient_of_sparsity_is_a_metric_where_there_is_one(name, key):
+    """Under its own key, and as it is at this step of the warm-up: 31 of 62 steps."""
+    given = problems.given_of(name)
+    result = problems.compiled(name, l1_warmup=0 if key is None else 62)(problems.state_of(name, given), given.rows)
+    assert {k for k, metric in result.metrics.items() if isinstance(metric, Last)} == ({key} if key else set())
+    if key:
+        assert float(result.metrics[key].number()) == pytest.approx(given.hyper[key] / 2, rel=1e-6)

@@ -15,8 +15,9 @@ from monosem_jax.sae.objective import dictionary_optimizer, row_losses
 from monosem_jax.sae.params import RULES
 from monosem_jax.sae.trainer import make_objective
 from monosem_jax.stages.train_sae import SaeRunConfig
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble
-from monosem_jax.training.step import TrainConfig, create_state
+from monosem_jax.training.step import create_state
 from tests.conftest import mesh_of
 from tests.engine import initial_state
 
@@ -40,10 +41,10 @@ def heldout_loss(dtype: str, steps: int = STEPS) -> float:
     sae, mesh, tx = Relu(M, F, jnp.dtype(dtype)), mesh_of(1, 1), dictionary_optimizer(CONFIG.train)
     state = create_state(lambda: initial_state(sae, tx, np.full(M, 0.3), 1.0, 0, L1), RULES, mesh)
     if steps:
-        group = Ensemble(state, make_objective(CONFIG, sae, mesh), tx, [], RULES, mesh)
+        group = Ensemble(state, make_objective(sae, CONFIG.sae, CONFIG.train, mesh), tx, [], RULES, mesh)
         blocks = rows(1, steps * B).reshape(steps, B, M)
-        state, metrics = group.compile(CONFIG.train)(state, jnp.asarray(blocks))
-        assert int(metrics["skipped"]) == 0 and state.params["W_dec"].dtype == jnp.float32
+        state, result = group.compile(CONFIG.train)(state, jnp.asarray(blocks))
+        assert int(result.metrics["skipped"].number()) == 0 and state.params["W_dec"].dtype == jnp.float32
     return float(jnp.mean(row_losses(Relu(M, F), state, jnp.asarray(rows(2, 4096)))[0]))
 
 

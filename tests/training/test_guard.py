@@ -14,8 +14,10 @@ import pytest
 from monosem_jax.runtime.checkpoint import checkpoint_steps, load_params
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.params import RULES
-from monosem_jax.training.optimizer import optimizer
-from monosem_jax.training.step import State, TrainConfig, create_state, make_step
+from monosem_jax.training.config import GuardConfig, OptimizerConfig, ScheduleConfig
+from monosem_jax.training.metrics import Mean
+from monosem_jax.training.optimizer import learning_rate, optimizer
+from monosem_jax.training.step import BatchResult, DispatchResult, State, create_state, make_step
 from tests import engine, toy
 from tests.conftest import mesh_of
 from tests.toy import SEED, assert_same, logged
@@ -23,11 +25,8 @@ from tests.toy import SEED, assert_same, logged
 
 def told(state: State, x):
     """An objective whose loss and gradient are those of the batch (loss, gradient)."""
-    return (
-        {"w": x[1] * jnp.asarray([1.0, 0.0])},
-        {"n": state.stats["n"] + 1},
-        {"loss": x[0] * 4, "count": jnp.float32(4)},
-    )
+    loss = Mean(x[0] * 4, jnp.float32(4))
+    return BatchResult({"w": x[1] * jnp.asarray([1.0, 0.0])}, {"n": state.stats["n"] + 1}, loss, {})
 
 
 def judged(batches, **changes) -> tuple[list[bool], list[dict[str, float]]]:
@@ -35,12 +34,13 @@ def judged(batches, **changes) -> tuple[list[bool], list[dict[str, float]]]:
     config = toy.config_of(**changes)
     tx = optimizer(config)
     state = State.create({"w": jnp.zeros(2)}, tx, stats={"n": jnp.int32(0)}, hyper={}, key=jax.random.key(0))
-    step, applied, guards = jax.jit(make_step(told, tx, config)), [], []
+    step, applied, guards = jax.jit(make_step(told, tx, config.guard, learning_rate(config))), [], []
     for batch in batches:
         after, metrics = step(state, jnp.asarray(batch, jnp.float32))
         applied.append(bool(after.stats["n"] > state.stats["n"]))
         assert applied[-1] == (float(after.params["w"][0]) != float(state.params["w"][0]))
-        assert metrics["skipped"] == (not applied[-1]) and (metrics["count"] == 4) == applied[-1]
+        assert metrics["skipped"].total == (not applied[-1]) and metrics["learning_rate"].seen == applied[-1]
+        assert metrics["loss"].count == metrics["grad_norm"].count == 4 * applied[-1]
         guards.append({name: float(v) for name, v in after.guard.items()})
         state = after
     return applied, guards
@@ -128,7 +128,11 @@ POISON = {
 
 
 # All that an optimizer may have a state for.
-CONFIG = dataclasses.replace(engine.CONFIG, clip_norm=1.0, warmup_steps=4, schedule="linear", weight_decay=0.01)
+CONFIG = dataclasses.replace(
+    engine.CONFIG,
+    optimizer=OptimizerConfig(eps=1e-4, clip_norm=1.0, weight_decay=0.01),
+    schedule=ScheduleConfig("linear", warmup_steps=4),
+)
 
 
 def beginning(mesh) -> State:
@@ -141,17 +145,17 @@ def dispatch_of(shape: tuple[int, int]):
     return engine.group(beginning(mesh), mesh, CONFIG).compile(CONFIG)
 
 
-def trained(shape: tuple[int, int], batches: list[np.ndarray]) -> tuple[list[State], list[dict]]:
-    """The states after each batch, and the metrics."""
-    mesh, states, metrics = mesh_of(*shape), [], []
+def trained(shape: tuple[int, int], batches: list[np.ndarray]) -> tuple[list[State], list[DispatchResult]]:
+    """The states after each batch, and the results."""
+    mesh, states, results = mesh_of(*shape), [], []
     state = beginning(mesh)
     for x in batches:
-        state, m = dispatch_of(shape)(
+        state, result = dispatch_of(shape)(
             state, engine.device_put_sharded(x[None], mesh, engine.PartitionSpec(None, "data"))
         )
         states.append(jax.device_get(state))
-        metrics.append(jax.device_get(m))
-    return states, metrics
+        results.append(jax.device_get(result))
+    return states, results
 
 
 @functools.cache
@@ -166,9 +170,10 @@ def test_a_poisoned_batch_leaves_no_trace_but_its_count(shape, kind):
     batches = list(engine.rows(0, 5))
     bad = batches[2].copy()
     POISON[kind](bad)
-    states, metrics = trained(shape, [*batches[:2], bad, *batches[2:]])
+    states, results = trained(shape, [*batches[:2], bad, *batches[2:]])
     assert_same(states[2], states[1], but=[".step", "'skipped'", "'in_a_row'"])
-    assert {name: float(v) for name, v in metrics[2].items() if v} == {"skipped": 1, "frozen_at": -1}
+    assert [name for name, metric in results[2].metrics.items() if any(metric)] == ["skipped"]
+    assert results[2].metrics["skipped"].number() == 1 and results[2].frozen_at == -1
     last, alone = states[-1], clean(shape)[-1]
     assert_same(last, alone, but=[".step", "'skipped'", "'last_fired'"])
     assert int(last.guard["skipped"]) == 1 and int(last.step) == int(alone.step) + 1
@@ -291,4 +296,4 @@ def test_when_all_members_are_given_up_training_stops(tmp_path):
 
 def test_a_config_without_a_guard_does_not_exist():
     """Defaults: any step that is not finite is skipped, ten in a row stop, spikes are applied."""
-    assert (TrainConfig().stop_after, TrainConfig().spike_factor) == (10, 0.0)
+    assert GuardConfig() == GuardConfig(spike_factor=0.0, stop_after=10)

@@ -137,7 +137,7 @@ def test_signals_have_their_own_handlers_again_after_training(tmp_path):
 
 
 def test_the_state_before_the_first_step_is_checkpointed(tmp_path):
-    train(tmp_path, steps=20, keep_checkpoints=1)
+    train(tmp_path, steps=20, keep=1)
     assert checkpoint_steps(tmp_path / "checkpoints") == [0, 20]
 
 

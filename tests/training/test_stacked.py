@@ -6,21 +6,24 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from monosem_jax.activations.sources.base import ActivationSource
 from monosem_jax.runtime.workdir import RunDir
-from monosem_jax.sae import trainer as dictionaries
+from monosem_jax.sae import trainer
+from monosem_jax.sae.architectures import build
 from monosem_jax.sae.architectures.relu import ReluConfig
+from monosem_jax.sae.objective import dictionary_optimizer
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import train_sae
 from monosem_jax.stages.train_sae import SaeRunConfig
+from monosem_jax.training.config import GuardConfig, TrainConfig
 from monosem_jax.training.ensemble import member_of
-from monosem_jax.training.step import State, TrainConfig
+from monosem_jax.training.step import State
 from tests.conftest import mesh_of
 from tests.engine import B, Batches, M, initial_state, rows
 from tests.toy import assert_same, lines, logged
@@ -30,7 +33,7 @@ CONFIG = SaeRunConfig(
     source="x", sae=ReluConfig(n_features=24),
     train=TrainConfig(
         steps=STEPS, batch_size=B, learning_rate=5e-2, steps_per_dispatch=4, checkpoint_every=8, log_every=4,
-        evaluate_every=4, stop_after=FROZEN_AT, compute_dtype="float32",
+        evaluate_every=4, guard=GuardConfig(stop_after=FROZEN_AT), compute_dtype="float32",
     ),
     resample=ResampleConfig(steps=(EVENT,), window=3, n_inputs=5 * B),
 )  # fmt: skip
@@ -54,18 +57,24 @@ def own(name: str) -> SaeRunConfig:
 
 def train(path: pathlib.Path, names: list[str]):
     """(name -> state, result, calls of the batches); what is finished is written."""
-    source, batches = (
-        types.SimpleNamespace(transformer=None, heldout=Rows(), site=None, truth=None),
-        Batches(mesh_of(1, 1)),
-    )
-    material = dictionaries.TrainingInputs(source, batches.mesh, batches, SCALE, jnp.asarray(MEDIAN))
+    batches, resample = Batches(mesh_of(1, 1)), CONFIG.resample.resolve(CONFIG.train)
+    source = ActivationSource("rows", M, np.dtype(np.float32), {}, lambda mesh: batches, heldout=Rows())
+    statistics = trainer.InputStatistics(SCALE, jnp.asarray(MEDIAN), np.ones(M), (M,))
+    evaluator = train_sae.Evaluator(source, SCALE, batches.mesh, CONFIG.evaluate)
+    sae = build(CONFIG.sae, M, jnp.float32)
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(RunDir(path / name, "train_sae", {}, {})) for name in names]
-        made = dictionaries.make_ensemble([own(name) for name in names], runs, material)
-        result = dictionaries.train([made], CONFIG, material, "test")
-        states = {name: member_of(result.states[0], i, made[0]) for i, name in enumerate(names)}
-        for i, name in enumerate(names):
-            train_sae.finish(runs[i], own(name), states[name], result, material, 1.0, result.frozen[0][i])
+        members = [trainer.SaeMember(own(n).seed, own(n).sae, run) for n, run in zip(names, runs, strict=True)]
+        made = trainer.make_ensemble(sae, members, statistics, batches.mesh, CONFIG.train, resample)
+        result = trainer.train_ensembles([made], batches, CONFIG.train, resample, "test")
+        states = {name: member_of(result.states[0], i, made.ensemble) for i, name in enumerate(names)}
+        for i, (name, run) in enumerate(zip(names, runs, strict=True)):
+            frozen = result.frozen[0][i]
+            run.finish(
+                train_sae.summarize(
+                    run.path, own(name).sae, sae, states[name], result, evaluator, CONFIG.train, 1.0, frozen
+                )
+            )
     return states, result, batches.calls
 
 
@@ -125,8 +134,8 @@ def test_members_have_their_own_seed_and_coefficient(together):
 
 def beginning(name: str) -> State:
     """The state before the first step, of a member that is made alone."""
-    sae = dictionaries.sae_lib.build(CONFIG.sae, M, jnp.float32)
-    return initial_state(sae, dictionaries.dictionary_optimizer(CONFIG.train), MEDIAN, SCALE, *MEMBERS[name])
+    sae = build(CONFIG.sae, M, jnp.float32)
+    return initial_state(sae, dictionary_optimizer(CONFIG.train), MEDIAN, SCALE, *MEMBERS[name])
 
 
 def test_a_dictionary_begins_with_the_median_as_its_decoder_bias_and_unit_vectors():

@@ -11,8 +11,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.objective import dictionary_optimizer
 from monosem_jax.sae.params import RULES
-from monosem_jax.training.optimizer import optimizer
-from monosem_jax.training.step import State, TrainConfig, create_state, make_dispatch, make_step, over_members
+from monosem_jax.training.config import OptimizerConfig, TrainConfig
+from monosem_jax.training.optimizer import learning_rate, optimizer
+from monosem_jax.training.step import State, create_state, make_dispatch, make_step, over_members
 from tests import engine, reference, toy
 from tests.conftest import mesh_of
 from tests.engine import CONFIG, L1, SCALE, STEP, B, F, M
@@ -27,7 +28,10 @@ def toy_state(**values) -> State:
 
 def steps_of(n: int, state: State | None = None, batches: toy.Batches | None = None):
     """[(state, metrics)] after each of n steps, one at a time."""
-    step, found = jax.jit(make_step(toy.objective, optimizer(TOY), TOY)), [(state or toy_state(), {})]
+    step, found = (
+        jax.jit(make_step(toy.objective, optimizer(TOY), TOY.guard, learning_rate(TOY))),
+        [(state or toy_state(), {})],
+    )
     for i in range(n):
         found.append(step(found[-1][0], (batches or toy.Batches())(i, 1)[0]))
     return found[1:]
@@ -54,26 +58,29 @@ def test_statistics_are_those_that_the_objective_returns():
 
 
 def test_the_norm_of_the_gradient_is_a_metric_that_counts_as_the_others_do():
-    _, metrics = engine.group(engine.state_at(), mesh_of(1, 1)).compile(CONFIG)(engine.state_at(), engine.rows(0, 1))
+    _, result = engine.group(engine.state_at(), mesh_of(1, 1)).compile(CONFIG)(engine.state_at(), engine.rows(0, 1))
     grads = reference.gradients(engine.state_at().params, engine.rows(0, 1)[0] * SCALE, L1)
     norm = np.sqrt(sum((g**2).sum() for g in grads.values()))
-    assert float(metrics["grad_norm"] / metrics["count"]) == pytest.approx(norm, rel=1e-5)
+    assert float(result.metrics["grad_norm"].number()) == pytest.approx(norm, rel=1e-5)
 
 
 def test_a_dispatch_is_its_steps_one_by_one():
-    state, metrics = jax.jit(make_dispatch(toy.objective, optimizer(TOY), TOY))(toy_state(), toy.Batches()(0, 5))
+    state, result = jax.jit(make_dispatch(toy.objective, optimizer(TOY), TOY))(toy_state(), toy.Batches()(0, 5))
     alone = steps_of(5)
     for (name, found), expected in zip(toy.bits(state).items(), toy.bits(alone[-1][0]).values(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=name)
-    assert metrics.pop("frozen_at") == -1
-    assert metrics.keys() == alone[0][1].keys() == {"loss", "count", "grad_norm", "skipped"}
-    for name, value in metrics.items():
-        assert float(value) == pytest.approx(sum(float(m[name]) for _, m in alone), rel=1e-6), name
+    assert result.frozen_at == -1 and result.signal is None
+    assert result.metrics.keys() == alone[0][1].keys() == {"loss", "grad_norm", "learning_rate", "skipped"}
+    for name in ("loss", "grad_norm"):
+        total, count = (sum(float(m[name][i]) for _, m in alone) for i in (0, 1))
+        assert tuple(map(float, result.metrics[name])) == pytest.approx((total, count), rel=1e-6), name
+    assert float(result.metrics["skipped"].number()) == 0
+    assert float(result.metrics["learning_rate"].number()) == pytest.approx(TOY.learning_rate)
 
 
 def test_gradients_are_clipped_by_the_norm_of_all_of_them_together(mesh8):
     """Adam hides a factor of the gradients but for its eps, which is large here."""
-    config = TrainConfig(batch_size=B, learning_rate=1e-2, eps=1.0, clip_norm=0.05)
+    config = TrainConfig(batch_size=B, learning_rate=1e-2, optimizer=OptimizerConfig(eps=1.0, clip_norm=0.05))
     state = engine.state_at()
     state = state.replace(opt_state=dictionary_optimizer(config).init(state.params))
     group = engine.group(engine.placed(state, mesh8), mesh8, config)
@@ -116,13 +123,13 @@ def test_a_dispatch_keeps_the_layout_takes_the_memory_over_and_is_compiled_once(
     first = state.params["W_enc"]
     with jax.log_compiles():
         for i in range(3):
-            state, metrics = dispatch(state, batches(STEP + 2 * i, 2))
+            state, result = dispatch(state, batches(STEP + 2 * i, 2))
     assert sum("Compiling jit(dispatch)" in r.getMessage() for r in caplog.records) == 1
     assert first.is_deleted()
     for name, spec in ((n, s) for n, s in RULES.items() if n in {**state.params, **state.stats}):
         found = {**state.params, **state.stats}[name].sharding
         assert found.is_equivalent_to(NamedSharding(mesh8, spec), 2 if name.startswith("W") else 1), name
-    assert all(m.sharding.is_fully_replicated for m in metrics.values())
+    assert all(array.sharding.is_fully_replicated for array in jax.tree.leaves(result))
 
 
 def test_a_function_for_no_members_is_the_function():

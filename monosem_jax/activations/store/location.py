@@ -1,4 +1,4 @@
-"""Where data lies: a local directory, or any key-value store TensorStore can reach (gs://, s3://, memory:// …)."""
+"""Where data is: a local directory, or any key-value store that TensorStore reaches (gs://, s3://, memory:// …)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monosem_jax.runtime.files import is_url
 
 @functools.cache
 def context() -> ts.Context:
-    """The one TensorStore context of this process, so that every opener of memory:// sees the same data."""
+    """The TensorStore context of this process. There is one, so that all memory:// locations share their data."""
     retries = {"max_retries": 6}  # a minute; the default keeps a wrong address waiting for an hour
     return ts.Context({"s3_request_retries": retries, "gcs_request_retries": retries})
 
@@ -61,18 +61,18 @@ class Location:
         return bytes(found.value) if found.state == "value" else None
 
     def write(self, file: str, content: bytes) -> None:
-        """Replaces a file as a whole: readers see the old bytes or the new. Raises BadInput where it cannot."""
+        """Replaces a file atomically. Raises BadInput where it cannot be written, except on a full disk."""
         try:
             self._kv.write(file, content).result()
         except (ValueError, OSError, RuntimeError) as e:
             if "No space left on device" in str(e):
-                raise  # not the fault of what was given
+                raise  # the caller treats a full disk in its own way
             raise BadInput(f"{self.name}: {file} cannot be written: {short_error(e)}") from None
 
     def delete(self, folder: str) -> None:
-        """Deletes a directory in this one, `folder` ends with a slash."""
+        """Deletes a directory inside this one; `folder` ends with a slash."""
         if self.local is not None:
-            shutil.rmtree(self.local / folder, ignore_errors=True)  # takes the locks of a killed process too
+            shutil.rmtree(self.local / folder, ignore_errors=True)  # deletes the locks of a killed process too
         else:
             self._kv.delete_range(ts.KvStore.KeyRange(folder, folder[:-1] + "0")).result()  # "0" comes after "/"
 
@@ -91,14 +91,14 @@ class Location:
             raise BadInput(f"{self.name.rstrip('/')}/{file} does not exist")
         try:
             return json.loads(content)
-        except (ValueError, RecursionError) as e:  # numbers of thousands of digits and deep nesting included
+        except (ValueError, RecursionError) as e:  # also raised by numbers of thousands of digits, and by deep nesting
             raise BadInput(f"{self.name.rstrip('/')}/{file} is not valid JSON: {e}") from None
 
     def write_json(self, file: str, value: Any) -> None:
         self.write(file, json.dumps(value, indent=1, allow_nan=False).encode())
 
     def free_bytes(self) -> int | None:
-        """Free space of the local disk it is on; None where that cannot be told."""
+        """Free space of the local disk; None for storage that is not local."""
         if self.local is None:
             return None
         existing = next(p for p in (self.local, *self.local.parents) if p.exists())
@@ -126,6 +126,9 @@ def _spec(name: str) -> dict[str, Any]:
     if spec["driver"] == "s3" and endpoint:
         spec = {"endpoint": endpoint, "aws_region": os.environ.get("AWS_REGION", "us-east-1"), **spec}
     if spec["driver"] == "s3" and os.environ.get("AWS_ACCESS_KEY_ID"):
-        spec = {"aws_credentials": {"type": "environment"}, **spec}  # else complaints that there is no ~/.aws
+        spec = {
+            "aws_credentials": {"type": "environment"},
+            **spec,
+        }  # without this TensorStore warns about a missing ~/.aws
     path = spec.get("path", "")
     return {**spec, "path": path if not path or path.endswith("/") else f"{path}/"}

@@ -1,4 +1,4 @@
-"""Activation stores and what else rows [n,M] are read from: one interface with `read(start, stop)`."""
+"""Activation stores, and arrays that are read like them: rows [n,M] with `read(start, stop)`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site"
 
 
 class Store:
-    """An activation store: only its committed rows are visible.
+    """An activation store. Only its committed rows are visible.
 
-    `path` is as given, `run` the harvest's run directory where there is one, `location` where the data lies.
+    `path` is as given, `run` the harvest's run directory where there is one, `location` where the data is.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -56,7 +56,8 @@ class Store:
         return self._read(self._activations, start, stop)
 
     def origin(self, start: int, stop: int) -> np.ndarray:
-        """[stop-start, 2]: context index into `tokens()`, position; of a converted array: its row number, 0."""
+        """[stop-start, 2] of each row: the context's index in `tokens()` and the position; in a converted array the
+        row number and 0."""
         return self._read(self._origin, start, stop)
 
     def _read(self, array: ts.TensorStore, start: int, stop: int) -> np.ndarray:
@@ -108,7 +109,8 @@ def hash_array(location: Location, name: str) -> str:
 
 
 def find_store(path: str | os.PathLike[str]) -> Location | None:
-    """Where the store named by `path` lies: there, or where its harvest's run directory says; None if there is none."""
+    """The store that `path` names: at `path` itself, or where the harvest's run directory there says; None if there is
+    none."""
     location = Location(path)
     if location.read("store.json") is not None:
         return location
@@ -131,7 +133,7 @@ def open_rows(source: str | os.PathLike[str]) -> Rows:
     if location.local is not None and not location.local.exists():
         raise BadInput(f"source {source} does not exist")
     if location.local is None:
-        location.list("store.json")  # says what is wrong with the place itself
+        location.list("store.json")  # raises where the place itself cannot be reached
     raise BadInput(
         f"source {source} is neither a store directory (with store.json) nor a zarr array, nor a .npy array or a "
         ".safetensors file"
@@ -158,7 +160,7 @@ def array_spec(location: Location, name: str, shape: tuple[int, ...], dtype: str
                 }
             ],
         },
-        # Rows of zeros are data like any other: what is missing must be an error.
+        # Rows of zeros are data: without this they would not be written, and would look like missing ones.
         "store_data_equal_to_fill_value": True,
     }
 

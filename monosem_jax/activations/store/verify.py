@@ -1,4 +1,4 @@
-"""Reading a store back, to the last byte: what is missing, cut short or changed is named with its rows."""
+"""Reads a whole store back, and names the rows that are missing, cut short or changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monosem_jax.runtime.errors import BadInput
 
 READ_BLOCKS = 16
 SCRATCH = Location("memory://verify")
-MEANS_TOLERANCE = 1e-5  # of the manifest's means; rows are summed in another order than when they were written
+MEANS_TOLERANCE = 1e-5  # relative, of the manifest's means: rows are summed in another order than when written
 
 
 def verify_store(
@@ -23,9 +23,9 @@ def verify_store(
 ) -> tuple[list[str], int]:
     """(a line for every damage found, committed rows). Raises BadInput when the manifest cannot be read.
 
-    Checks the manifest and every array's metadata against the hashes in the manifest (stores of earlier versions have
-    none) and against each other, every block of the committed rows against its checksum, that no place is recorded
-    twice or lies outside of the tokens, and the manifest's means against the rows.
+    Compares the manifest and every array's metadata with the hashes in the manifest (stores of earlier versions have
+    none) and with each other, every block of the committed rows with its checksum, and the manifest's means with the
+    rows. Checks that no origin is recorded twice or lies outside the tokens.
     """
     manifest = read_manifest(location)
     n, rows, width = manifest["n_rows"], manifest["rows_written"], manifest["width"]
@@ -66,12 +66,13 @@ def verify_store(
 def _open(
     location: Location, name: str, n: int | None, width: int, dtype: str, manifest: dict[str, Any], damages: list[str]
 ) -> Any:
-    """Opens an array if its metadata is what the writer makes; else notes a damage."""
+    """Opens an array if its metadata is what the writer makes; else adds a damage and returns None."""
     file = f"{name}/zarr.json"
     try:
         array = open_array(location, name)
         shape = (array.shape[0] if n is None else n, width)
-        spec = array_spec(SCRATCH, name, shape, dtype, array.chunk_layout.write_chunk.shape[0])
+        chunk: Any = array.chunk_layout.write_chunk
+        spec = array_spec(SCRATCH, name, shape, dtype, chunk.shape[0])
         ts.open(spec, create=True, delete_existing=True, context=context()).result()
         expected, found = SCRATCH.read_json(file), location.read_json(file)
     except (BadInput, ValueError, OSError, RuntimeError) as e:
@@ -91,7 +92,7 @@ def _open(
 def _blocks(
     location: Location, name: str, array: Any, rows: int, damages: list[str], advance: Callable[[int], Any]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, rows) of what can be read; several blocks at a time, and one by one where that fails."""
+    """(first row, rows) of the blocks that can be read, several at a time, or one by one where that fails."""
     shard = array.chunk_layout.write_chunk.shape[0]
     bad: list[tuple[int, int, str]] = []
     for start in range(0, rows, READ_BLOCKS * BLOCK_ROWS):
@@ -106,7 +107,7 @@ def _blocks(
                 except (ValueError, OSError, RuntimeError) as e:
                     bad.append((a, z, "missing" if str(e).startswith("NOT_FOUND") else last_part(e)))
         advance(stop - start)
-    merged: list[list[Any]] = []  # neighbours in a shard: what is said of its broken index varies
+    merged: list[list[Any]] = []  # neighbours in a shard, as the message about a broken index varies
     for a, z, reason in bad:
         if merged and merged[-1][1] == a and a % shard:
             merged[-1][1] = z
@@ -116,9 +117,9 @@ def _blocks(
 
 
 def _check_places(places: Iterator[tuple[int, np.ndarray]], n_contexts: int, length: int) -> list[str]:
-    """Places outside of the tokens (no contexts: nothing is known of them), or recorded twice."""
+    """A line for every origin outside the tokens or recorded twice; without contexts nothing is checked."""
     size = n_contexts * length
-    seen = np.zeros(size // 8 + 1, np.uint8) if size else None  # takes no memory before it is touched
+    seen = np.zeros(size // 8 + 1, np.uint8) if size else None  # a bit each; pages take memory once touched
     found = []
     for start, place in places:
         if seen is None:

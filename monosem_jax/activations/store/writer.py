@@ -1,4 +1,4 @@
-"""Writing a store bucket by bucket, from one process or several; `rows_written` in store.json is the commit point."""
+"""Writes a store bucket by bucket, from one process or several; `rows_written` in store.json is the commit point."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from monosem_jax.activations.store.store import FORMAT, checksum, create_array, 
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.runtime.errors import BadInput
 
-PARTS = ".parts/"  # what each bucket that is on disk, but not committed, adds to the manifest
+PARTS = ".parts/"  # records of buckets that are on disk but not committed: what each adds to the manifest
 
 
 def check_sizes(bucket_rows: int, shard_rows: int) -> None:
-    """Raises BadInput when buckets are not made of whole shards, or those of whole blocks."""
+    """Raises BadInput unless buckets are a whole number of shards, and shards a whole number of blocks."""
     if shard_rows % BLOCK_ROWS or bucket_rows % shard_rows:
         raise BadInput(
             f"harvest.bucket_rows {bucket_rows} must be a multiple of harvest.shard_rows {shard_rows}, "
@@ -28,23 +28,30 @@ def check_sizes(bucket_rows: int, shard_rows: int) -> None:
 
 
 class StoreWriter:
-    """Writes buckets, each in whole shards, on a thread of its own. An unfinished store is taken up where it was left.
+    """Writes buckets, each in whole shards, on a thread of its own. A store that is not finished is resumed
+    after its last commit.
 
-    Process p of N makes the buckets g with g mod N = p. When a bucket's data is on disk its maker leaves a record;
-    the first process commits buckets in order: what the manifest says depends on the rows alone. A kill costs at most
-    the bucket being filled and the one being written, which are then made again with the same bytes.
+    Process p of N makes the buckets g with g mod N = p. When a bucket's data is on disk, its process writes a record;
+    the first process commits buckets in order, so the manifest depends on the rows only. A kill costs at most the
+    bucket being filled and the one being written, which are then made again with the same bytes.
     """
 
     def __init__(
-        self, location: Location, manifest: dict[str, Any], *, shard_rows: int, bucket_rows: int,
-        process: tuple[int, int] = (0, 1), prepare: Callable[[StoreWriter], Any] = lambda writer: None,
+        self,
+        location: Location,
+        manifest: dict[str, Any],
+        *,
+        shard_rows: int,
+        bucket_rows: int,
+        process: tuple[int, int] = (0, 1),
+        prepare: Callable[[StoreWriter], Any] = lambda writer: None,
         barrier: Callable[[str], Any] = lambda name: None,
-    ):  # fmt: skip
-        """`manifest` holds what does not depend on the rows: n_rows, width, dtype, site and the parents' hashes.
+    ):
+        """`manifest` has the entries that do not depend on the rows: n_rows, width, dtype, site, the parents' hashes.
 
         Args:
           process: (number of this process, how many there are).
-          prepare: writes arrays that must be whole before the first row; called in every process of a fresh store.
+          prepare: writes arrays that must be whole before the first row; called in every process of a new store.
           barrier: waits for the other processes.
         """
         check_sizes(bucket_rows, shard_rows)
@@ -58,8 +65,8 @@ class StoreWriter:
         n, m = manifest["n_rows"], manifest["width"]
         #: (bucket, first row, row after the last) of the buckets that this process has to make, in order.
         self.todo = list(self._missing())
-        barrier("store: seen")  # before anyone changes what the others look at
-        if fresh:  # where there is no such bucket this fails, and create_array would try for ever
+        barrier("store: seen")  # no process changes the store before all have looked at it
+        if fresh:  # fails where the storage bucket does not exist; create_array would retry without end
             location.write(f"{PARTS}begun-{process[0]}", b"")
         self._activations = create_array(location, "activations", (n, m), manifest["dtype"], shard_rows)
         self._origin = create_array(location, "origin", (n, 2), "uint32", shard_rows)
@@ -84,7 +91,8 @@ class StoreWriter:
     def buffers(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Where to put the n rows and origins of the next bucket to be written: [n,M] and [n,2].
 
-        Two pairs take turns, since fresh memory costs more than the writing. Not so in memory://, which keeps them.
+        Two pairs are used in turn, since fresh memory costs more time than the writing. Stores in memory:// keep the
+        arrays, and get new ones.
         """
         if not self._turns or self.location.spec["driver"] == "memory":
             width, dtype = self.manifest["width"], DTYPES[self.manifest["dtype"]]
@@ -108,7 +116,7 @@ class StoreWriter:
 
     def _write(self, bucket: int, rows: np.ndarray, origin: np.ndarray, record: dict[str, Any]) -> None:
         start = bucket * self._bucket_rows
-        for a in range(0, len(rows), self._shard_rows):  # a shard at a time: encoding takes memory of its own
+        for a in range(0, len(rows), self._shard_rows):  # a shard at a time, as encoding needs memory
             z = min(a + self._shard_rows, len(rows))
             span = slice(start + a, start + z)
             writes = [
@@ -121,7 +129,7 @@ class StoreWriter:
         self.commit()
 
     def commit(self) -> None:
-        """Makes visible what lies on disk without a gap; only the first process does."""
+        """Makes visible the buckets that are on disk without a gap. Only the first process does so."""
         if self.process[0]:
             return
         manifest = self.manifest
@@ -142,7 +150,7 @@ class StoreWriter:
         self.manifest = manifest
 
     def wait(self) -> None:
-        """Waits until what was written is on disk; raises what went wrong with it."""
+        """Waits until the last bucket is on disk; raises the error of writing it."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
@@ -157,11 +165,11 @@ class StoreWriter:
             if not self.manifest["complete"]:
                 idle()
         if not self.process[0]:
-            self.location.delete(PARTS)  # the leavings of a kill right after the last commit
+            self.location.delete(PARTS)  # left over from a kill right after the last commit
         return self.manifest
 
     def close(self) -> None:
-        """Ends the thread, after what it is writing."""
+        """Ends the thread once it has written the current bucket."""
         self._thread.shutdown()
 
     def _record(self, bucket: int) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from monosem_jax.activations.rows import Rows, as_integers
 from monosem_jax.activations.stream.order import BLOCK_ROWS, Order
 from monosem_jax.runtime.errors import BadInput
 
-UPLOAD_BLOCKS = 16  # blocks uploaded at a time, always as many so that one program serves
+UPLOAD_BLOCKS = 16  # blocks in every upload, so that one compiled program serves all
 ACCELERATOR_SHARE = 0.4  # of a device's memory
 CPU_BYTES = 5e8
 
@@ -29,9 +30,10 @@ def _take(pool: jax.Array, at: jax.Array, dtype: np.dtype) -> jax.Array:
 
 
 class BlockPool:
-    """The most recently used blocks of a source on one device, as integers: XLA may move others by way of fp32."""
+    """The most recently used blocks of a source on one device. Rows are stored as integers, which XLA moves without
+    converting them."""
 
-    def __init__(self, source: Rows, device: jax.Device, blocks: int):
+    def __init__(self, source: Rows, device: Any, blocks: int):
         self._source, self._device = source, device
         self._slots: dict[int, int] = {}  # block -> slot, least recently used first
         self._free = list(range(blocks))
@@ -66,21 +68,21 @@ class BlockPool:
         for i, block in enumerate(blocks):
             rows = self._source.read(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self._source.n_rows))
             buffer[i, : len(rows)] = as_integers(rows)
-        for block in blocks:  # all of them could be read
+        for block in blocks:  # only now, as reading may fail
             self._slots[block] = self._free.pop() if self._free else self._slots.pop(next(iter(self._slots)))
         slots = np.asarray([self._slots[b] for b in blocks], np.int32)
-        spare = UPLOAD_BLOCKS - len(blocks)  # the last block is written again, into its own slot
+        spare = UPLOAD_BLOCKS - len(blocks)  # padding: the last block is written again, into the same slot
         buffer[len(blocks) :] = buffer[len(blocks) - 1]
         slots = np.pad(slots, (0, spare), mode="edge")
         self._pool = _put(self._pool, jax.device_put(slots, self._device), jax.device_put(buffer, self._device))
 
 
 def pool_blocks(
-    source: Rows, order: Order, devices: Sequence[jax.Device], device_gb: float, *, required: bool
+    source: Rows, order: Order, devices: Sequence[Any], device_gb: float, *, required: bool
 ) -> tuple[bool, int]:
     """(whether every device can hold the whole source, how many of its blocks to hold).
 
-    Raises BadInput when a device cannot even hold what is mixed at a time, if it is `required` to.
+    With `required`, raises BadInput when a device cannot even hold the blocks that are mixed at a time.
     """
     limit = device_gb * 1e9 or min(_default_bytes(d) for d in devices)
     size = BLOCK_ROWS * source.width * source.dtype.itemsize
@@ -94,7 +96,7 @@ def pool_blocks(
     return everything <= room, min(everything, max(room, least))
 
 
-def _default_bytes(device: jax.Device) -> float:
+def _default_bytes(device: Any) -> float:
     if device.platform == "cpu":
         return CPU_BYTES
     stats = device.memory_stats() or {}

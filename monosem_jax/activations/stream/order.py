@@ -1,9 +1,9 @@
-"""Which row comes when: the shuffled sequence of batches as arithmetic on (n_rows, batch_size, seed), without data.
+"""The shuffled sequence of batches, as arithmetic on (n_rows, batch_size, seed), without data.
 
-The slots of a batch are divided into lanes, and every lane has a sequence of its own, so that whoever needs some of
+The slots of a batch are divided into lanes, and every lane has a sequence of its own. So a process that needs some of
 the slots reads only their lanes, and a batch is the same however many processes share it. In an epoch the blocks of
-the source are laid out in a random order, and each lane gets an equal stretch of them (to one row), which it walks
-through in windows of whole blocks, permuted row by row.
+the source are laid out in a random order, and each lane gets an equal stretch of them (to one row). It goes through
+its stretch in windows of whole blocks, whose rows are permuted.
 """
 
 from __future__ import annotations
@@ -14,33 +14,34 @@ from collections.abc import Iterator
 
 import numpy as np
 
-BLOCK_ROWS = 1024  # rows of an inner chunk: the unit of reading
+BLOCK_ROWS = 1024  # rows of an inner chunk, the unit of reading
 MAX_LANES = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A stretch of a lane: rows `take` of the window made of the source's rows `ranges`, laid end to end."""
+    """A stretch of a lane: the rows `take` of a window, which is the source's row `ranges` one after another."""
 
     key: tuple[int, int, int]  # lane, epoch, window
     ranges: tuple[tuple[int, int], ...]
     take: np.ndarray
 
     def numbers(self) -> np.ndarray:
-        """The numbers of its rows in the source."""
+        """The row numbers in the source."""
         return np.concatenate([np.arange(a, b) for a, b in self.ranges])[self.take]
 
 
 class Order:
     """The endless sequence. Lane l holds the slots l·b … (l+1)·b - 1 of every batch, b = batch_size / lanes.
 
-    `window_blocks` is the number of blocks mixed at a time over all lanes. Without `shuffle` rows come as they lie.
+    `window_blocks` is the number of blocks mixed at a time over all lanes. Without `shuffle`, rows come in the order of
+    the source.
     """
 
     def __init__(self, n_rows: int, batch_size: int, seed: int, *, window_blocks: int, shuffle: bool = True):
         self.n_rows, self.batch_size, self.seed, self.shuffle = n_rows, batch_size, seed, shuffle
         self._n_blocks = -(-n_rows // BLOCK_ROWS)
-        # A block in which two lanes meet is read twice: with eight blocks to a lane that is an eighth more, at most.
+        # A block that two lanes share is read twice: with eight blocks to a lane that is at most an eighth more.
         most = max(min(MAX_LANES, window_blocks, self._n_blocks // 8), 1) if shuffle else 1
         self.lanes = max(d for d in range(1, most + 1) if batch_size % d == 0)
         self.lane_slots = batch_size // self.lanes
@@ -73,7 +74,7 @@ class Order:
         return (epoch * self.n_rows + lane) // self.lanes
 
     def _stretch(self, lane: int, epoch: int) -> tuple[int, int]:
-        """Where in an epoch's layout a lane's part begins and ends."""
+        """Where a lane's part of an epoch's layout begins and ends."""
         ends = self._ends.get(epoch)
         if ends is None:
             sizes = [self._lane_start(j, epoch + 1) - self._lane_start(j, epoch) for j in range(self.lanes)]
@@ -82,7 +83,8 @@ class Order:
         return int(ends[lane]), int(ends[lane + 1])
 
     def _piece(self, lane: int, epoch: int, first: int, last: int, at: int, wanted: int) -> tuple[Piece, int]:
-        """The piece from position `at` of the epoch's layout on, in a lane that has first … last-1 of it."""
+        """(the piece that begins at position `at` of the epoch's layout, in a lane that has first … last-1 of it, how
+        many of the `wanted` rows are still missing)."""
         order, short = self._layout(epoch)
         block = self._block_of(at, short)
         first_block = self._block_of(first, short)
@@ -107,7 +109,7 @@ class Order:
         return piece, wanted - take
 
     def _layout(self, epoch: int) -> tuple[np.ndarray, int]:
-        """The order of the blocks in an epoch, and where in it the source's last block lies, which may be short."""
+        """(the order of the blocks in an epoch, the position in it of the source's last block, which may be short)."""
         with self._lock:
             found = self._orders.get(epoch)
             if found is None:
@@ -115,7 +117,7 @@ class Order:
                 if self.shuffle:
                     order = np.random.default_rng([self.seed, epoch]).permutation(self._n_blocks)
                 found = order, int(np.flatnonzero(order == self._n_blocks - 1)[0])
-                recent = dict(list(self._orders.items())[-1:])  # lanes may stand in two epochs
+                recent = dict(list(self._orders.items())[-1:])  # lanes may be in two successive epochs
                 self._orders = {**recent, epoch: found}
             return found
 

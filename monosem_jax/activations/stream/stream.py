@@ -1,4 +1,4 @@
-"""Batch i of activations as a function of (source, seed, i): from disk, or gathered in device memory."""
+"""Batch i of activations as a function of (source, seed, i), read from disk or gathered in device memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.activations.rows import Rows, as_integers
 from monosem_jax.activations.stream.device_cache import BlockPool, pool_blocks
-from monosem_jax.activations.stream.order import BLOCK_ROWS, Order
+from monosem_jax.activations.stream.order import BLOCK_ROWS, Order, Piece
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import make_mesh
 
@@ -25,17 +26,16 @@ THREADS = 4
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:
-    """How rows reach the device. `window_blocks`: blocks of 1,024 rows mixed at a time.
-
-    Batches are the same from `disk` (rows are gathered on the host) and `resident` (blocks stay in device memory, as
-    many as fit into `device_gb`, and rows are gathered there). "auto" is resident when the whole source fits.
-    `device_gb` 0: two fifths of an accelerator's memory, half a GB on CPUs. Host memory: about window_blocks blocks,
-    and the batches of two dispatches.
-    """
+    """How rows reach the device. Batches are the same for every `kind`. Host memory: about window_blocks blocks, and
+    the batches of two dispatches."""
 
     kind: str = "auto"
+    """Where rows are gathered: disk, on the host; resident, in device memory, where the blocks stay; auto, resident if
+    the whole source fits."""
     window_blocks: int = 64
+    """Blocks of 1,024 rows that are mixed at a time."""
     device_gb: float = 0.0
+    """Device memory for resident blocks, in GB; 0: two fifths of an accelerator's memory, half a GB on a CPU."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -49,8 +49,8 @@ class StreamConfig:
 
 class RowStream:
     """Batches of rows: called with (start, n) it gives batches start … start+n-1 as one device array [n,B,M] sharded
-    over `data`, whatever was asked before. Every epoch has a new order and delivers each row once; a batch may span
-    two epochs. Each process reads what its own devices need.
+    over `data`, whatever was asked before. Every epoch delivers each row once, in a new order; a batch may span two
+    epochs. Each process reads only what its own devices need.
 
     Iterating gives batches [B,M] from `position` on, read ahead in the background; `position`, the number of the next
     batch, is all there is to save.
@@ -65,19 +65,21 @@ class RowStream:
         self.sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
         self._windows: dict[int, tuple[tuple[int, int, int], np.ndarray]] = {}
         self._memory = _Memory()
-        self._threads = ThreadPoolExecutor(THREADS, "rows")  # they wait for the disk in turn
+        self._threads = ThreadPoolExecutor(THREADS, "rows")  # while some wait for the disk, others copy
 
     def __call__(self, start: int, n: int) -> jax.Array:
         shape = (n, self.order.batch_size, self.source.width)
         made: dict[tuple[int, int], np.ndarray] = {}
         parts = []
         for device, index in self.sharding.addressable_devices_indices_map(shape).items():
+            assert index is not None
             low, high, _ = index[1].indices(shape[1])
             parts.append(self.part(device, low, high, start, n, made))
         return jax.make_array_from_single_device_arrays(shape, self.sharding, parts)
 
-    def part(self, device: jax.Device, low: int, high: int, start: int, n: int, made: dict) -> jax.Array:
-        """Slots low … high-1 of some batches on a device; `made` remembers what was read for its neighbours."""
+    def part(self, device: Any, low: int, high: int, start: int, n: int, made: dict) -> jax.Array:
+        """Slots low … high-1 of some batches on a device; `made` keeps what was read for other devices with the same
+        slots."""
         if (low, high) not in made:
             made[low, high] = self.rows(low, high, start, n)
         return jax.device_put(made[low, high], device)
@@ -93,7 +95,7 @@ class RowStream:
         return out
 
     def _in_order(self, start: int, n: int) -> np.ndarray:
-        """[n,B,M] the rows from `start` of the endless sequence on, as they lie."""
+        """[n,B,M] rows in the order of the source, from row `start` of its endless repetition on."""
         out = self._memory.empty((n * self.order.batch_size, self.source.width), self.source.dtype)
 
         def copy(low: int, high: int) -> None:
@@ -110,7 +112,7 @@ class RowStream:
         return out.reshape(n, self.order.batch_size, -1)
 
     def _fill(self, lane: int, column: int, out: np.ndarray, first: int) -> None:
-        """Puts a lane's rows into out[:, column : column + b], as far as that lies inside of it."""
+        """Puts a lane's rows into out[:, column : column + b], or the part of it that lies inside `out`."""
         n, slots, b = len(out), out.shape[1], self.order.lane_slots
         out, at = as_integers(out), 0
         for piece in self.order.pieces(lane, first, first + n * b):
@@ -125,20 +127,19 @@ class RowStream:
                 done += m
             at += len(piece.take)
 
-    def _window(self, piece) -> np.ndarray:
-        key, rows = self._windows.get(piece.key[0], (None, None))
-        if key != piece.key:
+    def _window(self, piece: Piece) -> np.ndarray:
+        lane = piece.key[0]
+        if lane not in self._windows or self._windows[lane][0] != piece.key:
             blocks = [self.source.read(a, z) for a, z in piece.ranges]
-            rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-            self._windows[piece.key[0]] = piece.key, rows
-        return rows
+            self._windows[lane] = piece.key, blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        return self._windows[lane][1]
 
     def sample(self, n: int) -> np.ndarray:
         """The first n rows of the sequence on the host, [n,M], or all where there are fewer."""
         if n >= self.source.n_rows:  # the last batch would begin another epoch
             return np.array(self.source.read(0, self.source.n_rows))
         found = self.rows(0, self.order.batch_size, 0, -(-n // self.order.batch_size))
-        self._windows.clear()  # this process may not need them all
+        self._windows.clear()  # this process may not need all of them again
         return found.reshape(-1, self.source.width)[:n]
 
     def __iter__(self) -> Iterator[jax.Array]:
@@ -153,7 +154,7 @@ class RowStream:
 
 class ResidentStream(RowStream):
     """The same batches, gathered in device memory: a block of the source is uploaded when it is first needed, and
-    again only where the devices cannot hold all of them. What else travels are row numbers."""
+    again only where the devices cannot hold all of them. Otherwise only row numbers are uploaded."""
 
     kind = "resident"
 
@@ -161,7 +162,7 @@ class ResidentStream(RowStream):
         super().__init__(source, order, mesh)
         self._blocks, self._pools, self._lock = blocks, {}, threading.Lock()
 
-    def part(self, device: jax.Device, low: int, high: int, start: int, n: int, made: dict) -> jax.Array:
+    def part(self, device: Any, low: int, high: int, start: int, n: int, made: dict) -> jax.Array:
         if (low, high) not in made:
             made[low, high] = self.order.indices(low, high, start, n)
         with self._lock:
@@ -171,12 +172,17 @@ class ResidentStream(RowStream):
 
 
 def open_stream(
-    source: Rows, batch_size: int, seed: int, mesh: Mesh | None = None, *, config: StreamConfig | None = None,
+    source: Rows,
+    batch_size: int,
+    seed: int,
+    mesh: Mesh | None = None,
+    *,
+    config: StreamConfig | None = None,
     shuffle: bool = True,
-) -> RowStream:  # fmt: skip
-    """The stream of batches from a source. Raises BadInput on a batch larger than it, or an impossible configuration.
+) -> RowStream:
+    """The stream of batches from a source; without `shuffle`, in the order of the source.
 
-    Without `shuffle` rows come as they lie.
+    Raises BadInput on a batch larger than the source, or an impossible configuration.
     """
     config = config or StreamConfig()
     config.check()
@@ -192,18 +198,18 @@ def open_stream(
 
 
 class _Memory:
-    """Memory for batches, used again once nobody looks at it: fresh memory costs as much as what is put into it."""
+    """Host memory for batches, reused once nothing refers to it: fresh memory costs as much time as filling it."""
 
     def __init__(self):
         self._free: list[np.ndarray] = []
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """An empty array where JAX wants it on CPUs: it takes those over as they are, and copies others."""
+        """An uninitialised array aligned to 64 bytes, which JAX on CPUs uses without a copy."""
         size = int(np.prod(shape)) * dtype.itemsize
         raw = np.empty(0, np.uint8)
-        with contextlib.suppress(IndexError):  # what has another size will not be wanted soon
+        with contextlib.suppress(IndexError):  # memory of another size is dropped
             while len(raw) != size + 64:
-                raw = self._free.pop()  # in one step: other threads take from it too
+                raw = self._free.pop()  # atomic: other threads take from the list too
         lease = _Lease(raw if len(raw) == size + 64 else np.empty(size + 64, np.uint8))
         weakref.finalize(lease, self._free_again, lease.raw)
         whole = np.asarray(lease)  # every view of it, JAX's too, keeps the lease alive

@@ -23,13 +23,9 @@ class Retention:
     regular: int = 0
 
     def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        if self.last < 1:
-            raise BadInput(f"train.keep_checkpoints is {self.last}: at least 1 is needed")
-        if self.every < 0:
-            raise BadInput(f"train.keep_every is {self.every}: expected a number of steps, or 0 for none")
+        """Raises BadInput when `best` is not the name of a metric."""
         if self.best and not self.metric.isidentifier():
-            raise BadInput(f"train.keep_best is {self.best!r}: expected the name of a metric, or max:NAME")
+            raise BadInput(f"train.checkpoint.keep_best is {self.best!r}: expected the name of a metric, or max:NAME")
 
     @property
     def metric(self) -> str:

@@ -60,7 +60,7 @@ def start(n: int, devices: int, folder: pathlib.Path) -> list[subprocess.Popen]:
         **os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), 
         "MONOSEM_COORDINATOR": address, "MONOSEM_NUM_PROCESSES": str(n),
     }  # fmt: skip
-    command = [sys.executable, "-m", "tests.sources.worker", str(folder)]
+    command = [sys.executable, "-m", "tests.activations.sources.worker", str(folder)]
     return [
         subprocess.Popen(
             command, cwd=ROOT, env={**common, "MONOSEM_PROCESS_ID": str(i)}, stdout=subprocess.PIPE,

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from monosem_jax import load_run
-from monosem_jax.activations import sources
 from monosem_jax.activations.online import OnlineConfig
 from monosem_jax.activations.scale import input_scale
-from monosem_jax.activations.sources import hold_out_rows, open_source
+from monosem_jax.activations.sources import open_source, stored
+from monosem_jax.activations.sources.base import SourceRequest, hold_out_rows
+from monosem_jax.activations.store.store import open_rows
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.load import TransformerRun
@@ -22,7 +23,6 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import evaluate, train_sae
-from monosem_jax.training.step import TrainConfig
 from tests.activations.sources.tiny import ONLINE, SITE, TRAIN, M, config, online_config
 from tests.conftest import mesh_of
 from tests.toy import Crash, crash
@@ -57,7 +57,7 @@ def test_impossible_values_of_online_are_refused_with_any_source():
 def test_online_rows_that_are_not_finite_are_refused(root, tmp_path, monkeypatch):
     params = jax.tree.map(lambda p: p * 1e4, load_run(root / "transformer").params)
     monkeypatch.setattr(TransformerRun, "params", params)
-    with pytest.raises(BadInput, match=r"of the first \d+ rows are not finite in online\.dtype float16"):
+    with pytest.raises(BadInput, match=r"in online\.dtype float16: \d+ of the first \d+ rows are not finite"):
         train_sae.run(tmp_path, online_config(root, online=dataclasses.replace(ONLINE, dtype="float16")))
     assert not (tmp_path / "config.json").exists()
 
@@ -77,15 +77,15 @@ def test_an_array_with_rows_that_are_not_finite_is_refused_before_training(damag
 
 
 def test_an_array_is_read_for_such_rows_once(root, tmp_path, monkeypatch, stopped):
-    scans, scan = [], sources.check_rows_finite
-    monkeypatch.setattr(sources, "check_rows_finite", lambda *a, **k: scans.append(1) or scan(*a, **k))
+    scans, scan = [], stored.check_rows_finite
+    monkeypatch.setattr(stored, "check_rows_finite", lambda *a, **k: scans.append(1) or scan(*a, **k))
     stopped(tmp_path, config(root / "array.npy"), crash, Crash)
     assert train_sae.run(tmp_path, config(root / "array.npy"))["resumed_from_step"] == 8
     assert len(scans) == 1
 
 
 def test_a_store_is_not_read_for_such_rows(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "check_rows_finite", lambda *a, **k: pytest.fail("scanned"))
+    monkeypatch.setattr(stored, "check_rows_finite", lambda *a, **k: pytest.fail("scanned"))
     short = dataclasses.replace(TRAIN, steps=1)
     train_sae.run(tmp_path, config(root / "converted", train=short, resample=ResampleConfig(steps=())))
 
@@ -93,10 +93,10 @@ def test_a_store_is_not_read_for_such_rows(root, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["array.npy", "converted"])
 def test_the_last_tenth_of_an_array_is_kept_from_training(root, name):
     made = config(root / name)
-    source = open_source(made)
-    rows = source.rows.read(0, 1500)
+    source = open_source(made.source_request())
+    rows = open_rows(root / name).read(0, 1500)
     np.testing.assert_array_equal(source.heldout.read(0, 10**6), rows[1350:])
-    trained = source.stream(made, mesh_of(1, 1)).sample(10**6)
+    trained = source.stream(mesh_of(1, 1)).sample(10**6)
     assert source.transformer is None and source.site is None
     np.testing.assert_array_equal(*(np.sort(x.view(f"V{4 * M}"), axis=0) for x in (trained, rows[:1350])))
 
@@ -108,34 +108,30 @@ def test_at_most_65_536_rows_are_kept_from_training():
 
 def test_an_array_of_a_few_rows_keeps_one_of_them(tmp_path):
     np.save(tmp_path / "few.npy", np.eye(9, 4, dtype=np.float32))
-    assert open_source(config(tmp_path / "few.npy", train=TrainConfig(batch_size=8))).heldout.n_rows == 1
+    few = SourceRequest(str(tmp_path / "few.npy"), batch_size=8)
+    assert open_source(few).heldout.n_rows == 1
     with pytest.raises(BadInput, match=r"train\.batch_size 9 is larger than the 8 rows to train on"):
-        open_source(config(tmp_path / "few.npy", train=TrainConfig(batch_size=9)))
+        open_source(dataclasses.replace(few, batch_size=9))
 
 
 def test_activations_that_are_all_zero_have_no_scale():
     for kind in ("unit_rms", "sqrt_width", "unit_norm"):
         with pytest.raises(BadInput, match="all zero"):
-            input_scale(kind, known(), np.zeros((4, 2)), (2,))
-    assert input_scale("none", known(), np.zeros((4, 2)), (2,)) == 1
-
-
-def known(mean_square=None, mean_norm=None):
-    """A source that says so much of its rows."""
-    return types.SimpleNamespace(mean_square=mean_square, mean_norm=mean_norm)
+            input_scale(kind, np.zeros((4, 2)), (2,))
+    assert input_scale("none", np.zeros((4, 2)), (2,)) == 1
 
 
 def test_the_input_scale_is_that_of_the_store_where_it_is_known():
-    assert input_scale("unit_rms", known(4.0), np.ones((4, 2)), (2,)) == 0.5
-    assert input_scale("unit_rms", known(), np.full((4, 2), 10.0), (2,)) == pytest.approx(0.1)
-    assert input_scale("sqrt_width", known(4.0, 3.0), np.ones((4, 2)), (2,)) == pytest.approx(2**0.5 / 3)
-    assert input_scale("unit_norm", known(4.0), np.ones((4, 2)), (2,)) == pytest.approx(8**-0.5)
+    assert input_scale("unit_rms", np.ones((4, 2)), (2,), mean_square=4.0) == 0.5
+    assert input_scale("unit_rms", np.full((4, 2), 10.0), (2,)) == pytest.approx(0.1)
+    assert input_scale("sqrt_width", np.ones((4, 2)), (2,), mean_square=4.0, mean_norm=3.0) == pytest.approx(2**0.5 / 3)
+    assert input_scale("unit_norm", np.ones((4, 2)), (2,), mean_square=4.0) == pytest.approx(8**-0.5)
 
 
 @pytest.mark.parametrize("kind", ["none", "unit_rms", "sqrt_width", "unit_norm"])
 def test_every_part_of_a_row_is_scaled_for_itself(kind):
     sample = np.random.default_rng(0).normal(size=(50, 5)) * [3, 3, 20, 20, 20]
-    scales = input_scale(kind, known(), sample, (2, 3))
+    scales = input_scale(kind, sample, (2, 3))
     first, second = sample[:, :2] * scales[0], sample[:, 2:] * scales[1]
     for x, raw in ((first, sample[:, :2]), (second, sample[:, 2:])):
         squares = np.sum(x**2, axis=1)
@@ -148,13 +144,13 @@ def test_every_part_of_a_row_is_scaled_for_itself(kind):
 def test_rows_of_nobody_knows_what_are_refused_with_a_transformer(root, name):
     message = rf"config\.transformer is .*transformer, but .*{name} does not say which site of which transformer"
     with pytest.raises(BadInput, match=message):
-        open_source(config(root / name, transformer=str(root / "transformer")))
+        open_source(config(root / name, transformer=str(root / "transformer")).source_request())
 
 
 def test_a_store_of_another_transformer_is_refused(root):
     message = r"store .*store was not harvested from .*other: the hashes of the parameters differ \(\w{12} and \w{12}\)"
     with pytest.raises(BadInput, match=message):
-        open_source(config(root / "store", transformer=str(root / "other")))
+        open_source(config(root / "store", transformer=str(root / "other")).source_request())
 
 
 def test_a_store_of_the_same_parameters_but_another_tokenizer_is_refused(root, tmp_path):
@@ -162,17 +158,17 @@ def test_a_store_of_the_same_parameters_but_another_tokenizer_is_refused(root, t
     manifest = json.loads((tmp_path / "transformer/text/text.json").read_text())
     (tmp_path / "transformer/text/text.json").write_text(json.dumps({**manifest, "tokenizer_sha256": "of another"}))
     with pytest.raises(BadInput, match=r"the hashes of the tokenizers differ \(\w{12} and of another\)"):
-        open_source(config(root / "store", transformer=str(tmp_path / "transformer")))
+        open_source(config(root / "store", transformer=str(tmp_path / "transformer")).source_request())
 
 
 def test_a_store_alone_keeps_rows_and_one_that_knows_its_run_finds_its_transformer(root, tmp_path):
     for name in ("store.json", "activations"):
         (tmp_path / name).symlink_to(root / "store" / name)
-    alone, whole = open_source(config(tmp_path)), open_source(config(root / "store"))
+    alone, whole = open_source(config(tmp_path).source_request()), open_source(config(root / "store").source_request())
     assert alone.transformer is None and alone.site == SITE
-    assert alone.heldout.n_rows == min(alone.rows.n_rows // 10, 65_536)
+    assert alone.heldout.n_rows == min(alone.n_rows // 10, 65_536)
     assert whole.transformer.path.resolve() == root / "transformer" and whole.heldout is None
-    given = open_source(config(tmp_path, transformer=str(root / "transformer")))
+    given = open_source(config(tmp_path, transformer=str(root / "transformer")).source_request())
     assert given.transformer.path == root / "transformer" and given.heldout is None
 
 
@@ -181,7 +177,7 @@ def test_a_store_whose_transformer_was_replaced_is_refused(root, tmp_path):
     shutil.copytree(root / "other", tmp_path / "transformer")
     point_at(swapped, "transformer", tmp_path / "transformer")
     with pytest.raises(BadInput, match=rf"store was made from {tmp_path}/transformer, which .* has changed"):
-        open_source(config(swapped))
+        open_source(config(swapped).source_request())
 
 
 def point_at(run: pathlib.Path, name: str, path: pathlib.Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from monosem_jax import load_run
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.sources import open_source
-from monosem_jax.models.transformer import site_width, site_widths, token_losses
+from monosem_jax.activations.sources.base import SourceRequest
+from monosem_jax.models.base import site_width, site_widths, token_losses
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.architectures.crosscoder import CrosscoderConfig
@@ -74,8 +75,8 @@ def test_several_sites_of_a_model_are_those_of_each(root):
         return run.model.apply({"params": run.params}, tokens, site, method=run.model.to_acts)[1]
 
     np.testing.assert_allclose(acts("+".join(sites)), np.concatenate([acts(s) for s in sites], axis=-1), atol=1e-6)
-    assert site_widths(run.model.config, "+".join(sites)) == (M, D, D, M)
-    assert site_width(run.model.config, "+".join(sites)) == 2 * M + 2 * D
+    assert site_widths(run.model, "+".join(sites)) == (M, D, D, M)
+    assert site_width(run.model, "+".join(sites)) == 2 * M + 2 * D
     with pytest.raises(BadInput, match=r"site 'mlp_out\.1' does not exist"):
         acts("mlp_in.0+mlp_out.1")
 
@@ -92,16 +93,16 @@ def test_two_stores_beside_each_other_are_the_store_of_both(stores, runs, tmp_pa
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ("late", "were harvested with another seed"),
-        ("foreign", "with another tokenizer_sha256"),
+        ("late", "were harvested with different values of seed"),
+        ("foreign", "with different values of tokenizer_sha256"),
         ("nowhere", "does not exist"),
-        ("short.npy", "short.npy 1200: rows beside each other"),
+        ("short.npy", "short.npy 1200: sources side by side need equally many"),
     ],
 )
 def test_rows_that_do_not_belong_together_are_refused(stores, second, message):
     np.save(stores / "short.npy", np.ones((1200, 3), np.float32))
     with pytest.raises(BadInput, match=message):
-        open_source(config(f"{stores / 'a'},{stores / second}", sae=SAES["transcoder"], resample=NEVER))
+        open_source(SourceRequest(f"{stores / 'a'},{stores / second}"))
 
 
 def test_stores_of_two_models_are_evaluated_on_rows_alone(root, stores, tmp_path):
@@ -110,8 +111,8 @@ def test_stores_of_two_models_are_evaluated_on_rows_alone(root, stores, tmp_path
     summary = train_sae.run(tmp_path / "run", given)
     assert "ce_intact" not in summary and summary["variance_explained"] is not None
     assert load_run(tmp_path / "run").site == "mlp_out.0+mlp_out.0"
-    with pytest.raises(BadInput, match="are not all of one"):
-        open_source(dataclasses.replace(given, transformer=str(root / "transformer")))
+    with pytest.raises(BadInput, match="are not all from one model"):
+        open_source(dataclasses.replace(given, transformer=str(root / "transformer")).source_request())
 
 
 @pytest.mark.parametrize("name", ["array.npy", "converted"])

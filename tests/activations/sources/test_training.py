@@ -108,7 +108,7 @@ def test_online_rows_are_of_the_text_that_the_transformer_was_trained_on(root):
         tokens = np.asarray(run.text.tokens(split), np.int32)
         _, x = run.model.apply({"params": run.params}, tokens, SITE, method=run.model.to_acts)
         real[split] = np.asarray(x)[tokens != run.text.bos]
-    rows = open_source(made).stream(made, mesh_of(1, 1)).sample(100)
+    rows = open_source(made.source_request()).stream(mesh_of(1, 1)).sample(100)
     distance = {split: np.abs(rows[:, None] - x[None]).max(-1).min(-1) for split, x in real.items()}
     assert distance["train"].max() < 1e-5 and distance["heldout"].max() > 1e-3
 
@@ -116,7 +116,7 @@ def test_online_rows_are_of_the_text_that_the_transformer_was_trained_on(root):
 def test_online_rows_are_made_in_the_configured_precision_and_by_the_seed(root):
     def rows(**changes):
         made = online_config(root, **changes)
-        return np.asarray(open_source(made).stream(made, mesh_of(1, 1))(0, 1), np.float32)
+        return np.asarray(open_source(made.source_request()).stream(mesh_of(1, 1))(0, 1), np.float32)
 
     exact = rows()
     rounded = rows(train=dataclasses.replace(TRAIN, compute_dtype="bfloat16"))

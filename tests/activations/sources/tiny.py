@@ -12,7 +12,7 @@ from monosem_jax.runtime.checkpoint import load_params
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import train_sae
-from monosem_jax.training.step import TrainConfig
+from monosem_jax.training.config import TrainConfig
 
 SITE, M, F, K, STEPS, BATCH = "mlp_hidden.0", 24, 32, 8, 12, 64
 TRAIN = TrainConfig(

@@ -29,7 +29,7 @@ class Counted:
 def take(config: train_sae.SaeRunConfig, requests: list[tuple[int, int]], mesh) -> dict:
     """The parts of each request's batches that lie here, as (first slot, [n,b,M]); the rows that the first request
     read; the sample."""
-    stream = open_source(config).stream(config, mesh)
+    stream = open_source(config.source_request()).stream(mesh)
     if config.source != "online":
         stream.source = Counted(stream.source)
     parts, reads = [], None

@@ -1,10 +1,12 @@
 """Runs that earlier versions made are read and taken up again, and those of newer versions are refused in one line."""
 
+import dataclasses
 import importlib.util
 import json
 import pathlib
 import shutil
 import tarfile
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +21,7 @@ from monosem_jax.runtime.mesh import tree_shardings
 from monosem_jax.runtime.workdir import FORMAT, RunDir, read_record
 from monosem_jax.stages import train_sae
 from monosem_jax.training import loop as fit
+from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.ensemble import restore
 from tests import toy
 from tests.conftest import mesh_of
@@ -99,17 +102,53 @@ def test_an_old_run_is_taken_up_with_all_that_was_saved_and_finished(old, capsys
     assert not np.array_equal(load_run(path).params["W_enc"], expected["W_enc"])
 
 
+def opened(path: pathlib.Path, train: TrainConfig) -> None:
+    """Opens an old run as a process would that resumes it with this `train`."""
+    config = train_sae.identity(dataclasses.replace(made_by(), train=train))
+    parents, default = read_record(path)["parents"], train_sae.identity(train_sae.SaeRunConfig())
+    RunDir(path, "train_sae", config, parents, default).close()
+
+
+def changed(key: str, value: Any) -> TrainConfig:
+    """The `train` of the old runs, but for one key."""
+    section, _, name = key.rpartition(".")
+    train = made_by().train
+    if section:
+        return dataclasses.replace(train, **{section: dataclasses.replace(getattr(train, section), **{name: value})})
+    return dataclasses.replace(train, **{name: value})
+
+
 @pytest.mark.parametrize(
-    ("key", "value"), [("learning_rate", 1e-3), ("spike_factor", 2.0), ("stop_after", 3), ("schedule", "cosine")]
+    ("key", "value"),
+    [
+        ("learning_rate", 1e-3),
+        ("optimizer.b1", 0.5),
+        ("guard.spike_factor", 2.0),
+        ("guard.stop_after", 3),
+        ("schedule.kind", "cosine"),
+        ("schedule.warmup_steps", 2),
+    ],
 )
 def test_an_old_run_belongs_to_its_configuration_and_new_keys_have_their_defaults(old, key, value):
-    record = read_record(old[0])
-    config = train_sae.identity(made_by())
-    default = train_sae.identity(train_sae.SaeRunConfig())
-    RunDir(old[0], "train_sae", config, record["parents"], default).close()
-    config["train"][key] = value
-    with pytest.raises(BadInput, match=f"config.train.{key}: .* -> {value!r}"):
-        RunDir(old[0], "train_sae", config, record["parents"], default)
+    """Also where the key had another name."""
+    opened(old[0], made_by().train)
+    with pytest.raises(BadInput, match=rf"configuration \(config\.train\.{key}: [^;]* -> {value!r}\): give"):
+        opened(old[0], changed(key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mesh", "data=2,model=4"),
+        ("checkpoint.keep", 7),
+        ("checkpoint.keep_every", 7),
+        ("checkpoint.keep_best", "loss"),
+        ("checkpoint.when_disk_full", "continue"),
+        ("logging.wandb", "project"),
+    ],
+)
+def test_an_old_run_is_resumed_with_another_value_of_a_key_that_changes_no_result(old, key, value):
+    opened(old[0], changed(key, value))
 
 
 @pytest.fixture

@@ -77,12 +77,12 @@ def test_the_best_does_not_wander_among_equals():
 @pytest.mark.parametrize(
     ("retention", "line"),
     [
-        (Retention(0), "train.keep_checkpoints is 0: at least 1 is needed"),
-        (Retention(-1), "train.keep_checkpoints is -1: at least 1 is needed"),
-        (Retention(1, -5), "train.keep_every is -5: expected a number of steps, or 0 for none"),
-        (Retention(1, 0, "max:"), "train.keep_best is 'max:': expected the name of a metric, or max:NAME"),
-        (Retention(1, 0, "a b"), "train.keep_best is 'a b': expected the name of a metric, or max:NAME"),
-        (Retention(1, 0, "mean:loss"), "train.keep_best is 'mean:loss': expected the name of a metric, or max:NAME"),
+        (Retention(1, 0, "max:"), "train.checkpoint.keep_best is 'max:': expected the name of a metric, or max:NAME"),
+        (Retention(1, 0, "a b"), "train.checkpoint.keep_best is 'a b': expected the name of a metric, or max:NAME"),
+        (
+            Retention(1, 0, "mean:loss"),
+            "train.checkpoint.keep_best is 'mean:loss': expected the name of a metric, or max:NAME",
+        ),
     ],
 )
 def test_an_impossible_value_is_named(retention, line):
@@ -98,7 +98,7 @@ def test_a_possible_value_is_taken(best):
 
 
 def test_a_configuration_says_what_stays():
-    config = toy.config_of(keep_checkpoints=3, keep_every=40, keep_best="max:l0", checkpoint_every=20)
+    config = toy.config_of(keep=3, keep_every=40, keep_best="max:l0", checkpoint_every=20)
     assert config.retention() == Retention(3, 40, "max:l0", 20)
     with pytest.raises(BadInput, match="keep_every is -1"):
         toy.config_of(keep_every=-1)
@@ -145,9 +145,9 @@ def test_a_step_without_the_metric_is_saved_and_never_the_best(tmp_path):
 
 STEPS = 63  # the last is no multiple of checkpoint_every
 KEPT = [
-    {"keep_checkpoints": 1, "keep_best": "bumpy"},
-    {"keep_checkpoints": 2, "keep_best": "max:bumpy"},
-    {"keep_checkpoints": 3, "keep_every": 15},
+    {"keep": 1, "keep_best": "bumpy"},
+    {"keep": 2, "keep_best": "max:bumpy"},
+    {"keep": 3, "keep_every": 15},
 ]
 
 
@@ -176,7 +176,7 @@ def test_a_run_that_was_stopped_keeps_what_an_undisturbed_one_does(tmp_path, cha
 def test_the_best_of_a_training_is_the_one_with_the_best_metric(tmp_path, best):
     bumpy = [float(np.random.default_rng(step).uniform()) for step in range(0, STEPS, 10)]
     wanted = (np.argmin if best == "bumpy" else np.argmax)(bumpy[1:]) + 1  # step 0 comes before all reports
-    assert train(tmp_path, keep_checkpoints=1, keep_best=best) == sorted({0, int(wanted) * 10, STEPS})
+    assert train(tmp_path, keep=1, keep_best=best) == sorted({0, int(wanted) * 10, STEPS})
 
 
 def test_the_step_of_a_stop_stays_until_the_next_is_saved():

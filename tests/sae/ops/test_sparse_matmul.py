@@ -13,7 +13,7 @@ from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.objective import dictionary_objective
 from monosem_jax.sae.ops import sparse_matmul as sparse
 from monosem_jax.sae.params import RULES
-from tests import reference
+from tests import engine, reference
 from tests.conftest import mesh_of
 from tests.engine import close, state_at
 
@@ -170,8 +170,8 @@ def sharded(data: int, model: int, p, x, sparse: str):
     state = jax.device_put(state, tree_shardings(state, RULES, mesh))
     sae = Relu(WIDTH, p["b_enc"].size)
     objective = jax.jit(dictionary_objective(sae, mesh, sparse=sparse))
-    grads, stats, metrics = jax.block_until_ready(objective(state, device_put_sharded(x, mesh, PartitionSpec("data"))))
-    return grads, stats["last_fired"], metrics
+    found = jax.block_until_ready(objective(state, device_put_sharded(x, mesh, PartitionSpec("data"))))
+    return found.grads, found.stats["last_fired"], engine.in_batch(found)
 
 
 def test_devices_choose_each_for_itself_and_none_waits_for_ever():

@@ -1,0 +1,99 @@
+"""How an experiment ends: one line and an exit code for what a user can mend, a traceback for everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import ModuleType
+from typing import NoReturn, TextIO, TypeVar
+
+from monosem_jax.runtime.errors import BadInput, Stopped, disk_full
+from monosem_jax.runtime.signals import EXIT_STOPPED
+
+T = TypeVar("T")
+EXIT_BAD_INPUT = 2
+PATIENCE = 2.0  # seconds
+
+
+def guarded(body: Callable[[], T]) -> T:
+    """Calls `body`. BadInput, a stop, Ctrl-C and a full disk end the program with one line; other errors keep their
+    traceback."""
+    if not isinstance(sys.stderr, ForgivingStream):
+        sys.stdout, sys.stderr = ForgivingStream(sys.stdout), ForgivingStream(sys.stderr)
+    with contextlib.suppress(ValueError):  # a signal outside a loop that handles it: end as with Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return body()
+    except BadInput as e:
+        end(str(e), EXIT_BAD_INPUT, "error: ")
+    except Stopped as e:
+        end(f"stopped by {e}", EXIT_STOPPED)
+    except KeyboardInterrupt:
+        end("stopped: everything up to the last commit is on disk; the same command resumes", EXIT_STOPPED)
+    except Exception as e:
+        if disk_full(e):
+            end("the disk is full; what was committed is kept: free space, then the same command resumes", 1, "error: ")
+        if _processes():
+            text = traceback.format_exc()
+            time.sleep(PATIENCE)  # if another process died, that is the cause, and its line ends this one
+            end(text, 1, "error: ")
+        raise
+
+
+def end(line: str, code: int, kind: str = "") -> NoReturn:
+    """Prints the line to stderr and exits; one of several processes adds its number and does not wait for others."""
+    processes = _processes()
+    who = f"[process {processes.this_process()[0]}] " if processes else ""
+    sys.stderr.write(f"{kind}{who}{line}\n")  # in one piece, so that the lines of several processes do not mix
+    sys.stderr.flush()
+    if processes:
+        processes.exit_process(code)
+    sys.exit(code)
+
+
+def _processes() -> ModuleType | None:
+    """`monosem_jax.runtime.processes` if this is one of several processes, else None."""
+    if not os.environ.get("MONOSEM_COORDINATOR"):  # alone: do not import JAX to say that a flag is misspelt
+        return None
+    from monosem_jax.runtime import processes
+
+    return processes if processes.this_process()[1] > 1 else None
+
+
+class ForgivingStream:
+    """An output stream that drops its text when its disk is full or its reader is gone (`| head`); work goes on."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes the text, or drops it."""
+        with self._forgiven():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes the stream, or drops what it holds."""
+        with self._forgiven():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _forgiven(self):
+        try:
+            yield
+        except BrokenPipeError:
+            with contextlib.suppress(OSError, ValueError):  # else Python complains about unwritten text when it exits
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+        except OSError as e:
+            if not disk_full(e):
+                raise
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)

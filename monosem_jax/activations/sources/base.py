@@ -1,0 +1,108 @@
+"""What a source of activations gives to training, whatever its kind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from monosem_jax.activations.online import OnlineConfig
+from monosem_jax.activations.rows import RowRange, Rows
+from monosem_jax.activations.stream.stream import StreamConfig
+from monosem_jax.activations.synthetic import SyntheticConfig
+from monosem_jax.models.run import TransformerRun
+from monosem_jax.runtime.errors import BadInput
+
+MAX_HELDOUT_ROWS = 65_536
+
+
+class BatchStream(Protocol):
+    """Shuffled batches of rows: batch i is the same whenever and wherever it is asked for."""
+
+    @property
+    def kind(self) -> str:
+        """Where the batches wait: "disk", "resident" or "online"."""
+        ...
+
+    def __call__(self, start: int, n: int) -> jax.Array:
+        """Batches start … start+n-1 as one device array [n,B,M], sharded over `data`."""
+        ...
+
+    def sample(self, n: int) -> np.ndarray:
+        """The first n rows on the host [n,M], or as many as there are."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceRequest:
+    """The part of a configuration that a source can need. `source` names it: a keyword, a path, or several paths
+    separated by commas; `transformer` is a run directory or "". `seed` decides the order of the rows. `compute_dtype`
+    is the dtype of matmuls where a model makes the rows."""
+
+    source: str
+    transformer: str = ""
+    batch_size: int = 8192
+    seed: int = 0
+    compute_dtype: Any = jnp.float32
+    stream: StreamConfig = StreamConfig()
+    online: OnlineConfig = OnlineConfig()
+    synthetic: SyntheticConfig = SyntheticConfig()
+
+
+def _nothing_to_check() -> None:
+    """Every row is known to be finite."""
+
+
+def _no_score(W_dec: jax.Array) -> dict[str, Any]:
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class ActivationSource:
+    """Rows [n,M] to train on, and what is known of them.
+
+    `name` stands for the source in messages, `dtype` is that of its rows, `parents` are the records of what it is made
+    from, as a run directory keeps them. `widths` are those of the sites or sources whose rows are concatenated, () for
+    a single one. `site`, `mean_square` and `mean_norm` are None where they are not known; `n_rows` is 0 where rows have
+    no end. `heldout` are rows kept from training, where no transformer is there to evaluate with.
+    """
+
+    name: str
+    width: int
+    dtype: np.dtype
+    parents: dict[str, Any]
+    open_stream: Callable[[Mesh], BatchStream]
+    widths: tuple[int, ...] = ()
+    transformer: TransformerRun | None = None
+    site: str | None = None
+    mean_square: float | None = None
+    mean_norm: float | None = None
+    n_rows: int = 0
+    heldout: Rows | None = None
+    # Reads all rows once and raises BadInput unless they are finite; a harvest has done so already.
+    check_finite: Callable[[], None] = _nothing_to_check
+    # Figures that only this source can give of a trained W_dec [F,M].
+    score: Callable[[jax.Array], dict[str, Any]] = _no_score
+
+    def stream(self, mesh: Mesh) -> BatchStream:
+        """The training batches on a mesh."""
+        return self.open_stream(mesh)
+
+
+def hold_out_rows(rows: Rows, batch_size: int) -> Rows:
+    """The rows kept from training for evaluation: the last tenth, at most 65,536. Raises BadInput where fewer than a
+    batch are left to train on."""
+    keep = min(max(rows.n_rows // 10, 1), MAX_HELDOUT_ROWS)
+    if rows.n_rows - keep < batch_size:
+        raise BadInput(f"train.batch_size {batch_size} is larger than the {rows.n_rows - keep} rows to train on")
+    return RowRange(rows, rows.n_rows - keep, rows.n_rows)
+
+
+def rows_to_train_on(rows: Rows, heldout: Rows | None) -> Rows:
+    """All rows but the held-out ones at the end."""
+    return rows if heldout is None else RowRange(rows, 0, rows.n_rows - heldout.n_rows)

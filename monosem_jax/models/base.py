@@ -1,0 +1,109 @@
+"""What a language model is to the rest of the program: two halves, cut at a site.
+
+A site is a place in the model whose activations can be read and replaced, written "kind.layer" ("mlp_hidden.0"). A new
+architecture is one file, with a configuration and a linen module that has the methods of `LanguageModel`, and one line
+in `monosem_jax.models.MODELS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from monosem_jax.runtime.errors import BadInput
+
+# The kinds of sites in one block, in the order of the computation.
+SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_hidden", "mlp_out")
+SITES_BETWEEN = "+"  # separates sites that are read together, such as mlp_in.0+mlp_out.0
+
+
+class ModelConfig(Protocol):
+    """The shape of a language model. `vocab_size` 0 means the tokenizer's."""
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    def check(self) -> None: ...
+
+
+class LanguageModel(Protocol):
+    """A linen module whose two halves compose to the model, bit for bit.
+
+    Shapes: C contexts, T positions, V vocabulary, M width of the site, F directions.
+    """
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The names of all its sites."""
+        ...
+
+    def width(self, site: str) -> int:
+        """M at one site; raises BadInput where the model has no such site."""
+        ...
+
+    def to_acts(self, tokens: Int[Array, "C T"], site: str) -> tuple[Any, Float[Array, "C T M"]]:
+        """Runs the model up to a site: tokens → (carry, acts [C,T,M]). Of several sites ("mlp_in.0+mlp_out.0") the
+        activations are concatenated along M, and carry is None."""
+        ...
+
+    def from_acts(self, carry: Any, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
+        """Runs the model on from one site, with the activations there replaced by `acts`: → logits."""
+        ...
+
+    def direct_effect(
+        self, params: Mapping[str, Any], site: str, directions: Float[np.ndarray, "F M"]
+    ) -> Float[np.ndarray, "F V"]:
+        """What directions at a site add to the logits on the straight path, through no further attention or MLP.
+        Raises BadInput at a site from where that path is not linear."""
+        ...
+
+    def __call__(self, tokens: Int[Array, "C T"]) -> Float[Array, "C T V"]: ...
+
+    # Of every linen module.
+    def init(self, rngs: Any, *args: Any) -> Any: ...
+    def apply(self, variables: Any, *args: Any, method: Any = None) -> Any: ...
+    def clone(self, *, dtype: Any) -> Self: ...
+
+
+def parse_site(site: str, n_layers: int, kinds: Sequence[str] = SITES) -> tuple[int, str]:
+    """Splits a site such as "mlp_hidden.0" into (layer, kind); raises BadInput on one that does not exist."""
+    kind, _, layer = site.partition(".")
+    if kind not in kinds or not layer.isdigit() or int(layer) >= n_layers:
+        known = ", ".join(f"{k}.N" for k in kinds)
+        raise BadInput(f"site {site!r} does not exist: expected one of {known} with N from 0 to {n_layers - 1}")
+    return int(layer), kind
+
+
+def split_sites(site: str) -> tuple[str, ...]:
+    """The single sites in a name such as "mlp_in.0+mlp_out.0"."""
+    return tuple(site.split(SITES_BETWEEN))
+
+
+def site_widths(model: LanguageModel, site: str) -> tuple[int, ...]:
+    """M at each of one or more sites; raises BadInput where the model does not have one of them."""
+    return tuple(model.width(s) for s in split_sites(site))
+
+
+def site_width(model: LanguageModel, site: str) -> int:
+    """The length of a row of activations at one or more sites: the sum of their widths."""
+    return sum(site_widths(model, site))
+
+
+def token_losses(logits: Float[Array, "C T V"], tokens: Int[Array, "C T"]) -> Float[Array, "C T-1"]:
+    """Negative log-likelihood in nats of tokens 1 … T-1, each given those before it."""
+    logits = logits[:, :-1]
+    target = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - target
