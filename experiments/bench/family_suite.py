@@ -16,6 +16,7 @@ from experiments.bench import family, peer_fronts
 from monosem_jax.activations.sources import open_source
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae import trainer
+from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages.evaluate import on_heldout
 from monosem_jax.stages.sweep import finished_sweeps
@@ -109,7 +110,7 @@ def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
                 kind, params = peer_fronts.TRAINERS[library](job)
                 seconds = time.perf_counter() - begin
                 sae = peer_fronts.module(job, kind)
-                found, _ = on_heldout(source.transformer, sae, params, source.site, given.evaluate)
+                found, _ = on_heldout(source.transformer, PublishedSAE(sae, params), source.site, given.evaluate)
                 figures = {key: found[key] for key in FIGURES} | {"seconds": seconds}
                 yield name, {"theirs": figures, "ours": at_l0(ours.get(architecture, []), found["l0"]), "ratios": {}}
 

@@ -28,9 +28,9 @@ from jax.sharding import Mesh
 
 from launch.compile_check import hlo_cost as program
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.formatting import quantity
 from monosem_jax.sae import architectures, trainer
 from monosem_jax.sae.base import SparseAutoencoder
-from monosem_jax.sae.cost_model import quantity
 from monosem_jax.stages.train_sae import SaeRunConfig, lower_dispatch
 
 GIB = 1 << 30

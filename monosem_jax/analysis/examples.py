@@ -1,71 +1,90 @@
-"""Records of single features: their top contexts with activations, and their strongest logit effects."""
+"""The contexts in which features fire most strongly, as windows around the strongest token."""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from monosem_jax.analysis.records import Example
 from monosem_jax.analysis.scan import FeatureStatistics
-from monosem_jax.models.base import LanguageModel
+from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.rng import stream
+from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.text.batches import context_batches
+from monosem_jax.text.pack import Source, Text
+from monosem_jax.text.tokenizer import token_strings
 
 BEFORE, AFTER = 20, 12  # tokens shown before and after the strongest
 
 
-def choose_features(scan: FeatureStatistics, first: list[int], n: int, seed: int) -> list[int]:
-    """The given features, then alive ones at random until there are `n`."""
+@dataclasses.dataclass(frozen=True)
+class ExampleText:
+    """Text that examples are taken from: `tokens` [C,T], the number of each token's document [C,T], the text of every
+    token of the vocabulary, and the source of every document."""
+
+    tokens: np.ndarray
+    documents: np.ndarray
+    strings: Sequence[str]
+    sources: Sequence[Source]
+
+    @classmethod
+    def of(cls, text: Text, split: str) -> ExampleText:
+        """A split of a text directory."""
+        return cls(text.tokens(split), text.documents(split), token_strings(text.tokenizer), text.sources)
+
+    def window(self, context: int, position: int, activations: np.ndarray) -> Example:
+        """The tokens around a position of a context; `activations` [T] are those of the whole context."""
+        low, high = max(position - BEFORE, 0), min(position + AFTER + 1, self.tokens.shape[1])
+        source = self.sources[int(self.documents[context, position])]
+        return Example(
+            context=context,
+            position=position,
+            peak=position - low,
+            tokens=tuple(self.strings[int(t)] for t in self.tokens[context, low:high]),
+            activations=tuple(round(float(a), 5) for a in activations[low:high]),
+            origin=source.origin,
+            label=source.label,
+        )
+
+
+def choose_features(scan: FeatureStatistics, first: Sequence[int], n: int, seed: int) -> list[int]:
+    """The features `first`, then alive ones at random until there are `n`."""
     alive = stream("analyze.features", seed).permutation(np.flatnonzero(scan.top_value[:, 0] > 0))
     order = dict.fromkeys([*first, *(int(i) for i in alive)])
     return list(order)[: max(n, len(dict.fromkeys(first)))]
 
 
-def example_records(
-    model: LanguageModel,
-    params: Any,
-    sae: Any,
-    sae_params: Any,
-    tokens: np.ndarray,
+def top_examples(
+    tapped: TappedModel,
+    sae: PublishedSAE,
+    text: ExampleText,
     found: FeatureStatistics,
-    features: list[int],
+    features: Sequence[int],
     *,
-    site: str,
-    bos: int,
     batch: int,
     n_examples: int = 8,
-) -> dict[int, list[dict[str, Any]]]:
-    """For each feature its top examples: windows around its strongest token in different contexts.
+) -> dict[int, tuple[Example, ...]]:
+    """For each feature its top examples in the text that `found` is a scan of, strongest first.
 
-    An example is {"context", "position", "peak", "tokens", "activations"}; `peak` is the index within the window.
+    Each comes from another context. A feature that fired in fewer than `n_examples` contexts has fewer.
     """
-    wanted = np.unique(found.top_context[features, :n_examples])
-
-    @jax.jit
-    def activations(params, sae_params, tokens):
-        _, x = model.apply({"params": params}, tokens, site, method=model.to_acts)
-        return sae.apply({"params": sae_params}, sae.given(x), method=sae.encode)[..., np.asarray(features)]
-
-    parts = [np.asarray(activations(params, sae_params, t)) for t, _ in context_batches(tokens[wanted], batch)]
-    f = np.concatenate(parts)[: len(wanted)] * (np.asarray(tokens[wanted]) != bos)[..., None]
-    row = {int(c): i for i, c in enumerate(wanted)}
-    records = {}
+    chosen = np.unique(found.top_context[features, :n_examples])
+    tapped, columns = tapped.on(None), np.asarray(features)
+    parts = [np.asarray(_activations(tapped, sae, columns, t)) for t, _ in context_batches(text.tokens[chosen], batch)]
+    f = np.concatenate(parts)[: len(chosen)] * (np.asarray(text.tokens[chosen]) != tapped.bos)[..., None]
+    row = {int(c): i for i, c in enumerate(chosen)}
+    examples = {}
     for j, feature in enumerate(features):
-        examples = []
-        for rank in range(n_examples):
-            if found.top_value[feature, rank] <= 0:
-                break
-            context, peak = int(found.top_context[feature, rank]), int(found.top_position[feature, rank])
-            low, high = max(peak - BEFORE, 0), min(peak + AFTER + 1, tokens.shape[1])
-            examples.append(
-                {
-                    "context": context,
-                    "position": peak,
-                    "peak": peak - low,
-                    "tokens": [int(t) for t in tokens[context, low:high]],
-                    "activations": [round(float(a), 5) for a in f[row[context], low:high, j]],
-                }
-            )
-        records[feature] = examples
-    return records
+        n = int(np.sum(found.top_value[feature, :n_examples] > 0))  # values fall
+        places = [(int(found.top_context[feature, r]), int(found.top_position[feature, r])) for r in range(n)]
+        examples[feature] = tuple(text.window(c, position, f[row[c], :, j]) for c, position in places)
+    return examples
+
+
+@jax.jit
+def _activations(tapped: TappedModel, sae: PublishedSAE, features: jax.Array, tokens: jax.Array) -> jax.Array:
+    """[C,T,n] the activations of n features."""
+    return sae.encode(tapped.rows(tokens))[..., features]

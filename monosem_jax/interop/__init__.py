@@ -1,7 +1,7 @@
-"""Dictionaries in the formats of other programs: one file per format, and a line in `WRITERS`.
+"""Dictionaries in the formats of other programs: one file per format and one line in `WRITERS`.
 
-A writer fills an empty folder from a `Dictionary`; within it, each architecture is one function. SAELens' folders are
-also read. None of it needs the other program, nor PyTorch, and nothing that is read can run code.
+A writer fills an empty folder from an `ExportedSAE`, with one function per architecture. Folders of SAELens can also be
+read. Neither the other programs nor PyTorch are needed, and no file that is read can run code.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""dictionary_learning's folders: `ae.pt`, the state of its module, and `config.json`, which says of which class it is.
+"""dictionary_learning's folders: `ae.pt`, the state of its module, and `config.json`, which names the class.
 
-Its `AutoEncoder` is our ReLU dictionary with both matrices transposed, as `torch.nn.Linear` has them:
+Its `AutoEncoder` is our ReLU dictionary with both matrices transposed, as `torch.nn.Linear` stores them:
 
     bias [M]    encoder.weight [F,M]    encoder.bias [F]    decoder.weight [M,F]
 
-But on loading one it divides rows of W_dec by their norm, and multiplies the features by it. A dictionary whose rows
-are not of unit norm is therefore written as its `AutoEncoderNew`, which it takes as it is: that one takes no bias from
-the input, so it is folded into the encoder's, and the decoder's is called decoder.bias. So does its
-`JumpReluAutoEncoder`. Its BatchTopK classes have one threshold for all features.
+When it loads one, it divides the rows of W_dec by their norms and multiplies the features by them. A dictionary whose
+rows do not have unit norm is therefore written as its `AutoEncoderNew`, which is loaded unchanged. That class and
+`JumpReluAutoEncoder` subtract no bias from the input, so that bias is folded into the encoder's. Its BatchTopK classes
+have a single threshold for all features.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from monosem_jax.interop import torch_pickle as torch_file
 from monosem_jax.interop.exported import ExportedSAE, for_architecture
 from monosem_jax.runtime.files import write_json
 
-# dictionary_learning calls a row one of unit norm up to 1e-5, by its own fp32 sum.
+# dictionary_learning accepts norms within 1e-5 of 1, by its own fp32 sum.
 UNIT = 5e-6
-State = tuple[str, dict[str, np.ndarray]]  # of which class, and its tensors
+State = tuple[str, dict[str, np.ndarray]]  # the name of a class and its tensors
 
 
 def write(folder: pathlib.Path, dictionary: ExportedSAE) -> None:
-    """Fills a folder that `dictionary_learning.utils.load_dictionary` takes; raises BadInput on an architecture that
-    it does not have."""
+    """Fills a folder for `dictionary_learning.utils.load_dictionary`.
+
+    Raises BadInput on an architecture that the library does not have.
+    """
     dict_class, arrays = for_architecture(ARCHITECTURES, dictionary, "dictionary_learning")(dictionary)
     torch_file.save(folder / "ae.pt", arrays)
     site, _, layer = (dictionary.site or "").partition(".")
@@ -48,7 +50,7 @@ def write(folder: pathlib.Path, dictionary: ExportedSAE) -> None:
 
 
 def relu(dictionary: ExportedSAE) -> State:
-    """One of ReLU."""
+    """ReLU."""
     p = dictionary.params
     weights = _transposed(dictionary)
     norms = np.sqrt(np.einsum("FM,FM->F", p["W_dec"], p["W_dec"], dtype=np.float64))
@@ -58,12 +60,12 @@ def relu(dictionary: ExportedSAE) -> State:
 
 
 def topk(dictionary: ExportedSAE) -> State:
-    """One of TopK; it may also be used with a threshold, and -1 is what says that there is none."""
+    """TopK. The class can also use a threshold; -1 says that it has none."""
     return "AutoEncoderTopK", _selecting(dictionary, -1)
 
 
 def batchtopk(dictionary: ExportedSAE) -> State:
-    """One of BatchTopK."""
+    """BatchTopK, or JumpReLU where thresholds differ between features."""
     threshold = dictionary.params["threshold"]
     if np.any(threshold != threshold[0]):
         return jumprelu(dictionary)
@@ -71,20 +73,20 @@ def batchtopk(dictionary: ExportedSAE) -> State:
 
 
 def jumprelu(dictionary: ExportedSAE) -> State:
-    """One with a threshold for each feature."""
+    """JumpReLU, with a threshold for each feature."""
     p = dictionary.params
     named = {name: p[name] for name in ("W_enc", "W_dec", "b_dec", "threshold")}
     return "JumpReluAutoEncoder", {**named, "b_enc": dictionary.bias}
 
 
 def gated(dictionary: ExportedSAE) -> State:
-    """A gated one."""
+    """Gated."""
     names = {"decoder_bias": "b_dec", "r_mag": "r_mag", "gate_bias": "b_gate", "mag_bias": "b_enc"}
     return "GatedAutoEncoder", {**{n: dictionary.params[o] for n, o in names.items()}, **_transposed(dictionary)}
 
 
 def matryoshka(dictionary: ExportedSAE) -> State:
-    """One of prefixes: with BatchTopK it has a class of its own, otherwise it is what its activation says."""
+    """Matryoshka: with BatchTopK a class of its own, otherwise the class of its activation."""
     if dictionary.activation != "jumprelu":
         return {"relu": relu, "topk": topk}[dictionary.activation](dictionary)
     dict_class, state = batchtopk(dictionary)
@@ -113,7 +115,7 @@ def _transposed(dictionary: ExportedSAE) -> dict[str, np.ndarray]:
 
 
 def _selecting(dictionary: ExportedSAE, threshold: float) -> dict[str, np.ndarray]:
-    """The state of a class that knows k and one threshold."""
+    """The state of a class with k and a single threshold."""
     p = dictionary.params
     numbers = {"k": np.array(dictionary.k, np.int32), "threshold": np.array(threshold, np.float32)}
     return {**_transposed(dictionary), "encoder.bias": p["b_enc"], "b_dec": p["b_dec"], **numbers}

@@ -1,4 +1,4 @@
-"""A dictionary apart from its run directory: what travels between programs."""
+"""A dictionary without its run directory, as it is exchanged with other programs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExportedSAE:
-    """`params`, fp32, published and for raw activations, are those of `architecture` (a name in `sae.architectures`).
-    What of the rest is not known, or has no meaning for it, is None or (). `density` [F] is the share of held-out
-    tokens on which each feature fired, `k` how many features a row has (of BatchTopK, on average), `widths` are those
-    of the activations that a row consists of, where it is of several, `prefixes` are the sizes of Matryoshka's."""
+    """The published parameters of an `architecture` (a name in `sae.architectures`), fp32, for raw activations.
+
+    A field that is unknown or has no meaning for the architecture is None or (). `density` [F] is the share of held-out
+    tokens on which each feature fired, `k` the number of features active on a row (with BatchTopK, on average),
+    `widths` those of the sites that a row joins, `prefixes` the sizes of the nested dictionaries of Matryoshka.
+    """
 
     architecture: str
     params: dict[str, np.ndarray]
@@ -39,12 +41,12 @@ class ExportedSAE:
 
     @property
     def width(self) -> int:
-        """M, the numbers in an activation that is read."""
+        """M of the activations that are read."""
         return self.params["W_enc"].shape[0]
 
     @property
     def width_out(self) -> int:
-        """Those in one that is reconstructed."""
+        """M of the activations that are reconstructed."""
         return self.params["b_dec"].shape[0]
 
     @property
@@ -54,8 +56,8 @@ class ExportedSAE:
 
     @property
     def activation(self) -> str:
-        """What makes f of z = x W_enc + b_enc: "relu", "topk" (its k largest positive numbers), "jumprelu" (those above
-        `threshold`), or "gated"."""
+        """How f is made from z = x W_enc + b_enc: "relu", "topk" (its k largest positive numbers), "jumprelu" (those
+        above `threshold`), or "gated"."""
         if "b_gate" in self.params:
             return "gated"
         if "threshold" in self.params:
@@ -64,12 +66,12 @@ class ExportedSAE:
 
     @property
     def centred(self) -> bool:
-        """Whether b_dec is taken from x before."""
+        """Whether b_dec is subtracted from x before encoding."""
         return sae_lib.find(self.architecture)[1].CENTRED
 
     @property
     def bias(self) -> np.ndarray:
-        """[F]: what takes the place of b_enc where b_dec is not taken from x."""
+        """[F]: the encoder bias of an equal dictionary that does not subtract b_dec from x."""
         p = self.params
         return (
             p["b_enc"] - np.einsum("M,MF->F", p["b_dec"], p["W_enc"], dtype=np.float64) if self.centred else p["b_enc"]
@@ -89,7 +91,7 @@ def of_run(path: pathlib.Path, step: int = -1) -> ExportedSAE:
     params = {name: np.asarray(p) for name, p in run.params.items()}
     check_finite(params, str(path))
     file = run.path / "density.npy"
-    final = run.summary is not None and chosen == steps[-1] and file.exists()  # it was measured on the last step alone
+    final = run.summary is not None and chosen == steps[-1] and file.exists()  # it was measured at the last step only
     model = run.record["parents"].get("transformer")
     return ExportedSAE(
         run.config["sae"]["architecture"], params, run.site, chosen,
@@ -100,7 +102,7 @@ def of_run(path: pathlib.Path, step: int = -1) -> ExportedSAE:
 
 
 def _details(sae: Any) -> dict[str, Any]:
-    """What the parameters do not say themselves."""
+    """The fields that the parameters do not show."""
     found: dict[str, Any] = {"widths": sae.parts if len(sae.parts) > 1 else ()}
     if sae.activation in ("topk", "batchtopk"):
         sae.config.check()
@@ -111,9 +113,9 @@ def _details(sae: Any) -> dict[str, Any]:
 
 
 def members_of(run: LoadedRun) -> dict[str, pathlib.Path]:
-    """Name -> directory of what a run holds to export: one without a name, or the members of a sweep.
+    """Name -> directory of each dictionary in a run: a single one, named "", or the members of a sweep.
 
-    Raises BadInput on other runs, and on a sweep without a checkpoint.
+    Raises BadInput on other runs and on a sweep without a checkpoint.
     """
     if isinstance(run, SaeRun):
         return {"": run.path}
@@ -124,7 +126,7 @@ def members_of(run: LoadedRun) -> dict[str, pathlib.Path]:
         raise BadInput(f"{run.path} holds no member with a checkpoint yet: there is nothing to export")
     for path in sorted(run.path.glob("members/*/config.json")):
         if path.parent.name not in members:
-            print(f"{path.parent}: no checkpoint yet, it is left out")
+            print(f"{path.parent}: left out, it has no checkpoint yet")
     return members
 
 
@@ -137,7 +139,7 @@ def check_finite(params: Mapping[str, np.ndarray], where: str) -> None:
 
 
 def for_architecture(writers: Mapping[str, T], dictionary: ExportedSAE, program: str) -> T:
-    """What writes an architecture; raises BadInput when the program has no counterpart of it."""
+    """The writer of an architecture; raises BadInput when the program has no counterpart of it."""
     if dictionary.architecture not in writers:
         known = ", ".join(writers)
         raise BadInput(f"{program} is written for sae.architecture {known}, and this one is {dictionary.architecture}")
@@ -147,6 +149,6 @@ def for_architecture(writers: Mapping[str, T], dictionary: ExportedSAE, program:
 def _context_length(run: SaeRun) -> int | None:
     try:
         return run.transformer.config["transformer"]["context_length"]
-    except BadInput as e:  # a dictionary is whole without it
-        print(f"{e}: the length of its contexts is left out")
+    except BadInput as e:  # the export is complete without it
+        print(f"{e}: the context length is left out")
         return None

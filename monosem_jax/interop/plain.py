@@ -1,7 +1,7 @@
-"""Formats for programs that know nothing of dictionaries: one `.safetensors` file, or a folder of `.npy` files.
+"""Formats that need no library for dictionaries: one `.safetensors` file, or a folder of `.npy` files.
 
-Both hold the parameters under our names and in our orientation: W_enc [M,F], b_enc [F], W_dec [F,M], b_dec [M], fp32,
-and what else the architecture has: threshold [F], b_gate [F], r_mag [F], W_skip [M_in,M_out]. How they are used:
+Both hold the parameters under our names and in our orientation, in fp32: W_enc [M,F], b_enc [F], W_dec [F,M], b_dec [M]
+and those that the architecture adds: threshold [F], b_gate [F], r_mag [F], W_skip [M_in,M_out]. Their use:
 
     h = (x - b_dec) W_enc, or x W_enc where `centred` is false        z = h + b_enc
     x̂ = f W_dec + b_dec (+ x W_skip)
@@ -28,7 +28,7 @@ FORMAT = "monosem_jax dictionary 1"
 
 
 def write_safetensors(folder: pathlib.Path, dictionary: ExportedSAE) -> None:
-    """`dictionary.safetensors`, with `description` as metadata; what is not known is left out."""
+    """`dictionary.safetensors`, with `description` as metadata; unknown values are left out."""
     known = {name: value for name, value in description(dictionary).items() if value is not None}
     metadata = {name: v if isinstance(v, str) else json.dumps(v) for name, v in known.items()}
     arrays = {name: np.ascontiguousarray(p, "<f4") for name, p in dictionary.params.items()}
@@ -43,8 +43,8 @@ def write_numpy(folder: pathlib.Path, dictionary: ExportedSAE) -> None:
 
 
 def description(dictionary: ExportedSAE) -> dict[str, Any]:
-    """What a dictionary is, as JSON; None where it is not known or has no meaning. `widths` are of the activations that
-    a row consists of: of a transcoder, those of x and of what it reconstructs. `prefixes` are Matryoshka's."""
+    """The properties of a dictionary as JSON, None where unknown or without meaning. `widths` are those of the sites
+    that a row joins (for a transcoder: of its input and its target); `prefixes` are Matryoshka's."""
     return {
         "format": FORMAT,
         "architecture": dictionary.architecture,

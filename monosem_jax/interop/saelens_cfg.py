@@ -1,6 +1,6 @@
-"""SAELens' `cfg.json`, written by somebody else: what it says, if that is what we take it for.
+"""SAELens' `cfg.json`, a file of unknown origin: its values, checked.
 
-Every function raises BadInput on anything else, in one line that names the key, what was found and what was expected.
+Every function raises BadInput on an unexpected value, in one line with the key, the value found and the expected one.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from monosem_jax.runtime.files import DTYPES
 
 MAX_BYTES = 1 << 24
 RENAMED = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}  # since version 6
-# What must be so for a dictionary to be what its weights say, and what it is taken for when it is not there.
+# Values without which the weights alone do not define the dictionary, and those that mean the same.
 REQUIRED = {
     "normalize_activations": ("none", (None, False)), "reshape_activations": ("none", (None,)),
     "finetuning_scaling_factor": (False, (None,)),
 }  # fmt: skip
-ACTIVATIONS = {"topk": "topk"}  # of architectures where it is not relu
+ACTIVATIONS = {"topk": "topk"}  # by architecture; others have relu
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
-    """cfg.json with the names of version 6 and a `metadata`."""
+    """cfg.json under the names of version 6, with a `metadata`."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise BadInput(f"{path} has {path.stat().st_size} bytes: no {path.name} is that large")
+            raise BadInput(f"{path} has {path.stat().st_size} bytes: expected at most {MAX_BYTES}")
         cfg = json.loads(path.read_bytes())
     except OSError as e:
         raise BadInput(f"{path} cannot be read: {e.strerror}") from None
@@ -37,13 +37,13 @@ def read(path: pathlib.Path) -> dict[str, Any]:
             raise
         raise BadInput(f"{path} is not valid JSON: {str(e)[:200]}") from None
     if not isinstance(cfg, dict) or not isinstance(cfg.get("metadata", {}), dict):
-        raise BadInput(f"{path} is {short(cfg)}: expected an object, and in it `metadata` an object")
-    cfg = {RENAMED.get(name, name): value for name, value in cfg.items()}
-    return cfg if "sae_lens_version" in cfg.setdefault("metadata", {}) else _of_before(cfg)
+        raise BadInput(f"{path} is {short(cfg)}: expected an object whose `metadata` is an object")
+    named: dict[str, Any] = {str(RENAMED.get(name, name)): value for name, value in cfg.items()}
+    return named if "sae_lens_version" in named.setdefault("metadata", {}) else _of_before(named)
 
 
 def _of_before(cfg: dict[str, Any]) -> dict[str, Any]:
-    """What a version before 6 left out, as SAELens takes it."""
+    """Fills in the defaults that SAELens assumes for files of versions before 6."""
     cfg.setdefault("architecture", "standard")
     if "reshape_activations" not in cfg and "hook_z" in str(cfg.get("hook_name")):
         cfg["reshape_activations"] = "hook_z"
@@ -54,7 +54,7 @@ def _of_before(cfg: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(cfg: dict[str, Any], where: pathlib.Path) -> None:
-    """Whether activations go in, through and out as the weights alone say."""
+    """Raises BadInput when more than the weights decides how activations are transformed."""
     activation = ACTIVATIONS.get(cfg["architecture"], "relu")
     for name, (wanted, same) in {**REQUIRED, "activation_fn": (activation, (None,))}.items():
         value = cfg.get(name)
@@ -63,7 +63,7 @@ def check(cfg: dict[str, Any], where: pathlib.Path) -> None:
 
 
 def switch(cfg: dict[str, Any], name: str, default: bool, where: pathlib.Path) -> bool:
-    """A key that is true or false."""
+    """The value of a key that is true or false."""
     value = cfg.get(name, default)
     if not isinstance(value, bool):
         raise BadInput(f"{where}: {name} is {short(value)}: expected true or false")
@@ -71,7 +71,7 @@ def switch(cfg: dict[str, Any], name: str, default: bool, where: pathlib.Path) -
 
 
 def size(cfg: dict[str, Any], name: str, where: pathlib.Path) -> int:
-    """A key that is a number of things."""
+    """The value of a key that is a size, at least 1."""
     value = cfg.get(name)
     if type(value) is not int or value < 1:
         raise BadInput(f"{where}: {name} is {short(value)}: expected a whole number of at least 1")
@@ -87,7 +87,7 @@ def features_per_row(cfg: dict[str, Any], where: pathlib.Path) -> int:
 
 
 def dtype(cfg: dict[str, Any], where: pathlib.Path) -> Any:
-    """The type that SAELens computes in."""
+    """The type in which SAELens computes."""
     name = cfg.get("dtype")
     plain = name.removeprefix("torch.") if isinstance(name, str) else None
     if plain not in DTYPES:
@@ -96,7 +96,7 @@ def dtype(cfg: dict[str, Any], where: pathlib.Path) -> Any:
 
 
 def short(value: Any) -> str:
-    """A value that may be anything, for a message of one line."""
+    """Any value, shortened for a message of one line."""
     if isinstance(value, (dict, list)):
         return f"a {type(value).__name__} of {len(value)}"
     text = repr(value)

@@ -1,4 +1,4 @@
-"""Named tensors out of a `.safetensors` file that somebody else wrote."""
+"""Named tensors from a `.safetensors` file of unknown origin."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from monosem_jax.runtime.files import DTYPES, SAFETENSORS_DTYPES, read_safetenso
 def read_tensors(
     path: pathlib.Path, shapes: Mapping[str, tuple[int, ...]], optional: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """The tensors of the given names and shapes, mapped from the file in the type that they have there.
+    """The tensors of the given names and shapes, memory-mapped in the type that they have in the file.
 
-    Raises BadInput when the file is damaged, one is missing (unless it is optional), one more is there, or one has
-    another shape or a type other than fp32, fp16 and bf16.
+    Raises BadInput when the file is damaged, lacks a tensor that is not optional, holds a tensor of another name, or
+    one of another shape or of a type other than fp32, fp16 and bf16.
     """
     found = read_safetensors_header(path)
     known = {**shapes, **optional}

@@ -1,17 +1,17 @@
-"""PyTorch's file format, for writing a dictionary of arrays of fp32 and of whole numbers without PyTorch.
+"""Writes PyTorch's file format without PyTorch: named arrays of fp32 or of whole numbers.
 
 A file is a zip archive of stored (not compressed) entries below one folder:
 
-    NAME/data.pkl    what is saved, as a pickle in which each tensor refers to its numbers by a key
+    NAME/data.pkl    the object saved, as a pickle in which each tensor refers to its numbers by a key
     NAME/byteorder   "little"
     NAME/data/KEY    the numbers themselves, in C order
     NAME/version     "3"
 
-The pickle is assembled here from the thirteen opcodes that it takes, named as in Python's `pickletools`; reading it is
-left to `torch.load`, also with `weights_only=True`. A tensor is the call
+The pickle is assembled from the thirteen opcodes that it needs, named as in Python's `pickletools`; `torch.load` reads
+it, also with `weights_only=True`. A tensor is the call
 `torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, hooks)`, where the storage is the
-persistent object ("storage", torch.FloatStorage, KEY, device, number of elements); of int32 and int64 it is an
-IntStorage or LongStorage.
+persistent object ("storage", torch.FloatStorage, KEY, device, number of elements); int32 and int64 have an IntStorage
+or LongStorage.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STORAGES = {"<f4": "FloatStorage", "<i4": "IntStorage", "<i8": "LongStorage"}
 
 
 def save(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes name -> array as the state dictionary of a module: int32 and int64 as they are, others as fp32. The same
+    """Writes name -> array as the state dictionary of a module: int32 and int64 unchanged, all others as fp32. The same
     arrays give the same bytes."""
     root = path.stem
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -42,18 +42,18 @@ def save(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def state_dict(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The pickle of {name: tensor of this shape and kind}; the numbers of the i-th are under key i."""
+    """The pickle of {name: tensor}; the numbers of the i-th tensor are under key i."""
     items = b"".join(_text(name) + _tensor(str(key), a.shape, _kind(a)) for key, (name, a) in enumerate(arrays.items()))
     return PROTO + EMPTY_DICT + MARK + items + SETITEMS + STOP
 
 
 def _kind(array: np.ndarray) -> str:
-    """The type in which an array is written, a key of STORAGES."""
+    """The type in which an array is written: a key of STORAGES."""
     return f"<i{array.itemsize}" if array.dtype.kind == "i" else "<f4"
 
 
 def _tensor(key: str, shape: tuple[int, ...], kind: str) -> bytes:
-    sizes = [1, *np.cumprod(shape[::-1], dtype=np.int64).tolist()]  # of everything to the right of an axis
+    sizes = [1, *np.cumprod(shape[::-1], dtype=np.int64).tolist()]  # products of the axes to the right
     storage = _tuple(
         _text("storage"), _global("torch", STORAGES[kind]), _text(key), _text("cpu"), _integer(sizes[-1])
     )  # fmt: skip
@@ -80,7 +80,7 @@ def _text(value: str) -> bytes:
 
 
 def _integer(value: int) -> bytes:
-    """LONG1, which has no largest value that matters here."""
+    """LONG1, which holds integers of up to 255 bytes."""
     size = value.bit_length() // 8 + 1
     return b"\x8a" + bytes([size]) + value.to_bytes(size, "little", signed=True)
 
@@ -93,7 +93,7 @@ def _blocks(array: np.ndarray) -> Iterable[bytes]:
 
 
 def _add(archive: zipfile.ZipFile, name: str, blocks: Iterable[bytes], size: int = 0) -> None:
-    entry = zipfile.ZipInfo(name)  # of 1980, so that equal arrays give equal files
+    entry = zipfile.ZipInfo(name)  # dated 1980, so that equal arrays give equal files
     with archive.open(entry, "w", force_zip64=size >= ZIP32) as f:
         for block in blocks:
             f.write(block)

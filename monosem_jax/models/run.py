@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from monosem_jax.models import read_model
 from monosem_jax.models.base import LanguageModel
+from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun, TrainedRun
 from monosem_jax.runtime.workdir import read_record
@@ -51,6 +52,10 @@ class TransformerRun(TrainedRun, FromTransformer):
     @functools.cached_property
     def transformer(self) -> TransformerRun:
         return self
+
+    def tapped(self, site: str) -> TappedModel:
+        """The model cut at `site`."""
+        return TappedModel(self.model, self.params, site, self.text.bos)
 
     def logits(self, tokens: ArrayLike) -> jax.Array:
         """[C,T] tokens → [C,T,V] logits, on the default device, where the parameters are put once."""

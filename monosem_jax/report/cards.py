@@ -2,78 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from monosem_jax.report.plots import is_number
-from monosem_jax.report.text import escaped, is_right_to_left, isolated, lone_token_html, token_html
+from monosem_jax.report.records import Example, Feature
+from monosem_jax.report.text import is_right_to_left, lone_token_text, token_text
+from monosem_jax.runtime.formatting import share
 
 
-def feature_index(features: Sequence[dict[str, Any]]) -> str:
-    """Links to all cards, each with the label of its feature."""
-    items = (f'<li><a href="#f{int(f["feature"])}">{int(f["feature"])}{_index_label(f)}</a></li>' for f in features)
-    return f'<ul class="index">{"".join(items)}</ul>'
+class Token(NamedTuple):
+    """A token in its context. `shade`, of those that fire, is the share of the feature's largest activation."""
+
+    text: str
+    fires: bool = False
+    peak: bool = False
+    shade: str = ""
+    activation: str = ""
+    right_to_left: bool = False
 
 
-def card(feature: dict[str, Any]) -> str:
-    """One feature as an <article> with the id f<number>."""
-    number, largest = int(feature["feature"]), feature["largest"]
-    examples = "".join(_example(e, largest) for e in feature["examples"])
-    return (
-        f'<article class="card" id="f{number}">'
-        f'<header><h3><a href="#f{number}">Feature {number}</a></h3>{_badge(feature)}'
-        f'<p class="facts">fires on <b>{percent(feature["density"])}</b> of tokens · '
-        f"largest activation <b>{largest:.4g}</b></p></header>"
-        f'<div class="evidence"><ol class="examples">{examples or "<li>It fired on no token.</li>"}</ol>'
-        f'<div class="effects">{_effects("Makes more likely", feature["top_logits"])}'
-        f"{_effects('Makes less likely', feature['bottom_logits'])}</div></div></article>\n"
+class Context(NamedTuple):
+    """An example: its tokens, the label and the origin of the document where known, and its number."""
+
+    tokens: list[Token]
+    source: list[str]
+    context: int
+
+
+class Logit(NamedTuple):
+    """A token and the logit weight of the feature on it."""
+
+    token: str
+    value: str
+
+
+class Card(NamedTuple):
+    """What card.html.j2 shows of a feature, in words."""
+
+    number: int
+    label: str
+    correlation: str
+    density: str
+    largest: str
+    examples: list[Context]
+    more_likely: list[Logit]
+    less_likely: list[Logit]
+
+
+def card(feature: Feature) -> Card:
+    """The card of a feature."""
+    r = feature.label_correlation
+    return Card(
+        number=int(feature.feature),
+        label=feature.label or "",
+        correlation=f"{r:.2f}" if is_number(r) else "",
+        density=share(feature.density),
+        largest=f"{feature.largest:.4g}",
+        examples=[_context(e, feature.largest) for e in feature.examples],
+        more_likely=[Logit(lone_token_text(token), signed(value)) for token, value in feature.top_logits],
+        less_likely=[Logit(lone_token_text(token), signed(value)) for token, value in feature.bottom_logits],
     )
 
 
-def context_html(tokens: Sequence[str], activations: Sequence[float], peak: int, largest: float) -> str:
-    """The tokens in reading order, left to right, those that fire shaded by their share of `largest`."""
-    parts = []
+def context_tokens(tokens: Sequence[str], activations: Sequence[float], peak: int, largest: float) -> list[Token]:
+    """The tokens in reading order, left to right; those that fire are shaded by their share of `largest`."""
+    found = []
     for i, (token, activation) in enumerate(zip(tokens, activations, strict=True)):
-        text = token_html(token)
+        text = token_text(token)
         if i == peak or (is_number(activation) and activation > 0):
-            share = min(max(activation / largest, 0), 1) if is_number(activation) and largest > 0 else 0
-            mark = ' class="peak"' if i == peak else ""
-            parts.append(f'<bdi{mark} style="--a:{share:.2f}" title="{activation:.4g}">{text}</bdi>')
-        else:  # bare where it can be: most tokens are
-            parts.append(f"<bdi>{text}</bdi>" if is_right_to_left(token) else text)
-    return "".join(parts)
+            part = min(max(activation / largest, 0), 1) if is_number(activation) and largest > 0 else 0
+            found.append(Token(text, True, i == peak, f"{part:.2f}", f"{activation:.4g}"))
+        else:  # most tokens: without an element of their own, where it can be
+            found.append(Token(text, right_to_left=is_right_to_left(token)))
+    return found
 
 
-def percent(share: float) -> str:
-    """A share with three digits: a percentage, or so many per million where that is tiny."""
-    return f"{1e6 * share:.3g} per million" if 0 < share < 1e-4 else f"{100 * share:.3g} %"
-
-
-def _example(example: dict[str, Any], largest: float) -> str:
-    tokens = context_html(example["tokens"], example["activations"], example["peak"], largest)
-    source = [isolated(str(example[key])) for key in ("label", "origin") if example[key]]
-    source.append(f"context {int(example['context'])}")
-    # the title is what hovering says over tokens that have none of their own
-    return f'<li><p class="tokens" dir="ltr" title="0">{tokens}</p><p class="source">{" · ".join(source)}</p></li>\n'
-
-
-def _effects(title: str, logits: Iterable[Sequence[Any]]) -> str:
-    rows = "".join(
-        f"<li><bdi>{lone_token_html(str(token))}</bdi><span>{_signed(value)}</span></li>" for token, value in logits
-    )
-    return f"<section><h4>{title}</h4><ol>{rows}</ol></section>" if rows else ""
-
-
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A number with its sign, and a minus as wide as the plus."""
     return f"{value:+.2f}".replace("-", "−")
 
 
-def _badge(feature: dict[str, Any]) -> str:
-    if not feature.get("label"):
-        return ""
-    r = feature.get("label_correlation")
-    return f'<p class="badge">best for {isolated(feature["label"])}{f" (r = {r:.2f})" if is_number(r) else ""}</p>'
-
-
-def _index_label(feature: dict[str, Any]) -> str:
-    return f" <bdi>{escaped(feature['label'])}</bdi>" if feature.get("label") else ""
+def _context(example: Example, largest: float) -> Context:
+    tokens = context_tokens(example.tokens, example.activations, example.peak, largest)
+    return Context(tokens, [part for part in (example.label, example.origin) if part], int(example.context))

@@ -1,22 +1,34 @@
-"""Several sweeps in one table and one figure: which of them reconstructs best with how many features."""
+"""Several sweeps in one table and one figure: which reconstructs best at which L0."""
 
 from __future__ import annotations
 
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from monosem_jax.report import pareto
 from monosem_jax.report.figures import Series, mean, pareto_figure, write_figure
 from monosem_jax.report.plots import require_matplotlib
 
+
+class Sweep(Protocol):
+    """The opened run directory of a sweep."""
+
+    config: dict[str, Any]
+
+    @property
+    def table(self) -> list[dict[str, Any]] | None:
+        """The rows of the table, None while the sweep is unfinished."""
+        ...
+
+
 FIGURES = {"loss": "loss recovered (zero ablation)", "variance_explained": "variance explained"}
 
 
 def write_comparison(directory: pathlib.Path, sweeps: Mapping[str, Sequence[pareto.Row]]) -> list[pathlib.Path]:
-    """Writes comparison.csv, the members of all sweeps with the `sweep` that each is of, and compare_loss and
-    compare_variance, L0 against what is reached, as PNG and SVG; returns the files.
+    """Writes comparison.csv, the members of all sweeps with a column `sweep`, and compare_loss and compare_variance,
+    L0 against the metric, as PNG and SVG; returns the files.
 
     Raises BadInput when matplotlib is missing.
     """
@@ -44,6 +56,6 @@ def table(sweeps: Mapping[str, Sequence[pareto.Row]]) -> str:
     return "\n\n".join(f"{name}\n{pareto.table(rows)}" for name, rows in sweeps.items())
 
 
-def rows_of(run: Any) -> list[pareto.Row]:
-    """The lines of a finished sweep's table, with the architecture."""
-    return [{"architecture": run.config["sae"]["architecture"], **row} for row in run.table]
+def rows_of(run: Sweep) -> list[pareto.Row]:
+    """The rows of a finished sweep's table, with the architecture of each."""
+    return [{"architecture": run.config["sae"]["architecture"], **row} for row in run.table or ()]

@@ -1,38 +1,47 @@
-"""Figures of series of points, as PNG and SVG files: in each series settings are joined, and each setting is the mean
-of several members, which are small markers around it."""
+"""Figures of series of points, as PNG and SVG files. A series connects settings; a setting is the mean of several
+members, which are drawn as small markers around it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monosem_jax.report.plots import BLUE, GREY, ORANGE, STYLE
 
 Point = tuple[float, float]
-COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#16191d")  # the colour-blind tell them apart
+COLOURS = (
+    BLUE,
+    ORANGE,
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#16191d",
+)  # safe for the colour-blind
 MARKERS = "osD^vP*X"
 SIZE, DPI = (7.0, 4.0), 180  # inches
-LABELS = ((4, ()), (30, (1, 1.5, 2, 3, 5, 7)), (500, (1, 2, 5)), (math.inf, (1,)))  # up to a ratio of: in a decade
+# The labels within a decade of a logarithmic axis that spans at most this ratio.
+LABELS = ((4, ()), (30, (1, 1.5, 2, 3, 5, 7)), (500, (1, 2, 5)), (math.inf, (1,)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """A line of settings, in the order in which they are joined, each with the points of its members."""
+    """A line of settings, in the order in which it connects them, each with the points of its members."""
 
     label: str
     settings: Sequence[Sequence[Point]]
 
 
 def mean(points: Sequence[Point]) -> Point:
-    """The point in the middle."""
+    """The mean of points."""
     return sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
 
 
 def write_figure(directory: pathlib.Path, name: str, draw: Callable[[], Any]) -> list[pathlib.Path]:
-    """Writes what `draw` gives as PNG and SVG, without dates, so that equal figures are equal files."""
+    """Writes the figure that `draw` returns as PNG and SVG, without dates, so that equal figures give equal files."""
     import matplotlib
 
     files = [directory / f"{name}.png", directory / f"{name}.svg"]
@@ -46,8 +55,8 @@ def write_figure(directory: pathlib.Path, name: str, draw: Callable[[], Any]) ->
 def pareto_figure(
     series: Sequence[Series], best: Sequence[Point], y_label: str, *, share: bool, legend: str = "features"
 ) -> Any:
-    """L0 against a metric; the points `best`, from left to right, are ringed, and steps between them show what is
-    reached at most. `share`: the metric is written in per cent. `legend`: what the series are of."""
+    """L0 against a metric. The points `best`, from left to right, are ringed, and steps between them show the front.
+    `share`: the metric is shown in per cent. `legend`: the title of the legend."""
     figure, (axes,) = _figure(1)
     for one, style in zip(series, _styles(len(series)), strict=True):
         _draw(axes, one, style)
@@ -67,9 +76,9 @@ def pareto_figure(
     return figure
 
 
-def sizes_figure(panels: dict[str, Sequence[Series]]) -> Any:
-    """Sizes of dictionaries against shares of their features, a panel for each title; series are of L1 coefficients,
-    the same in all panels."""
+def sizes_figure(panels: Mapping[str, Sequence[Series]]) -> Any:
+    """Sizes of dictionaries against shares of their features, a panel for each title. Each series is one sparsity
+    coefficient, and all panels have the same ones."""
     from matplotlib import ticker
 
     figure, all_axes = _figure(len(panels))
@@ -92,7 +101,7 @@ def sizes_figure(panels: dict[str, Sequence[Series]]) -> Any:
 
 
 def _draw(axes: Any, series: Series, style: dict[str, Any]) -> None:
-    """The means of a series, joined, and the members of settings that have several."""
+    """Draws the means of a series, connected, and the members of settings that have several."""
     if not series.settings:
         return
     means = zip(*map(mean, series.settings), strict=True)
@@ -104,7 +113,7 @@ def _draw(axes: Any, series: Series, style: dict[str, Any]) -> None:
 
 
 def _styles(n: int) -> list[dict[str, Any]]:
-    """A colour and a marker for each of n series: both together come round after 56."""
+    """A colour and a marker for each of n series; the pairs repeat after 56."""
     return [{"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]} for i in range(n)]
 
 
@@ -127,7 +136,7 @@ def _log_axis(axes: Any, which: str, values: Sequence[float]) -> None:
     if low == high:
         axes.set(**{f"{which}lim": (low / 2, high * 2)})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    # As many labels to a decade as there is room for; within less than one, LogLocator may find no round number.
+    # As many labels per decade as there is room for. On less than a decade LogLocator may find no round number.
     subs = next(s for most, s in LABELS if high <= most * low)
     axis.set_major_locator(ticker.LogLocator(subs=subs) if subs else ticker.MaxNLocator(5))
     axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
@@ -139,7 +148,7 @@ def _percent(share: float, _: Any = None) -> str:
 
 
 def _legend(figure: Any, all_axes: Sequence[Any], title: str) -> None:
-    """Beside the figure, where it covers no point; a series may be missing in one of the panels."""
+    """Puts the legend beside the figure, where it covers no point; a series may be missing in one of the panels."""
     shown: dict[str, Any] = {}
     for axes in all_axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

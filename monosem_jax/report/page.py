@@ -2,138 +2,128 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from monosem_jax.report import plots
-from monosem_jax.report.cards import card, feature_index
+from monosem_jax.report.cards import card
 from monosem_jax.report.numbers import DICTIONARY, TRANSFORMER, table, tiles
-from monosem_jax.report.style import CSS
-from monosem_jax.report.text import escaped, isolated
+from monosem_jax.report.records import Category, Records
+from monosem_jax.report.render import own_markup, render, require_jinja
 
 # The text shown is anybody's: should escaping ever fail, nothing of it may run or be fetched.
 CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-
-LEAD = """A sparse autoencoder was trained on the activations inside a small transformer. It writes the
-activations on every token as a sum of a few <em>features</em> out of a large <em>dictionary</em>. This page
-shows how much of the transformer's behaviour the dictionary keeps, and what its features respond to."""
-CATEGORIES_HINT = """Pearson correlation of an activation with “this token lies in a document of the category”,
-for the best single feature and the best single neuron, each chosen on training text and measured on held-out
-text."""
-FEATURES_HINT = """Each card shows the held-out contexts in which a feature is most active. The darker a token,
-the closer to the feature's largest activation; the strongest is outlined, and pointing at a token tells its
-activation. ↵ is a new line, ⇥ a tab, ␣ a space, \\xNN a byte or character without a glyph. Beside them: the
-tokens that the feature makes most and least likely to come next, by its direct effect on the logits."""
-HEADINGS = "".join(
-    f'<th scope="col"{kind}>{name}</th>'
-    for name, kind in (
-        ("Category", ""),
-        ("Tokens", ' class="n"'),
-        ("Feature", ' class="n"'),
-        ("its correlation", ""),
-        ("Neuron", ' class="n"'),
-        ("its correlation", ""),
-    )
+CURVES = (  # of the dictionary's training: key, title, unit, caption, whether the axis is logarithmic
+    ("mse", "Dictionary: squared error", "mean squared error", "Of the reconstruction, in training units.", True),
+    ("l1", "Dictionary: L1", "sum of activations", "The sum that the sparsity penalty pushes down.", True),
+    ("l0", "Dictionary: L0", "active features per token", "How many features are active on a token.", True),
+    ("silent", "Dictionary: silent features", "features", "Active on no token since the last count.", False),
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Records:
-    """What the page shows. `dictionary` and `transformer` are summaries (a missing key is a missing row), the metrics
-    are rows of their logs, `density` [F] is over `density_tokens` held-out tokens; `categories` and `features` are
-    what the analysis wrote.
-    """
+class Section(NamedTuple):
+    """A section of the page; its template is ID.html.j2."""
+
+    id: str
+    title: str
+
+
+class Figure(NamedTuple):
+    """A drawing, which is markup ("" where there is nothing to draw), with its title and caption."""
 
     title: str
-    dictionary: dict[str, Any]
-    transformer: dict[str, Any] | None
-    transformer_metrics: list[dict[str, Any]]
-    dictionary_metrics: list[dict[str, Any]]
-    resample_steps: list[int]
-    density: np.ndarray
-    density_tokens: int
-    categories: list[dict[str, Any]]
-    features: list[dict[str, Any]]
+    svg: str
+    caption: str
+
+
+class Correlation(NamedTuple):
+    """A correlation in words; `length` is that of its bar, `best` whether it is the larger one of the two."""
+
+    text: str
+    length: str
+    best: bool
+
+
+class CategoryRow(NamedTuple):
+    """A line of the table of categories."""
+
+    label: str
+    tokens: str
+    feature: int
+    has_card: bool
+    of_feature: Correlation
+    neuron: int
+    of_neuron: Correlation
+
+
+def require_libraries() -> None:
+    """Raises BadInput naming the first library of the page that is not installed."""
+    plots.require_matplotlib()
+    require_jinja()
 
 
 def write_page(path: pathlib.Path, records: Records) -> None:
-    """Writes the page to `path`. Raises BadInput when matplotlib is missing."""
-    plots.require_matplotlib()
+    """Writes the page to `path`. Raises BadInput when matplotlib or Jinja2 is missing."""
+    require_libraries()
     path.write_text(page(records), encoding="utf-8", newline="\n")
 
 
 def page(records: Records) -> str:
     """The whole page as HTML; the same records give the same text."""
+    transformer = records.transformer or {}
+    tables = [table("Dictionary", DICTIONARY, records.dictionary), table("Transformer", TRANSFORMER, transformer)]
+    tables = [t for t in tables if t.rows]
+    training, density = _training(records), _density(records)
     sections = {
-        "numbers": ("Numbers", _numbers(records)),
-        "training": ("Training", _training(records)),
-        "density": ("How often features fire", _density(records)),
-        "categories": ("Features against neurons", _categories(records)),
-        "features": (f"Features ({len(records.features)})", _features(records)),
+        Section("numbers", "Numbers"): tables,
+        Section("training", "Training"): training,
+        Section("density", "How often features fire"): density,
+        Section("categories", "Features against neurons"): records.categories,
+        Section("features", f"Features ({len(records.features)})"): records.features,
     }
-    shown = {name: s for name, s in sections.items() if s[1]}
-    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, (title, _) in shown.items())
-    body = "".join(
-        f'<section id="{name}"><h2>{title}</h2>\n{html}</section>\n' for name, (title, html) in shown.items()
-    )
-    title = escaped(records.title)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en" dir="ltr"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{CSP}">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<title>{title}</title>\n<style>{CSS}</style></head>\n<body><header class="top"><h1><bdi>{title}</bdi></h1>\n'
-        f'<p class="lead">{LEAD}</p>\n'
-        f"{tiles(records.dictionary, _better(records))}\n"
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n<main>{body}'
-        f"<footer>Contexts are excerpts from the corpus the transformer was given; the source stands under each."
-        f"</footer></main></body></html>\n"
+    numbers = {int(f.feature) for f in records.features}
+    return render(
+        "page.html.j2",
+        policy=CSP,
+        title=records.title,
+        sections=[section for section, shown in sections.items() if shown],
+        tiles=tiles(records.dictionary, _better(records)),
+        tables=tables,
+        training=training,
+        resampled=bool(records.resample_steps and records.dictionary_metrics),
+        density=density,
+        better=_better(records),
+        categories=[_category(c, numbers) for c in records.categories],
+        cards=[card(f) for f in records.features],
     )
 
 
-def _numbers(records: Records) -> str:
-    tables = table("Dictionary", DICTIONARY, records.dictionary)
-    tables += table("Transformer", TRANSFORMER, records.transformer or {})
-    return f'<div class="pair">{tables}</div>' if tables else ""
-
-
-def _training(records: Records) -> str:
+def _training(records: Records) -> list[Figure]:
     metrics, marks = records.dictionary_metrics, records.resample_steps
-    bigram = (records.transformer or {}).get("bigram_loss")
+    bigram = ("bigram model", (records.transformer or {}).get("bigram_loss"))
     loss = [
         plots.line(records.transformer_metrics, "loss", "training"),
         plots.line(records.transformer_metrics, "heldout_loss", "held-out", plots.ORANGE),
     ]
-
-    def curve(key: str, title: str, unit: str, caption: str, log: bool = False) -> str:
-        found = plots.line(metrics, key, title)
-        return _figure(
-            title, plots.curves(f"p-{key}", [found], unit, log=log, marks=marks if key != "loss" else ()), caption
-        )
-
-    figures = (
-        _figure(
+    figures = [
+        Figure(
             "Transformer: loss",
-            plots.curves("p-transformer", loss, "nats per token", level=("bigram model", bigram)),
-            "Next-token loss. Below the dashed line it knows more than which token follows which.",
+            own_markup(plots.curves("p-transformer", loss, "nats per token", level=bigram)),
+            "Next-token loss. Below the dashed line the transformer predicts better than a bigram model.",
         )
-        + curve(
-            "mse", "Dictionary: squared error", "mean squared error", "Of the reconstruction, in training units.", True
-        )
-        + curve("l1", "Dictionary: L1", "sum of activations", "What the sparsity penalty pushes down.", True)
-        + curve("l0", "Dictionary: L0", "active features per token", "How many features explain a token.", True)
-        + curve("silent", "Dictionary: silent features", "features", "Active on no token since the last count.")
-    )
-    hint = '<p class="hint">Thin vertical lines: dead features were resampled.</p>' if marks and metrics else ""
-    return f'{hint}<div class="plots">{figures}</div>' if figures else ""
+    ]
+    for key, title, unit, caption, log in CURVES:
+        drawn = plots.curves(f"p-{key}", [plots.line(metrics, key, title)], unit, log=log, marks=marks)
+        figures.append(Figure(title, own_markup(drawn), caption))
+    return [f for f in figures if f.svg]
 
 
-def _density(records: Records) -> str:
+def _density(records: Records) -> Figure | None:
     density = np.asarray(records.density, np.float64)
     if not density.size:
-        return ""
+        return None
     dead = int(np.sum(density == 0))
     caption = (
         f"{density.size - dead:,} features that fired on {records.density_tokens:,} held-out tokens. "
@@ -141,55 +131,28 @@ def _density(records: Records) -> str:
     )
     if np.any((density > 0) & (density < plots.ULTRALOW)):
         caption += " Shaded: ultralow, less than one token in 10⁶."
-    svg = plots.density_histogram("p-density", density)
-    if not svg:
-        return f'<p class="hint">{caption}</p>'
-    return f'<div class="single">{_figure("Feature density", svg, caption)}</div>'
-
-
-def _figure(title: str, svg: str, caption: str) -> str:
-    return f"<figure><h3>{title}</h3>{svg}<figcaption>{caption}</figcaption></figure>\n" if svg else ""
+    return Figure("Feature density", own_markup(plots.density_histogram("p-density", density)), caption)
 
 
 def _better(records: Records) -> str:
-    better = sum(c["feature_correlation"] > c["neuron_correlation"] for c in records.categories)
+    better = sum(c.feature_correlation > c.neuron_correlation for c in records.categories)
     return f"{better} of {len(records.categories)}" if records.categories else ""
 
 
-def _categories(records: Records) -> str:
-    if not records.categories:
-        return ""
-    cards = {int(f["feature"]) for f in records.features}
-    rows = "".join(_category(c, cards) for c in records.categories)
-    return (
-        f'<p class="lead"><strong>{_better(records)} categories: the feature beats the neuron.</strong> '
-        f"{CATEGORIES_HINT}</p>"
-        '<div class="panel scroll" tabindex="0" role="region" aria-label="Table of categories">'
-        f'<table class="categories"><thead><tr>{HEADINGS}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+def _category(c: Category, cards: set[int]) -> CategoryRow:
+    a, b = c.feature_correlation, c.neuron_correlation
+    return CategoryRow(
+        label=c.label,
+        tokens=f"{c.tokens:,}",
+        feature=int(c.feature),
+        has_card=int(c.feature) in cards,
+        of_feature=_correlation(a, a > b),
+        neuron=int(c.neuron),
+        of_neuron=_correlation(b, b > a),
     )
 
 
-def _category(c: dict[str, Any], cards: set[int]) -> str:
-    feature, neuron = int(c["feature"]), int(c["neuron"])
-    a, b = c["feature_correlation"], c["neuron_correlation"]
-    link = f'<a href="#f{feature}">{feature}</a>' if feature in cards else str(feature)
-    return (
-        f'<tr><th scope="row">{isolated(c["label"])}</th><td class="n">{c["tokens"]:,}</td><td class="n">{link}</td>'
-        f'{_correlation(a, a > b, "")}<td class="n">{neuron}</td>{_correlation(b, b > a, " neuron")}</tr>\n'
-    )
-
-
-def _correlation(value: float, best: bool, kind: str) -> str:
-    length = min(max(value, 0), 1) if plots.is_number(value) else 0
-    text = f"{value:.3f}".replace("-", "−") if plots.is_number(value) else "–"
-    return f'<td class="bar{kind}" style="--v:{length:.2f}">{f"<strong>{text} ✓</strong>" if best else text}</td>'
-
-
-def _features(records: Records) -> str:
-    if not records.features:
-        return ""
-    return (
-        f'<p class="hint">{FEATURES_HINT}</p>'
-        f"{feature_index(records.features)}\n{''.join(card(f) for f in records.features)}"
-    )
+def _correlation(value: float, best: bool) -> Correlation:
+    if not plots.is_number(value):
+        return Correlation("–", "0.00", best)
+    return Correlation(f"{value:.3f}".replace("-", "−"), f"{min(max(value, 0), 1):.2f}", best)

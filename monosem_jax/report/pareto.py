@@ -1,7 +1,7 @@
-"""A sweep as a table and figures: how sparse its dictionaries are against how much they explain.
+"""A sweep as a table and figures: the sparsity of its dictionaries against how well they reconstruct.
 
-The members of one size and one L1 coefficient, which differ by seed, are a setting, and stand for it by their mean. On
-the front are the settings that no other beats in both respects.
+Members of one size and one sparsity coefficient differ by seed: together they are a setting, represented by their mean.
+The front consists of the settings that no other beats in both respects.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Any
 from monosem_jax.report.figures import Point, Series, mean, pareto_figure, sizes_figure, write_figure
 from monosem_jax.report.plots import is_number, require_matplotlib
 from monosem_jax.report.text import visible
+from monosem_jax.runtime.formatting import text_table
 
 Row = dict[str, Any]
-COLUMNS = {  # with their headings in the table; what has none is told at the end of a line
+COLUMNS = {  # and their headings in the table; a column without one appears as a note at the end of a line
     "name": "name",
     "n_features": "features",
     "l1_coefficient": "L1",
@@ -34,7 +35,7 @@ COLUMNS = {  # with their headings in the table; what has none is told at the en
     "ultralow": "ultralow",
     "diverged_at_step": "",
 }
-# What decides how many features are active, in different architectures, and its heading in the table.
+# The key that sets the sparsity in each architecture, and its heading in the table.
 SPARSITY = {"l1_coefficient": "L1", "k": "k", "l0_coefficient": "L0 weight", "target_l0": "target L0"}
 LOSSES = ("loss_recovered_zero", "loss_recovered_mean")
 SHARES = ("variance_explained", *LOSSES)
@@ -42,8 +43,8 @@ PANELS = {"dead": "dead: never active", "ultralow": "ultralow: on < 1 token in 1
 
 
 def front(points: Sequence[Point]) -> list[int]:
-    """The indices of the points that no other is below or equal to in both coordinates and below in one, from left to
-    right; equal points are all in it, or none."""
+    """The indices of the points on the front, from left to right: no other point is at most equal in both coordinates
+    and smaller in one. Of equal points all are on the front, or none."""
     best, kept = math.inf, []
     order = sorted(range(len(points)), key=points.__getitem__)
     for point, same in itertools.groupby(order, key=points.__getitem__):
@@ -79,7 +80,7 @@ def write_sweep(directory: pathlib.Path, rows: Sequence[Row]) -> list[pathlib.Pa
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """All columns of all rows as RFC 4180 has it; what is missing is empty. Columns not known here stand last."""
+    """All columns of all rows as CSV (RFC 4180); a missing value is empty, and unknown columns come last."""
     others = sorted({key for row in rows for key in row} - COLUMNS.keys())
     out = io.StringIO()
     writer = csv.DictWriter(out, [*COLUMNS, *others], lineterminator="\r\n")
@@ -89,7 +90,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text, without columns that none of them has; '*' marks the settings on the front."""
+    """The rows as aligned text, without columns that no row has; '*' marks the settings on the front."""
     rows, metric = _ordered(rows), _loss(rows)
     found = settings(rows, metric) or settings(rows, metric := "mse")
     best = _best(found, metric)
@@ -103,9 +104,7 @@ def table(rows: Sequence[Row]) -> str:
         if diverged(row):
             note = f"diverged at step {_written('diverged_at_step', row['diverged_at_step'])}"
         lines.append([*(_written(c, row.get(c)) for c in names), note])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    pads = [str.ljust if c in ("name", "") else str.rjust for c in (*names, "")]
-    text = ["  ".join(pad(c, w) for pad, c, w in zip(pads, line, widths, strict=True)).rstrip() for line in lines]
+    text = text_table(lines, left=[i for i, c in enumerate((*names, "")) if c in ("name", "")])
     if best:
         better = "lower mean squared error" if metric == "mse" else "higher loss recovered"
         text += ["", f"* the front: no other setting has a lower L0 and a {better}, both as means over seeds"]
@@ -113,12 +112,12 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def diverged(row: Row) -> bool:
-    """Whether a member's training was given up."""
+    """Whether a member's training diverged and was stopped."""
     return row.get("diverged_at_step") is not None
 
 
 def settings(rows: Sequence[Row], metric: str) -> dict[Hashable, list[Point]]:
-    """The (L0, metric) of the members of each setting, without those that have no such point on a logarithmic axis."""
+    """The (L0, metric) of the members of each setting, without members that have no place on a logarithmic L0 axis."""
     found: dict[Hashable, list[Point]] = {}
     for row in rows:
         if _is_drawn(row, metric):
@@ -131,32 +130,32 @@ def _is_drawn(row: Row, metric: str) -> bool:
 
 
 def _setting(row: Row) -> tuple[int, Hashable]:
-    """The size and the L1 coefficient; a member without one is a setting of its own."""
+    """The size and the sparsity coefficient; a member without a coefficient is a setting of its own."""
     value = _sparsity(row)
     return row["n_features"], value if is_number(value) else row.get("name")
 
 
-def _sparsity(row: Row) -> Any:
+def _sparsity(row: Row) -> float | None:
     return next((row[key] for key in SPARSITY if is_number(row.get(key))), None)
 
 
 def _best(found: dict[Hashable, list[Point]], metric: str) -> list[Hashable]:
     """The settings on the front, from left to right."""
-    sign = 1 if metric == "mse" else -1  # of an error less is better
+    sign = 1 if metric == "mse" else -1  # a smaller error is better
     keys, means = list(found), [mean(points) for points in found.values()]
     return [keys[i] for i in front([(x, sign * y) for x, y in means])]
 
 
 def _by_size(found: dict[Any, list[Point]]) -> list[Series]:
-    """A series for every size, joined from low to high L0."""
+    """A series for every size, connected from low to high L0."""
     sizes = sorted({n for n, _ in found})
     return [Series(f"{n:,}", sorted((found[k] for k in found if k[0] == n), key=mean)) for n in sizes]
 
 
 def _by_coefficient(rows: Sequence[Row], column: str) -> list[Series]:
-    """A series for every L1 coefficient, joined by size: sizes against shares of the features. Empty if no row has the
-    column; else the same coefficients for every column, so that they look the same in all panels."""
-    found: dict[Any, dict[int, list[Point]]] = {}
+    """A series for every sparsity coefficient, connected by size: sizes against shares of the features. Empty if no row
+    has the column; otherwise every column has the same coefficients, so that colours agree between panels."""
+    found: dict[float, dict[float, list[Point]]] = {}
     for row in rows:
         value, n = _sparsity(row), row.get("n_features")
         if not diverged(row) and is_number(n):
@@ -171,12 +170,12 @@ def _by_coefficient(rows: Sequence[Row], column: str) -> list[Series]:
 
 
 def _loss(rows: Sequence[Row]) -> str:
-    """Which of the losses recovered can be drawn: the one against zero ablation if any member has it."""
+    """The loss recovered that can be drawn: against zero ablation if any member has it."""
     return next((metric for metric in LOSSES if settings(rows, metric)), LOSSES[0])
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:
-    """By size, L1 coefficient, seed and name; what is missing comes last."""
+    """Sorted by size, sparsity coefficient, seed and name; missing values come last."""
 
     def key(row: Row) -> list[tuple[bool, Any]]:
         numbers = [row.get("n_features"), _sparsity(row), row.get("seed")]

@@ -7,8 +7,8 @@ import html
 import io
 import math
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from monosem_jax.runtime.errors import BadInput
 BLUE, ORANGE, GREY = "#1d5b9e", "#b84a00", "#5b6470"
 SIZE = (4.2, 2.5)  # inches; small, so that labels stay legible on a telephone
 ULTRALOW = 1e-6
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
@@ -38,6 +38,8 @@ STYLE = {
     "text.parse_math": False,
 }
 
+Level = tuple[str, float | None]  # a label and a value, None where it is unknown
+
 
 def require_matplotlib() -> None:
     """Raises BadInput when matplotlib, which only the report needs, is not installed."""
@@ -57,24 +59,30 @@ class Line:
     colour: str = BLUE
 
 
-def line(metrics: Sequence[dict[str, Any]], key: str, label: str, colour: str = BLUE) -> Line:
-    """The curve of `key` over the rows that have it."""
+def line(metrics: Sequence[Mapping[str, Any]], key: str, label: str, colour: str = BLUE) -> Line:
+    """The curve of `key` over the lines that have it."""
     points = [(r["step"], r[key]) for r in metrics if is_number(r.get(key)) and is_number(r.get("step"))]
     return Line(label, [p[0] for p in points], [p[1] for p in points], colour)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a finite number."""
     return isinstance(value, int | float | np.number) and math.isfinite(value)
 
 
 def curves(
-    name: str, lines: Sequence[Line], y_label: str, *, log: bool = False, level: Any = None, marks: Sequence[int] = ()
+    name: str,
+    lines: Sequence[Line],
+    y_label: str,
+    *,
+    log: bool = False,
+    level: Level | None = None,
+    marks: Sequence[int] = (),
 ) -> str:
-    """Curves over training steps as an <svg>, "" when no curve has a point.
+    """Curves over training steps as an <svg>, or "" when no curve has a point.
 
-    `level` is a (label, value) drawn as a dashed line, `marks` are steps drawn as thin vertical lines. `name` keeps the
-    ids of several figures apart.
+    `level` is a (label, value) drawn as a dashed line; `marks` are steps drawn as thin vertical lines. `name` makes the
+    ids of the figure unique.
     """
     lines = [x for x in lines if x.values]
     if not lines:
@@ -99,7 +107,7 @@ def curves(
 
 
 def density_histogram(name: str, density: np.ndarray) -> str:
-    """The features that fire, by the logarithm of how often, as an <svg>; "" when none does."""
+    """The features that fire, by the logarithm of their density, as an <svg>; "" when none fires."""
     alive = density[np.isfinite(density) & (density > 0)]
     if not alive.size:
         return ""
@@ -135,7 +143,7 @@ def _axes(y_label: str) -> tuple[Any, Any]:
 
 
 def _scale(axes: Any, log: bool) -> None:
-    """A logarithmic y axis keeps both the steep beginning and the flat end of a curve legible."""
+    """Formats the y axis; a logarithmic one shows both the steep beginning and the flat end of a curve."""
     from matplotlib import ticker
 
     if log:
@@ -158,7 +166,7 @@ def _g(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _describe(y_label: str, lines: Sequence[Line], level: Any) -> str:
+def _describe(y_label: str, lines: Sequence[Line], level: Level | None) -> str:
     said = [f"{x.label} from {_g(x.values[0])} to {_g(x.values[-1])} at step {_g(x.steps[-1])}" for x in lines]
     if level and is_number(level[1]):
         said.append(f"{level[0]} {_g(level[1])}")
@@ -166,7 +174,7 @@ def _describe(y_label: str, lines: Sequence[Line], level: Any) -> str:
 
 
 def _svg(figure: Any, name: str, label: str) -> str:
-    """The figure as an <svg> with ids of its own, that scales with the page and says what it shows."""
+    """The figure as an <svg> that scales with the page, with unique ids and a description for screen readers."""
     import matplotlib
 
     out = io.StringIO()
@@ -176,11 +184,11 @@ def _svg(figure: Any, name: str, label: str) -> str:
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>|<metadata.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    box = re.search(r'viewBox="([-\d. ]+)"', svg).group(1)
+    box = "".join(re.findall(r'viewBox="([-\d. ]+)"', svg)[:1])
     svg = re.sub(
         r"<svg[^>]*>", f'<svg class="plot" viewBox="{box}" role="img" aria-label="{html.escape(label)}">', svg, count=1
     )
     svg = svg.replace("xlink:href", "href")
-    # ids like axes_1 are the same in every figure, and a page wants them once
+    # Matplotlib gives the same ids, such as axes_1, to every figure; on a page each id must be unique.
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     return re.sub(r"\n\s*", "\n", svg).strip()

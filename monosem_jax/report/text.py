@@ -1,8 +1,7 @@
-"""Text of unknown origin, made safe to put on a page and visible where it has no glyph."""
+"""Text of unknown origin, made visible where it has no glyph. Templates escape what they print (see `render`)."""
 
 from __future__ import annotations
 
-import html
 import unicodedata
 
 NAMED = {"\n": "↵", "\t": "⇥", "\x7f": "␡"}
@@ -12,32 +11,22 @@ RIGHT_TO_LEFT = {"R", "AL", "AN"}
 
 
 def visible(text: str) -> str:
-    """The text with control, format and unassigned characters replaced by pictures or \\xNN, spaces kept."""
+    """The text with control, format and unassigned characters replaced by symbols or \\xNN; spaces are kept."""
     return text if text.isascii() and text.isprintable() else "".join(_visible(c) for c in text)
 
 
-def escaped(text: str) -> str:
-    """The text as HTML: visible, and safe between tags as well as in a quoted attribute."""
-    return html.escape(visible(text), quote=True)
+def token_text(token: str) -> str:
+    """A token inside its context: a space is kept, a token of nothing but white space is shown by symbols."""
+    return _boxed(token) if token.isspace() else token
 
 
-def isolated(text: str) -> str:
-    """The text as HTML that cannot change the direction of what stands around it."""
-    return f"<bdi>{escaped(text)}</bdi>"
-
-
-def token_html(token: str) -> str:
-    """A token inside its context as HTML: a space is kept, a token of nothing but white space is made visible."""
-    return escaped(_boxed(token) if token.isspace() else token)
-
-
-def lone_token_html(token: str) -> str:
-    """A token outside any context as HTML: spaces at its ends are made visible too."""
+def lone_token_text(token: str) -> str:
+    """A token outside any context: spaces at its ends are shown by symbols too."""
     core = token.strip(" ")
     if not core:
-        return escaped(_boxed(token))
+        return _boxed(token)
     start = token.index(core)
-    return escaped("␣" * start + core + "␣" * (len(token) - start - len(core)))
+    return "␣" * start + core + "␣" * (len(token) - start - len(core))
 
 
 def is_right_to_left(text: str) -> bool:

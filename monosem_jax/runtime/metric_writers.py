@@ -1,11 +1,13 @@
-"""Where the numbers of a run go: metrics.jsonl and TensorBoard always, Weights & Biases where it is asked for.
+"""Writers of a run's metrics: metrics.jsonl and TensorBoard always, Weights & Biases on request.
 
-All are written at once: what a checkpoint was made after is on the disk before it, and a killed process leaves no gap.
+Every write reaches the disk at once: metrics logged before a checkpoint are on disk before it, and a killed process
+leaves no gap.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -23,9 +25,12 @@ from monosem_jax.runtime.files import write_text
 
 
 class MetricWriters:
-    """The logs in one run directory; used by the first process only. `patient`: lines wait while the disk is full."""
+    """The logs in one run directory, for the first process only. `patient`: lines wait while the disk is full, instead
+    of raising OSError."""
 
-    def __init__(self, path: pathlib.Path, *, patient: bool = False, wandb: str = "", config: Any = None):
+    def __init__(
+        self, path: pathlib.Path, *, patient: bool = False, wandb: str = "", config: dict[str, Any] | None = None
+    ):
         self._path, self._patient, self._told = path, patient, False
         self._lines = _Appended(path / "metrics.jsonl")
         self._events: _Events | None = None
@@ -33,7 +38,7 @@ class MetricWriters:
         self._purge_step: int | None = None
 
     def rewind(self, step: int) -> None:
-        """Drops the lines of steps after `step`, and those cut short by a crash: a resumed run logs each step once."""
+        """Drops lines of steps after `step`, and lines cut short by a crash: a resumed run logs each step once."""
         file = self._path / "metrics.jsonl"
         if file.exists():
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -42,11 +47,10 @@ class MetricWriters:
             self._purge_step = step + 1
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Appends one step's metrics."""
+        """Appends one step's metrics. What is not finite is null in metrics.jsonl and left out elsewhere."""
         if self._events is None:
             self._events = _Events(self._path / "tensorboard", self._purge_step)
         now = round(time.time(), 3)
-        # JSON has no NaN: what is not finite is written as null.
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         finite = {name: value for name, value in values.items() if value is not None}
         line = json.dumps({"step": step, "time": now, **values}, allow_nan=False) + "\n"
@@ -58,7 +62,7 @@ class MetricWriters:
                 self._wandb.add(step, finite)
 
     def flush(self) -> None:
-        """Writes what waits for room."""
+        """Writes what is waiting for room on the disk."""
         for file in self._files():
             with self._disk_may_be_full():
                 file.flush()
@@ -78,7 +82,7 @@ class MetricWriters:
             self._told = True
 
     def close(self) -> None:
-        """Closes the files; what still finds no room is lost then."""
+        """Closes the files. Lines for which there is still no room are lost, and a message says so."""
         for file in self._files():
             try:
                 file.flush()
@@ -90,30 +94,33 @@ class MetricWriters:
 
 
 class _Appended:
-    """A file that is appended to. What finds no room on the disk stays in `waiting`: Python's own files would lose what
-    is beyond their 8 kB."""
+    """A file that is appended to. Bytes for which the disk has no room stay in `waiting`: Python's own buffered files
+    lose those beyond 8 kB."""
 
     def __init__(self, path: pathlib.Path):
-        self._path, self._file, self.waiting = path, None, bytearray()
+        self._path, self.waiting = path, bytearray()
+        self._file: io.FileIO | None = None
 
     def flush(self) -> None:
-        if self.waiting and self._file is None:
+        if not self.waiting:
+            return
+        if self._file is None:
             self._path.parent.mkdir(exist_ok=True)
             self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
         while self.waiting:
-            del self.waiting[: self._file.write(self.waiting)]  # a part, where there is not enough room for all
+            del self.waiting[: self._file.write(self.waiting)]  # on an almost full disk, a part of them
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
 
-# What a line raises that was cut short or is of others: an infinite step and deep nesting included.
+# What parsing a damaged or foreign line raises; an infinite step and deep nesting are among them.
 NOT_OURS = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 def read_metrics(path: pathlib.Path) -> list[tuple[int, dict[str, float | None]]]:
-    """(step, metrics) of the lines of a run's metrics.jsonl; one that was cut short by a crash is left out."""
+    """(step, metrics) of each line of a run's metrics.jsonl, without lines cut short by a crash."""
     file = path / "metrics.jsonl"
     if not file.exists():
         return []
@@ -133,23 +140,27 @@ def _logged_step(line: str) -> int | None:
 
 
 class _Events:
-    """A TensorBoard event file. Not tensorboardX's SummaryWriter: what its thread has not written after two minutes is
-    lost with a killed process, and once the thread has met a full disk, the program waits for it for ever."""
+    """A TensorBoard event file.
+
+    tensorboardX makes the events and their checksums, but its writers are not used. SummaryWriter writes from a thread:
+    a killed process loses up to two minutes, and after a full disk the program waits for that thread for ever.
+    EventsWriter overwrites the file of a writer that began in the same second, and a full disk damages its file.
+    """
 
     def __init__(self, folder: pathlib.Path, purge_step: int | None):
-        from tensorboardX.proto import event_pb2  # imported where used: it is slow
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]  # slow to import
         from tensorboardX.record_writer import masked_crc32c
         from tensorboardX.summary import scalar
 
-        self._event, self._crc, self._scalar = event_pb2.Event, masked_crc32c, scalar
+        self._event, self._crc, self._scalar = Event, masked_crc32c, scalar
         now = time.time()
-        # TensorBoard reads in the order of names, in which purging must come after what is purged.
+        # TensorBoard reads files in the order of their names: the one that purges must come after those with the steps.
         earlier = [int(p.name.split(".")[3]) for p in folder.glob("events.out.tfevents.[0-9]*")]
         second = max([int(now), *(second + 1 for second in earlier)])
         self.file = _Appended(folder / f"events.out.tfevents.{second:010d}.{socket.gethostname()}.{os.getpid()}")
         self._append(wall_time=now, file_version="brain.Event:2")
-        if purge_step is not None:  # TensorBoard is to forget the steps that are done again
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        if purge_step is not None:  # TensorBoard forgets the steps that are done again
+            start = SessionLog(status=SessionLog.START)
             self._append(wall_time=now, step=purge_step, session_log=start)
 
     def add(self, step: int, now: float, metrics: dict[str, float]) -> None:
@@ -164,11 +175,11 @@ class _Events:
 
 
 class _Wandb:
-    """A run of Weights & Biases that belongs to a run directory: taken up again by who resumes, in which steps that
-    were sent already are not sent twice (they are the same)."""
+    """The run of Weights & Biases that belongs to a run directory. A resumed run continues it and does not send steps
+    again that were sent before (they are the same)."""
 
-    def __init__(self, path: pathlib.Path, project: str, config: Any):
-        import wandb  # an extra
+    def __init__(self, path: pathlib.Path, project: str, config: dict[str, Any] | None):
+        import wandb  # type: ignore[import-not-found]  # an extra
 
         self._file = path / ".wandb.json"
         known: dict[str, Any] = {"id": secrets.token_hex(4), "step": -1}
@@ -176,12 +187,17 @@ class _Wandb:
             known = json.loads(self._file.read_text(encoding="utf-8"))
         self._id, self._sent = str(known["id"]), int(known["step"])
         self._run = wandb.init(
-            project=project, id=self._id, name=path.name, dir=str(path), resume="allow", config=config,
+            project=project,
+            id=self._id,
+            name=path.name,
+            dir=str(path),
+            resume="allow",
+            config=config,
             reinit="create_new",  # the members of a sweep have one each, at the same time
-        )  # fmt: skip
+        )
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
-        if step > self._sent:  # by the processes before: this one may have several lines of a step
+        if step > self._sent:  # by earlier processes; this one may log a step in several lines
             self._run.log(metrics, step=step)
             write_text(self._file, json.dumps({"id": self._id, "step": step}))
 

@@ -16,12 +16,12 @@ import dataclasses
 from typing import NamedTuple
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.formatting import quantity
 
 FP32 = INT32 = 4
 ADAM = 3  # copies of each parameter: itself and its two moments
 SCALARS = 4  # of the metrics, at most, which are summed over features together with x̂
 MAX_DEVICES = 4096
-PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 class PredictedCollective(NamedTuple):
@@ -156,16 +156,3 @@ def describe(cost: StepCost, steps_per_dispatch: int, element_bytes: int) -> str
         f"({memory}), {quantity(cost.flops, 'FLOP')} a step if no product skips zeros\n"
         f"{sent if sums else 'no collectives'}"
     )
-
-
-def quantity(value: float, unit: str) -> str:
-    """A number with three digits and its unit: 512 B, 1.07 GB, 671 MFLOP."""
-    for size, prefix in PREFIXES:
-        if value >= 0.9995 * size:  # a thousand after rounding takes the next prefix
-            return f"{_three(value / size)} {prefix}{unit}"
-    return f"{_three(value)} {unit}"
-
-
-def _three(value: float) -> str:
-    """Three digits, not in the form 1e+03."""
-    return f"{value:.0f}" if value >= 99.95 else f"{value:.3g}"

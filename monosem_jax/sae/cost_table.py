@@ -16,8 +16,9 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.formatting import duration, quantity, text_table
 from monosem_jax.runtime.peak_flops import matmul_peak
-from monosem_jax.sae.cost_model import StepCost, quantity
+from monosem_jax.sae.cost_model import StepCost
 
 HEADER = ("features", "L1", "seed", "parameters", "state", "in a step", "FLOP", "time")
 
@@ -225,9 +226,7 @@ def table(costs: SweepCosts) -> str:
             lines.append((*own[:-1], '"') if i else tuple(own))
     sums = [f"{costs.parameters:,}", quantity(costs.state_bytes, "B"), "", quantity(costs.flops, "FLOP")]
     lines.append(("all", "", "", *sums, duration(costs.seconds)))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
-    aligned = ["  ".join(f"{cell:>{w}}" for cell, w in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join([*aligned, "", *_words(costs)])
+    return "\n".join([*text_table(lines), "", *_words(costs)])
 
 
 def _words(costs: SweepCosts) -> list[str]:
@@ -250,15 +249,3 @@ def _words(costs: SweepCosts) -> list[str]:
         f"time    {duration(costs.seconds)}, from {costs.basis}",
         f"memory  {memory}",
     ]
-
-
-def duration(seconds: float) -> str:
-    """A time as days, hours, minutes, seconds: 4.2s, 3m 05s, 2d 00h 15m 30s."""
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    d, h = divmod(hours, 24)
-    parts = [(d, "d"), (h, "h"), (m, "m"), (s, "s")]
-    first = next(i for i, (n, _) in enumerate(parts) if n)
-    return " ".join(f"{n}{unit}" if i == first else f"{n:02}{unit}" for i, (n, unit) in enumerate(parts) if i >= first)

@@ -1,4 +1,4 @@
-"""A trained dictionary on held-out text → its metrics, in a directory of their own."""
+"""A trained dictionary → its metrics on held-out text, in a run directory."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import RunDir, parent
+from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.run import SaeRun
 
 
@@ -48,8 +49,8 @@ def open_dictionary(path: str, step: int = -1) -> SaeRun:
 
 
 def measure(found: SaeRun, config: EvaluateConfig) -> tuple[dict[str, Any], np.ndarray]:
-    """What `monosem_jax.analysis.metrics.evaluate` gives on the held-out text of its transformer."""
-    return on_heldout(found.transformer, found.sae, found.params, found.site, config)
+    """The metrics and densities of an opened dictionary on the held-out text of its transformer."""
+    return on_heldout(found.transformer, PublishedSAE(found.sae, found.params), found.site or "", config)
 
 
 def write_metrics(path: pathlib.Path, found: SaeRun, config: EvaluateConfig, begin: float) -> dict[str, Any]:
@@ -60,15 +61,12 @@ def write_metrics(path: pathlib.Path, found: SaeRun, config: EvaluateConfig, beg
 
 
 def on_heldout(
-    transformer: TransformerRun, sae: Any, params: Any, site: str, config: EvaluateConfig, mesh: Mesh | None = None
+    transformer: TransformerRun, sae: PublishedSAE, site: str, config: EvaluateConfig, mesh: Mesh | None = None
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """The same of any published parameters."""
+    """`monosem_jax.analysis.metrics.evaluate` on the held-out text of a transformer, with a progress bar."""
     tokens = np.asarray(transformer.text.tokens("heldout"))
     with progress(len(tokens), "evaluate", "contexts") as bar:
-        return metrics_lib.evaluate(
-            transformer.model, transformer.params, sae, params, tokens, bos=transformer.text.bos, site=site,
-            config=config, advance=bar.update, mesh=mesh,
-        )  # fmt: skip
+        return metrics_lib.evaluate(transformer.tapped(site), sae, tokens, config, advance=bar.update, mesh=mesh)
 
 
 def evaluate(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 from monosem_jax.load import load_run
 from monosem_jax.runtime.checkpoint import check_step, read_metadata
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.formatting import quantity
 from monosem_jax.runtime.loaded_run import LoadedRun
-from monosem_jax.sae.cost_model import quantity
 from monosem_jax.sae.run import SweepRun
 
 SHOWN_METRICS = 8

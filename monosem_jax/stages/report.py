@@ -1,4 +1,4 @@
-"""Records → one static page."""
+"""The records of an analysis → one static page."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from monosem_jax.analysis.run import AnalyzeRun
 from monosem_jax.load import load_run
-from monosem_jax.report.page import Records, write_page
-from monosem_jax.report.plots import require_matplotlib
+from monosem_jax.report.page import require_libraries, write_page
+from monosem_jax.report.records import Records
 from monosem_jax.runtime.config import from_dict, upgrade
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.workdir import RunDir, parent
@@ -29,7 +29,7 @@ class ReportRunConfig:
 
 def report(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
     """Writes `index.html` into `workdir` and returns the summary."""
-    require_matplotlib()
+    require_libraries()
     if not config.analysis:
         raise BadInput("config.analysis is empty: expected the directory of a finished analyze run")
     analysis = load_run(config.analysis)
@@ -40,7 +40,7 @@ def report(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, An
 
         def write() -> dict[str, Any]:
             write_page(rundir.path / "index.html", _records(config.title, analysis))
-            return {"features": len(analysis.features)}
+            return {"features": len(analysis.feature_records)}
 
         return rundir.once(write)
 
@@ -54,13 +54,13 @@ def _records(title: str, analysis: AnalyzeRun) -> Records:
         steps = resample.resolve(train).steps
     return Records(
         title=title,
-        dictionary=dictionary.summary,
+        dictionary=dictionary.summary or {},
         transformer=dictionary.transformer.summary,
         transformer_metrics=dictionary.transformer.metrics,
         dictionary_metrics=dictionary.metrics,
         resample_steps=list(steps),
         density=analysis.density,
-        density_tokens=analysis.summary["scanned_tokens"],
-        categories=analysis.categories,
-        features=analysis.features,
+        density_tokens=(analysis.summary or {})["scanned_tokens"],
+        categories=analysis.category_records,
+        features=analysis.feature_records,
     )

@@ -31,6 +31,7 @@ from monosem_jax.sae.base import SparseAutoencoder
 from monosem_jax.sae.config import SaeConfig
 from monosem_jax.sae.cost_model import describe
 from monosem_jax.sae.objective import dictionary_optimizer
+from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.trainer import SaeMember
 from monosem_jax.stages.evaluate import on_heldout
@@ -197,8 +198,8 @@ class Evaluator:
         shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, self.mesh)
         params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
         if source.transformer is not None and source.site is not None:
-            return on_heldout(source.transformer, sae, params, source.site, self.config, self.mesh)
-        return evaluate_rows(sae, params, source.heldout, mesh=self.mesh)
+            return on_heldout(source.transformer, PublishedSAE(sae, params), source.site, self.config, self.mesh)
+        return evaluate_rows(PublishedSAE(sae, params), source.heldout, mesh=self.mesh)
 
 
 def summarize(

@@ -1,1 +1,1 @@
-"""Text to tokens: readers, tokenizer, packed contexts, batches, and the bigram yardstick."""
+"""Text to tokens: readers, tokenizer, packed contexts, batches, and the bigram baseline."""

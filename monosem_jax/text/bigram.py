@@ -1,4 +1,4 @@
-"""The yardstick a transformer must beat: a bigram model with interpolated absolute discounting."""
+"""The baseline a transformer must beat: a bigram model with interpolated absolute discounting."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from monosem_jax.runtime.rng import stream
 
 EMBEDDED = "embedded"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".txt")
-# Longer plain texts are cut into documents near this many characters, so that a book has a held-out part.
+# Longer plain texts are cut into documents of about this many characters, so that a book has a held-out part.
 TEXT_PIECE = 8_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """One text, its label ("" when the source has none) and where it came from."""
+    """One text, its label ("" when it has none) and its origin: file and place."""
 
     text: str
     label: str
@@ -34,7 +34,7 @@ class Document:
 def read_corpus(path: str) -> list[Document]:
     """All documents of a file, a directory (searched recursively, in name order), or "embedded".
 
-    Raises BadInput when there is none, or naming the file and place of the first that cannot be read.
+    Raises BadInput when there are none, or with the file and place of the first that cannot be read.
     """
     if path == EMBEDDED:
         files = [pathlib.Path(__file__).parent / "embedded" / "docs.jsonl.gz"]
@@ -55,7 +55,7 @@ def read_corpus(path: str) -> list[Document]:
 
 
 def read_file(file: pathlib.Path) -> Iterator[Document]:
-    """The documents of one file, in order. Raises BadInput naming file and byte (or line) where it is malformed."""
+    """The documents of one file, in order. Raises BadInput with the file and the byte or line where it is malformed."""
     try:
         data = gzip.decompress(file.read_bytes()) if file.name.endswith(".gz") else file.read_bytes()
     except (OSError, EOFError, zlib.error) as e:
@@ -92,7 +92,7 @@ def _json_document(file: pathlib.Path, number: int, line: str) -> Document:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cuts a long text at blank lines, else at line ends, into pieces of about TEXT_PIECE characters."""
+    """Cuts a long text at blank lines, or else at line ends, into pieces of about TEXT_PIECE characters."""
     start = 0
     while len(text) - start > 2 * TEXT_PIECE:
         window = text[start : start + 2 * TEXT_PIECE]
@@ -117,8 +117,8 @@ def corpus_hash(documents: list[Document]) -> str:
 def split_heldout(documents: list[Document], fraction: float, seed: int) -> np.ndarray:
     """A mask over documents, True for those held out: the same share of every label, chosen by `seed`.
 
-    A label of three or more documents gives at least one; rarer labels count as one label together. Raises BadInput
-    when nothing would be held out or left.
+    Of a label with three or more documents at least one is held out; rarer labels are treated as one. Raises BadInput
+    when no document would be held out or none would be left.
     """
     heldout = np.zeros(len(documents), bool)
     count = collections.Counter(d.label for d in documents)

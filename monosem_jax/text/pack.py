@@ -1,8 +1,8 @@
-"""Packed contexts on disk: what the transformer reads, and what activations are harvested from.
+"""Packed contexts on disk, for training the transformer and for harvesting activations.
 
 A text directory holds `tokenizer.json`; per split `train_tokens.npy` and `heldout_tokens.npy` [C,T] with BOS at
-position 0 of every context and between documents, and `*_documents.npy` [C,T] int32, the document each token lies in;
-`documents.json` with their origins and labels, and `text.json`, written last.
+position 0 of every context and between documents, and `*_documents.npy` [C,T] int32, the document of each token;
+`documents.json` with the origins and labels of documents; and `text.json`, written last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -50,6 +50,13 @@ class TextConfig:
             raise BadInput(f"vocab_size is {self.vocab_size}: at least 257 is needed (256 bytes and BOS)")
 
 
+class Source(NamedTuple):
+    """Where a document comes from, and its label ("" when it has none)."""
+
+    origin: str
+    label: str
+
+
 class Text:
     """An opened text directory."""
 
@@ -70,20 +77,27 @@ class Text:
         return read_array(self.path / f"{split}_tokens.npy")
 
     def documents(self, split: str) -> np.ndarray:
-        """[C,T] index of the document that each token lies in, memory-mapped."""
+        """[C,T] the index of each token's document, memory-mapped."""
         return read_array(self.path / f"{split}_documents.npy")
 
     @functools.cached_property
+    def sources(self) -> list[Source]:
+        """The origin and the label of every document."""
+        file = self.path / "documents.json"
+        documents = read_json(file, list)
+        for d in documents:
+            if not isinstance(d, dict) or not all(isinstance(d.get(key), str) for key in Source._fields):
+                raise BadInput(f"{file} is not one of ours: expected an origin and a label for every document")
+        return [Source(d["origin"], d["label"]) for d in documents]
+
+    @property
     def labels(self) -> list[str]:
         """The label of every document."""
-        documents = read_json(self.path / "documents.json", list)
-        if not all(isinstance(d, dict) and isinstance(d.get("label"), str) for d in documents):
-            raise BadInput(f"{self.path / 'documents.json'} is not one of ours: expected a label for every document")
-        return [d["label"] for d in documents]
+        return [source.label for source in self.sources]
 
 
 def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, seed: int) -> Text:
-    """Reads, splits, tokenizes and packs a corpus into `path`; opens what is there if it is complete.
+    """Reads, splits, tokenizes and packs a corpus into `path`, or opens `path` if it is complete.
 
     Raises BadInput on a corpus that is missing, malformed, or smaller than one context in either split.
     """
@@ -105,7 +119,7 @@ def prepare_text(path: pathlib.Path, config: TextConfig, context_length: int, se
         packed[split] = tokens, where
         n_bytes = sum(len(documents[i].text.encode()) for i in members)
         counts[split] = {"contexts": len(tokens), "documents": len(members), "bytes": n_bytes}
-    path.mkdir(parents=True, exist_ok=True)  # nothing is written before all of the text was found to be good
+    path.mkdir(parents=True, exist_ok=True)  # nothing is written before the whole text has been checked
     tokenizer.save(str(path / "tokenizer.json"))
     for split, (tokens, where) in packed.items():
         np.save(path / f"{split}_tokens.npy", tokens)

@@ -1,4 +1,4 @@
-"""Byte-level BPE trained with Hugging Face `tokenizers`, or any `tokenizer.json` of theirs."""
+"""Byte-level BPE trained with Hugging Face `tokenizers`, or any `tokenizer.json` in their format."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from monosem_jax.runtime.errors import BadInput
 
 BOS = "<bos>"
-# Names under which published tokenizers carry a token that may stand at the beginning of a context.
+# Names in published tokenizers of a token that can begin a context.
 BOS_NAMES = (BOS, "<s>", "<|begin_of_text|>", "<|endoftext|>", "[BOS]", "[CLS]")
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer of `vocab_size` tokens with BOS as token 0.
 
-    Fewer when the texts are too small to fill it. Raises BadInput when it cannot hold BOS and the 256 bytes.
+    Small texts give fewer tokens. Raises BadInput when `vocab_size` has no room for BOS and the 256 bytes.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if vocab_size < len(alphabet) + 1:
@@ -42,7 +42,7 @@ def load_tokenizer(path: str | pathlib.Path) -> Tokenizer:
 
 
 def _plain(tokenizer: Tokenizer) -> Tokenizer:
-    """Makes it encode text as text, whole: "<bos>" in a document is letters, nothing is cut off or filled up."""
+    """Disables special-token parsing ("<bos>" in a document is five letters), truncation and padding."""
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -50,12 +50,12 @@ def _plain(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def vocab_size(tokenizer: Tokenizer) -> int:
-    """One more than the largest id: published vocabularies have gaps."""
+    """The largest id plus one: published vocabularies have gaps."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
 def bos_id(tokenizer: Tokenizer) -> int:
-    """The token that begins every context; raises BadInput when the tokenizer has none of the usual names."""
+    """The id of the token that begins every context; raises BadInput when the tokenizer has none of BOS_NAMES."""
     for name in BOS_NAMES:
         found = tokenizer.token_to_id(name)
         if found is not None:
@@ -64,7 +64,7 @@ def bos_id(tokenizer: Tokenizer) -> int:
 
 
 def token_strings(tokenizer: Tokenizer) -> list[str]:
-    """What each token stands for, for people to read: bytes that are not whole characters as \\xNN."""
+    """The text of each token for people to read; bytes that are not a whole character appear as \\xNN."""
     reverse = {c: b for b, c in _byte_alphabet().items()}
     strings = []
     for i in range(vocab_size(tokenizer)):
@@ -77,7 +77,7 @@ def token_strings(tokenizer: Tokenizer) -> list[str]:
 
 
 def _byte_alphabet() -> dict[int, str]:
-    """The printable character that byte-level BPE writes for each byte (the GPT-2 table)."""
+    """The printable character that stands for each byte in byte-level BPE (the table of GPT-2)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     table = {b: chr(b) for b in printable}
     others = [b for b in range(256) if b not in table]

@@ -5,15 +5,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax.analysis.metrics import ULTRALOW_TOKENS, EvaluateConfig, evaluate, evaluate_rows, summarise
+from monosem_jax.analysis.metrics import (
+    ULTRALOW_TOKENS,
+    EvaluateConfig,
+    batch_sums,
+    evaluate,
+    evaluate_rows,
+    row_sums,
+    summarise,
+)
+from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import tree_shardings
 from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.params import RULES
+from monosem_jax.sae.published import PublishedSAE
 from tests import reference
 
 BOS, N_CONTEXTS, LENGTH, VOCAB = 0, 10, 12, 40
 SITES = {"mlp_hidden.0": 32, "resid_mid.0": 16}
+SITE = "mlp_hidden.0"
 
 
 def contexts(seed: int = 0) -> np.ndarray:
@@ -36,12 +47,14 @@ def identity(width: int):
     return {"W_enc": one, "b_enc": np.zeros(width), "W_dec": one, "b_dec": np.zeros(width)}
 
 
+def published(p) -> PublishedSAE:
+    return PublishedSAE(Relu(p["W_enc"].shape[0], len(p["b_enc"])), p)
+
+
 def run(tiny, p, tokens=None, site: str = "mlp_hidden.0", **config):
-    model, params = tiny
-    sae = Relu(p["W_enc"].shape[0], len(p["b_enc"]))
     tokens = contexts() if tokens is None else tokens
     config = EvaluateConfig(**{"batch_contexts": 4, **config})
-    return evaluate(model, params, sae, p, tokens, bos=BOS, site=site, config=config)
+    return evaluate(TappedModel(*tiny, site, BOS), published(p), tokens, config)
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +117,8 @@ def test_contexts_limits_what_is_read(tiny):
 
 
 def test_advance_is_told_of_every_context_once(tiny):
-    model, params = tiny
     done, config = [], EvaluateConfig(batch_contexts=4)
-    evaluate(
-        model, params, Relu(32, 32), identity(32), contexts(), bos=BOS, site="mlp_hidden.0", config=config,
-        advance=done.append,
-    )  # fmt: skip
+    evaluate(TappedModel(*tiny, SITE, BOS), published(identity(32)), contexts(), config, advance=done.append)
     assert done == [4, 4, 2]
 
 
@@ -172,7 +181,7 @@ def test_ultralow_is_unknown_with_a_note_when_too_few_tokens_were_read():
 
 def test_every_metric_on_rows_equals_the_reference():
     p = dictionary(16)
-    found, density = evaluate_rows(Relu(16, 24), p, Rows(random_rows()), block=8)
+    found, density = evaluate_rows(published(p), Rows(random_rows()), block=8)
     expected_metrics, expected_density = reference.row_metrics(p, random_rows())
     assert {k: found[k] for k in expected_metrics} == pytest.approx(expected_metrics, rel=1e-5)
     np.testing.assert_allclose(density, expected_density, rtol=1e-12)
@@ -181,21 +190,21 @@ def test_every_metric_on_rows_equals_the_reference():
 @pytest.mark.parametrize("block", [1, 7, 25, 4096])
 def test_metrics_on_rows_do_not_depend_on_the_block(block):
     p = dictionary(16)
-    whole, density = evaluate_rows(Relu(16, 24), p, Rows(random_rows()), block=50)
-    found, found_density = evaluate_rows(Relu(16, 24), p, Rows(random_rows()), block=block)
+    whole, density = evaluate_rows(published(p), Rows(random_rows()), block=50)
+    found, found_density = evaluate_rows(published(p), Rows(random_rows()), block=block)
     assert_close(found, whole, rel=1e-5)
     np.testing.assert_array_equal(found_density, density)
 
 
 def test_bfloat16_rows_are_evaluated_in_float32():
     rows = np.asarray(jnp.asarray(random_rows(), jnp.bfloat16))
-    found, _ = evaluate_rows(Relu(16, 24), dictionary(16), Rows(rows))
+    found, _ = evaluate_rows(published(dictionary(16)), Rows(rows))
     expected_metrics, _ = reference.row_metrics(dictionary(16), rows.astype(np.float64))
     assert {k: found[k] for k in expected_metrics} == pytest.approx(expected_metrics, rel=1e-5)
 
 
 def test_metrics_on_rows_have_no_loss_recovered():
-    found, _ = evaluate_rows(Relu(16, 24), dictionary(16), Rows(random_rows()))
+    found, _ = evaluate_rows(published(dictionary(16)), Rows(random_rows()))
     assert not [name for name in found if name.startswith(("loss_recovered", "ce_"))]
 
 
@@ -212,13 +221,9 @@ def assert_mesh_close(found, expected) -> None:
 
 def test_metrics_on_a_mesh_are_those_on_one_device(tiny, found, mesh8, batch=3):
     """Ten contexts, in batches that are rounded up to equal parts of the devices."""
-    model, params = tiny
-    config, p = EvaluateConfig(batch_contexts=batch), dictionary(32)
+    config, sae = EvaluateConfig(batch_contexts=batch), PublishedSAE(Relu(32, 24), on_mesh(dictionary(32), mesh8))
     done: list[int] = []
-    on = evaluate(
-        model, params, Relu(32, 24), on_mesh(p, mesh8), contexts(), bos=BOS, site="mlp_hidden.0", config=config,
-        advance=done.append, mesh=mesh8,
-    )  # fmt: skip
+    on = evaluate(TappedModel(*tiny, SITE, BOS), sae, contexts(), config, advance=done.append, mesh=mesh8)
     assert_mesh_close(on, found)
     shards = mesh8.shape["data"]
     size = -(-batch // shards) * shards
@@ -227,11 +232,30 @@ def test_metrics_on_a_mesh_are_those_on_one_device(tiny, found, mesh8, batch=3):
 
 def test_metrics_on_rows_on_a_mesh_are_those_on_one_device(mesh8):
     p = dictionary(16)
-    found = evaluate_rows(Relu(16, 24), on_mesh(p, mesh8), Rows(random_rows()), block=7, mesh=mesh8)
-    assert_mesh_close(found, evaluate_rows(Relu(16, 24), p, Rows(random_rows()), block=50))
+    found = evaluate_rows(PublishedSAE(Relu(16, 24), on_mesh(p, mesh8)), Rows(random_rows()), block=7, mesh=mesh8)
+    assert_mesh_close(found, evaluate_rows(published(p), Rows(random_rows()), block=50))
 
 
 @pytest.mark.parametrize("values", [{"contexts": -1}, {"batch_contexts": 0}])
 def test_config_check_names_the_impossible_value(values):
     with pytest.raises(BadInput, match=next(iter(values))):
         EvaluateConfig(**values).check()
+
+
+def test_dictionaries_that_differ_in_their_numbers_alone_share_a_program(tiny):
+    """As the members of a sweep do; another size takes a program of its own."""
+    programs = (batch_sums, row_sums)
+
+    def sizes() -> list[int]:
+        return [program._cache_size() for program in programs]
+
+    def both(p) -> None:
+        run(tiny, p, contexts=4)
+        evaluate_rows(published({**p, "b_dec": p["b_dec"] + 0.5}), Rows(np.ones((8, 32), np.float32)), block=8)
+
+    both(dictionary(32))
+    before = sizes()
+    both({name: 2 * value for name, value in dictionary(32).items()})
+    assert sizes() == before
+    both(dictionary(32, n_features=28))
+    assert sizes() == [n + 1 for n in before]

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from monosem_jax.analysis.logit_weights import logit_weights
+from monosem_jax.analysis.records import Category
 from monosem_jax.analysis.scan import FeatureStatistics, category_table, label_correlation, scan
+from monosem_jax.models.tapped import TappedModel
+from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.architectures.relu import Relu
+from monosem_jax.sae.published import PublishedSAE
 from tests import reference
 from tests.conftest import TINY, build_lively
 
@@ -41,10 +45,8 @@ def dictionary():
 
 def run(tiny, p=None, batch: int = 4, **more) -> FeatureStatistics:
     p = dictionary() if p is None else p
-    return scan(
-        *tiny, Relu(32, N_FEATURES), p, contexts(), labels(), n_labels=N_LABELS, bos=BOS, site=SITE, batch=batch,
-        n_top=N_TOP, **more,
-    )  # fmt: skip
+    tapped, sae = TappedModel(*tiny, SITE, BOS), PublishedSAE(Relu(32, N_FEATURES), p)
+    return scan(tapped, sae, contexts(), labels(), n_labels=N_LABELS, batch=batch, n_top=N_TOP, **more)
 
 
 @pytest.fixture(scope="module")
@@ -155,29 +157,23 @@ def scan_with(correlation, tokens=(5, 5)) -> FeatureStatistics:
 def test_the_category_table_chooses_on_one_scan_and_measures_on_the_other():
     chosen, measured = scan_with([[0.1, 0.9, 0.2], [0.7, 0.3, 0.6]]), scan_with([[0.8, 0.5, 0.95], [0.6, 0.9, 0.4]])
     assert category_table(["poetry", "code"], chosen, measured) == [
-        {
-            "label": "code", "tokens": 5, "feature": 0, "feature_correlation": 0.6,
-            "neuron": 2, "neuron_correlation": 0.6,
-        },
-        {
-            "label": "poetry", "tokens": 5, "feature": 1, "feature_correlation": 0.5,
-            "neuron": 1, "neuron_correlation": 0.5,
-        },
-    ]  # fmt: skip
+        Category("code", tokens=5, feature=0, feature_correlation=0.6, neuron=2, neuron_correlation=0.6),
+        Category("poetry", tokens=5, feature=1, feature_correlation=0.5, neuron=1, neuron_correlation=0.5),
+    ]
 
 
 @pytest.mark.parametrize(("there", "here"), [((0, 5), (5, 5)), ((5, 5), (0, 5))])
 def test_a_label_without_tokens_in_either_scan_is_left_out_of_the_table(there, here):
     values = [[0.5], [0.5]]
     rows = category_table(["a", "b"], scan_with(values, there), scan_with(values, here))
-    assert [row["label"] for row in rows] == ["b"]
+    assert [row.label for row in rows] == ["b"]
 
 
 def test_a_label_of_every_token_is_left_out_of_the_table():
     """Nothing correlates with it, and NaN is no JSON."""
     only = scan_with([[math.nan, math.nan], [0.4, 0.5]])
     rows = category_table(["all", "b"], only, only)
-    assert [row["label"] for row in rows] == ["b"] and json.dumps(rows, allow_nan=False)
+    assert [row.label for row in rows] == ["b"] and json.dumps(to_dict(rows), allow_nan=False)
 
 
 TWO = dataclasses.replace(TINY, n_layers=2)
@@ -195,7 +191,7 @@ def two():
 def test_logit_weights_equal_the_definition(two, site, width):
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), two[1])
     directions = np.random.default_rng(6).normal(size=(7, width))
-    for found, d in zip(logit_weights(*two, site, directions), directions, strict=True):
+    for found, d in zip(logit_weights(TappedModel(*two, site, BOS), site, directions), directions, strict=True):
         written = d @ p[f"blocks_{site[-1]}"]["down"]["kernel"] if width == 32 else d
         scaled = (written - written.mean()) * p["ln_final"]["scale"]
         expected = np.asarray([scaled @ p["unembed"]["kernel"][:, t] for t in range(TWO.vocab_size)])
@@ -210,15 +206,15 @@ def test_logit_weights_are_the_slope_of_the_logits_where_the_norm_stays(two):
     centred = resid - resid.mean()
     d -= centred * (d @ centred) / (centred @ centred)
     slope = np.asarray(jax.jvp(last, (jnp.float32(resid),), (jnp.float32(d),))[1]) * np.sqrt((centred**2).mean())
-    found = logit_weights(model, params, "resid_pre.0", d[None])[0]
+    found = logit_weights(TappedModel(*two, SITE, BOS), "resid_pre.0", d[None])[0]
     np.testing.assert_allclose(found, slope - np.median(slope), atol=1e-4 * np.abs(slope).max())
 
 
 def test_logit_weights_have_median_zero(two):
-    found = logit_weights(*two, "mlp_hidden.1", np.random.default_rng(8).normal(size=(5, 32)))
+    found = logit_weights(TappedModel(*two, SITE, BOS), "mlp_hidden.1", np.random.default_rng(8).normal(size=(5, 32)))
     np.testing.assert_allclose(np.median(found, axis=1), 0, atol=1e-6)
 
 
 def test_logit_weights_at_the_input_of_an_mlp_are_refused(two):
     with pytest.raises(BadInput, match=r"logit weights at mlp_in\.1"):
-        logit_weights(*two, "mlp_in.1", np.ones((1, 16)))
+        logit_weights(TappedModel(*two, SITE, BOS), "mlp_in.1", np.ones((1, 16)))

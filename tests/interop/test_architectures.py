@@ -209,7 +209,7 @@ def test_a_dictionary_of_several_sites_has_no_single_hook(tmp_path):
 # Exports that are refused
 
 LACKING = {
-    ("saelens", "transcoder, topk"): "transcoders with sae.activation relu and batchtopk, and this one is with topk",
+    ("saelens", "transcoder, topk"): "transcoders with sae.activation relu and batchtopk, but this one has topk",
     ("saelens", "crosscoder"): "SAELens is written for sae.architecture relu, april_2024, topk,",
     ("dictionary_learning", "transcoder, relu"): "and this one is transcoder",
     ("dictionary_learning", "skip transcoder, batchtopk"): "and this one is transcoder",

@@ -180,7 +180,7 @@ def test_of_a_sweep_every_member_with_a_checkpoint_is_written(root, tmp_path, fo
     for name in MEMBERS:
         params = load_run(root / "sweep" / "members" / name).params
         np.testing.assert_allclose(READERS[form](out / name)["W_dec"], params["W_dec"])
-    assert "begun: no checkpoint yet, it is left out" in capsys.readouterr().out
+    assert "begun: left out, it has no checkpoint yet" in capsys.readouterr().out
 
 
 def test_the_same_dictionary_gives_the_same_bytes(root, tmp_path):

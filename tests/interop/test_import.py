@@ -246,7 +246,7 @@ CFG = {
     "fractional d_sae": ({"d_sae": 9.0}, "d_sae is 9.0"),
     "large d_sae": ({"d_sae": 10}, "b_dec"),
     "swapped": ({"d_in": FEATURES, "d_sae": WIDTH}, "has shape [6, 9]: expected [9, 6]"),
-    "metadata as a list": ({"metadata": [1]}, "`metadata` an object"),
+    "metadata as a list": ({"metadata": [1]}, "`metadata` is an object"),
 }
 
 
@@ -378,7 +378,7 @@ def test_a_damaged_configuration_is_refused(tmp_path, name):
 def test_a_configuration_that_is_not_there_or_no_file_is_refused(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "f", random_params())
     monkeypatch.setattr(saelens_cfg, "MAX_BYTES", 10)
-    assert "no cfg.json is that large" in refused(folder, tmp_path / "run")
+    assert "bytes: expected at most 10" in refused(folder, tmp_path / "run")
     (folder / "cfg.json").unlink()
     assert "cfg.json cannot be read: No such file" in refused(folder, tmp_path / "run")
     monkeypatch.undo()

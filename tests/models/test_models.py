@@ -15,6 +15,7 @@ from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.models import MODELS, build_model, read_model
 from monosem_jax.models.base import SITES, site_width, site_widths
+from monosem_jax.models.tapped import TappedModel
 from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.errors import BadInput
 from tests.conftest import TINY
@@ -85,7 +86,7 @@ def test_another_architecture_is_read_harvested_and_analysed(bag):
     expected = np.maximum(params["lookup"]["embedding"], 0)[contexts.tokens(np.arange(8))[context, position]]
     np.testing.assert_allclose(rows, expected, rtol=1e-6)
     effect = np.asarray(params["head"]["kernel"])
-    found = logit_weights(model, params, "mlp_hidden.0", np.eye(6))
+    found = logit_weights(TappedModel(model, params, "mlp_hidden.0", 0), "mlp_hidden.0", np.eye(6))
     np.testing.assert_allclose(found, effect - np.median(effect, axis=1, keepdims=True), atol=1e-6)
 
 

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from monosem_jax.report.page import Records
+from monosem_jax.analysis.records import Category, Example, Feature
+from monosem_jax.report.records import Records
 
 TEXTS = {
     "arabic": [
@@ -136,30 +137,30 @@ DICTIONARY = {
 }
 
 
-def make_example(rng: np.random.Generator, label: str, n_tokens: int) -> dict:
+def make_example(rng: np.random.Generator, label: str, n_tokens: int) -> Example:
     tokens = [str(t) for t in rng.choice(TEXTS[label], n_tokens)]
     activations = np.round(rng.gamma(1.0, 2.0, n_tokens) * (rng.random(n_tokens) < 0.3), 5)
     peak = n_tokens * 2 // 3
     activations[peak] = activations.max() + rng.random() + 0.1
     origin = f"package-{label} 1.{rng.integers(99)}: usr/share/doc/{label}/{'sub/' * int(rng.integers(1, 8))}file.txt#7"
-    where = {"context": int(rng.integers(5000)), "label": label, "origin": origin, "peak": peak}
-    return where | {"tokens": tokens, "activations": [float(a) for a in activations]}
+    context = int(rng.integers(5000))
+    return Example(context, peak, peak, tuple(tokens), tuple(float(a) for a in activations), origin, label)
 
 
-def make_feature(rng: np.random.Generator, number: int, best: bool, n_examples: int, n_tokens: int) -> dict:
+def make_feature(rng: np.random.Generator, number: int, best: bool, n_examples: int, n_tokens: int) -> Feature:
     label = list(TEXTS)[number % len(TEXTS)]
-    examples = [make_example(rng, label, n_tokens) for _ in range(n_examples)]
-    logits = [[str(t), round(float(rng.random()), 4)] for t in rng.choice(TEXTS[label], 10)]
-    return {
-        "feature": number,
-        "density": float(10 ** rng.uniform(-6, -1)),
-        "largest": max((max(e["activations"]) for e in examples), default=0.0),
-        "label": label if best else None,
-        "label_correlation": 0.7 if best else None,
-        "top_logits": logits,
-        "bottom_logits": [[t, -v] for t, v in logits],
-        "examples": examples,
-    }
+    examples = tuple(make_example(rng, label, n_tokens) for _ in range(n_examples))
+    logits = tuple((str(t), round(float(rng.random()), 4)) for t in rng.choice(TEXTS[label], 10))
+    return Feature(
+        feature=number,
+        density=float(10 ** rng.uniform(-6, -1)),
+        largest=max((max(e.activations) for e in examples), default=0.0),
+        label=label if best else None,
+        label_correlation=0.7 if best else None,
+        top_logits=logits,
+        bottom_logits=tuple((t, -v) for t, v in logits),
+        examples=examples,
+    )
 
 
 def make_metrics(rng: np.random.Generator, n: int) -> tuple[list[dict], list[dict]]:
@@ -181,8 +182,7 @@ def make_records(n_features: int = 3, n_examples: int = 2, n_tokens: int = 12, n
     transformer_metrics, dictionary_metrics = make_metrics(rng, n_steps)
     density = 10 ** rng.normal(-3.5, 1.1, 4096).clip(-7, -0.5) * (rng.random(4096) > 0.03)
     categories = [
-        {"label": label, "tokens": 3210 + i, "feature": i, "feature_correlation": 0.9 - i / 9, "neuron": 40 + i}
-        | {"neuron_correlation": 0.5 - i / 50}
+        Category(label, 3210 + i, i, feature_correlation=0.9 - i / 9, neuron=40 + i, neuron_correlation=0.5 - i / 50)
         for i, label in enumerate(TEXTS)
     ]
     return Records(

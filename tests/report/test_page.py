@@ -1,17 +1,22 @@
 import dataclasses
 import html.parser
+import pathlib
 import re
 import sys
+import tomllib
 
 import numpy as np
 import pytest
 
 from monosem_jax.report import plots
-from monosem_jax.report.cards import context_html, percent
-from monosem_jax.report.page import Records, page, write_page
-from monosem_jax.report.text import token_html, visible
+from monosem_jax.report.cards import context_tokens
+from monosem_jax.report.page import page, write_page
+from monosem_jax.report.records import Records
+from monosem_jax.report.render import TEMPLATES, environment
+from monosem_jax.report.text import token_text, visible
 from monosem_jax.runtime.errors import BadInput
 
+ROOT = pathlib.Path(__file__).parents[2]
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 # Figures take most of the time, and hold no text but the page's own.
 NO_FIGURES = {"transformer_metrics": [], "dictionary_metrics": [], "density": np.zeros(4)}
@@ -65,13 +70,19 @@ class Reader(html.parser.HTMLParser):
         return [v for k, v in self.attributes if k == name]
 
 
+def context_html(tokens: list[str], activations: list[float], peak: int, largest: float) -> str:
+    """A context as the template of the cards writes it."""
+    context = environment().get_template("card.html.j2").module.context
+    return str(context(context_tokens(tokens, activations, peak, largest)))
+
+
 def hostile_records(records: Records, text: str) -> Records:
     """The records with `text` wherever somebody else decides what is written."""
-    feature = dict(records.features[0], label=text)
-    example = dict(feature["examples"][0], label=text, origin=text)
-    example["tokens"] = [text] * len(example["tokens"])
-    feature |= {"examples": [example], "top_logits": [[text, 1.0]], "bottom_logits": [[text, -1.0]]}
-    categories = [dict(records.categories[0], label=text)]
+    example = records.features[0].examples[0]
+    example = dataclasses.replace(example, label=text, origin=text, tokens=(text,) * len(example.tokens))
+    logits = {"top_logits": ((text, 1.0),), "bottom_logits": ((text, -1.0),)}
+    feature = dataclasses.replace(records.features[0], label=text, examples=(example,), **logits)
+    categories = [dataclasses.replace(records.categories[0], label=text)]
     dictionary = records.dictionary | {"ultralow_note": text, "mse": text}
     fields = {"title": text, "dictionary": dictionary, "categories": categories, "features": [feature]}
     return dataclasses.replace(records, **fields, **NO_FIGURES)
@@ -103,8 +114,8 @@ def test_the_policy_forbids_everything_but_inline_style(records):
 def test_every_feature_has_its_card_and_its_link(many_records):
     reader = Reader(page(many_records))
     for f in many_records.features:
-        assert f"f{f['feature']}" in reader.values("id")
-        assert f"#f{f['feature']}" in reader.values("href")
+        assert f"f{f.feature}" in reader.values("id")
+        assert f"#f{f.feature}" in reader.values("href")
     assert reader.tags.count("article") == 60
 
 
@@ -123,9 +134,11 @@ def test_a_category_links_to_its_card_only_if_there_is_one(changed, records):
 
 
 def test_the_better_of_feature_and_neuron_is_emphasised_and_counted(changed, records):
-    rows = [dict(c) for c in records.categories[:3]]
-    for row, (a, b) in zip(rows, [(0.9, 0.1), (0.1, 0.9), (0.4, float("nan"))], strict=True):
-        row |= {"feature_correlation": a, "neuron_correlation": b}
+    pairs = [(0.9, 0.1), (0.1, 0.9), (0.4, float("nan"))]
+    rows = [
+        dataclasses.replace(c, feature_correlation=a, neuron_correlation=b)
+        for c, (a, b) in zip(records.categories[:3], pairs, strict=True)
+    ]
     text = page(changed(categories=rows, **NO_FIGURES))
     assert "1 of 3 categories: the feature beats the neuron." in text
     assert text.count("<strong>0.900 ✓</strong>") == 2
@@ -156,7 +169,7 @@ def test_tokens_that_read_right_to_left_are_isolated():
     ],
 )
 def test_what_has_no_glyph_is_made_visible(token, shown):
-    assert token_html(token) == shown
+    assert visible(token_text(token)) == shown
 
 
 @pytest.mark.parametrize("key", ["loss_recovered_zero", "l0", "mse", "n_features", "dead", "ultralow", "wall_seconds"])
@@ -225,7 +238,8 @@ def test_no_features_and_no_categories_leave_a_valid_page(changed):
 
 
 def test_a_feature_without_examples_says_so(changed, records):
-    feature = dict(records.features[0], examples=[], largest=0.0, density=0.0, top_logits=[], bottom_logits=[])
+    nothing = {"examples": (), "largest": 0.0, "density": 0.0, "top_logits": (), "bottom_logits": ()}
+    feature = dataclasses.replace(records.features[0], **nothing)
     assert "It fired on no token." in page(changed(features=[feature], **NO_FIGURES))
 
 
@@ -241,12 +255,29 @@ def test_sixty_features_fit_in_three_megabytes(many_records):
     assert len(page(many_records).encode()) < 3e6
 
 
-def test_a_missing_matplotlib_is_named_with_the_way_to_get_it(monkeypatch, tmp_path, records):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(BadInput, match=r"pip install 'monosem_jax\[report\]'"):
+@pytest.mark.parametrize(("module", "name"), [("matplotlib", "matplotlib"), ("jinja2", "Jinja2")])
+def test_a_missing_library_is_named_with_the_way_to_get_it(monkeypatch, tmp_path, records, module, name):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BadInput, match=rf"the report needs {name}: pip install 'monosem_jax\[report\]'"):
         write_page(tmp_path / "index.html", records)
     assert not (tmp_path / "index.html").exists()
 
 
-def test_tiny_shares_are_told_per_million():
-    assert [percent(x) for x in (0.0, 0.0188, 1e-4, 5.9e-6)] == ["0 %", "1.88 %", "0.01 %", "5.9 per million"]
+def test_whatever_a_template_prints_is_escaped_and_made_visible():
+    """Unless it is markup; no template has to ask for it."""
+    template = environment().from_string("<i title='{{ x }}'>{{ x }}</i>{{ n }}")
+    assert template.render(x="<b>'\"&\u202e\n", n=3) == (
+        "<i title='&lt;b&gt;&#39;&#34;&amp;\\u202e↵'>&lt;b&gt;&#39;&#34;&amp;\\u202e↵</i>3"
+    )
+
+
+def test_no_template_switches_escaping_off():
+    templates = [p for p in TEMPLATES.iterdir() if p.suffix == ".j2"]
+    assert len(templates) >= 7
+    for path in templates:
+        assert not re.search(r"\|\s*safe|autoescape|Markup", path.read_text(encoding="utf-8")), path.name
+
+
+def test_all_that_templates_are_made_of_is_shipped():
+    shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert "templates/*" in shipped["monosem_jax.report"] and not [p for p in TEMPLATES.iterdir() if p.is_dir()]

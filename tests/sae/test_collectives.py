@@ -11,13 +11,15 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from launch.compile_check.hlo_cost import collectives, largest
-from monosem_jax.analysis.metrics import make_batch_sums, make_row_sums
+from monosem_jax.analysis.metrics import batch_sums, row_sums
+from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.mesh import tree_shardings
 from monosem_jax.sae.architectures import build
 from monosem_jax.sae.architectures.relu import Relu, ReluConfig
 from monosem_jax.sae.objective import dictionary_optimizer
 from monosem_jax.sae.ops.geometric_median import geometric_median
 from monosem_jax.sae.params import RULES
+from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import Resampler
 from monosem_jax.sae.trainer import step_cost
 from monosem_jax.stages import train_sae
@@ -209,7 +211,8 @@ def test_rows_are_evaluated_in_parts(shape):
     mesh = mesh_of(*shape)
     params = laid_out(shape).params
     x, weight = array(mesh, PartitionSpec("data"), B, M), array(mesh, PartitionSpec("data"), B)
-    text = make_row_sums(Relu(M, F)).lower(params, x, np.zeros(M, np.float32), weight).compile().as_text()
+    sae = PublishedSAE(Relu(M, F), params)
+    text = row_sums.lower(sae, x, np.zeros(M, np.float32), weight).compile().as_text()
     assert_divided(text, shape)
     assert largest(text).elements < WHOLE
 
@@ -225,7 +228,7 @@ def test_contexts_are_evaluated_in_parts(shape, tiny):
     params = jax.tree.map(lambda p: array(mesh, PartitionSpec(), *p.shape), params)
     tokens = array(mesh, PartitionSpec("data"), contexts, TINY.context_length, dtype=jnp.int32)
     weight = array(mesh, PartitionSpec("data"), contexts)
-    sums = make_batch_sums(model, Relu(width, F), "mlp_hidden.0", 0)
-    text = sums.lower(params, sae_params, np.zeros(width, np.float32), tokens, weight).compile().as_text()
+    tapped, sae = TappedModel(model, params, "mlp_hidden.0", 0), PublishedSAE(Relu(width, F), sae_params)
+    text = batch_sums.lower(tapped, sae, np.zeros(width, np.float32), tokens, weight).compile().as_text()
     assert largest(text).elements <= contexts * TINY.context_length * F // 8, largest(text).line
     assert "all-gather" not in {c.kind for c in collectives(text)}

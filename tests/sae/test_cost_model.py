@@ -24,7 +24,7 @@ from monosem_jax.sae.architectures import (
     TranscoderConfig,
     build,
 )
-from monosem_jax.sae.cost_model import PredictedCollective, StepCost, choose_mesh, describe, quantity
+from monosem_jax.sae.cost_model import PredictedCollective, StepCost, choose_mesh, describe
 from monosem_jax.sae.step_trace import read_trace
 from monosem_jax.sae.trainer import step_cost
 from monosem_jax.stages.train_sae import lower_dispatch
@@ -181,7 +181,7 @@ def test_a_transcoder_has_two_widths(skip):
 def test_collectives_of_an_architecture_are_those_of_its_compiled_program(name):
     skip = TranscoderConfig(**FEW, aux_coefficient=0, skip=True, widths=(16, 8))
     config = skip if name == "skip" else ARCHITECTURES[name][0]
-    sae, train = build(config, 24, jnp.float32), TrainConfig(batch_size=32, steps_per_dispatch=1, spike_factor=0)
+    sae, train = build(config, 24, jnp.float32), TrainConfig(batch_size=32, steps_per_dispatch=1)
     text = lower_dispatch(sae, config, train, mesh_of(2, 4), 1).compile().as_text()
     found = [c for c in collectives(text) if not c.conditional]
     for told in cost(2, 4, config, 24, 32).collectives:
@@ -295,15 +295,3 @@ def test_the_description_says_where_the_bytes_are():
     gathers = by_hand(model=2, collectives=(PredictedCollective("model", 2, 2000, 1000),))
     said = "each step all-reduces 2 kB over 2 model shards and all-gathers 1 kB over 2 model shards: 3 kB sent by each"
     assert said in describe(gathers, 1, 2)
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        *((0, "0 B"), (1, "1 B"), (999, "999 B"), (999.4, "999 B"), (999.5, "1 kB"), (1049, "1.05 kB")),
-        *((99.94, "99.9 B"), (99.96, "100 B"), (999_499, "999 kB"), (999_500, "1 MB"), (671_088_640, "671 MB")),
-        *((1.07e9, "1.07 GB"), (2.5e12, "2.5 TB"), (2.1e16, "21 PB"), (5.5e18, "5.5 EB"), (1.5e22, "15000 EB")),
-    ],
-)
-def test_quantities_have_three_digits(value, said):
-    assert quantity(value, "B") == said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 
 import jax
@@ -11,10 +10,11 @@ import pytest
 
 from monosem_jax.runtime import peak_flops
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.formatting import duration
 from monosem_jax.runtime.peak_flops import matmul_peak
 from monosem_jax.sae import cost_table as plan
 from monosem_jax.sae.cost_model import StepCost
-from monosem_jax.sae.cost_table import MeasuredSteps, PlannedMember, ShareOfPeak, duration, estimate, table
+from monosem_jax.sae.cost_table import MeasuredSteps, PlannedMember, ShareOfPeak, estimate, table
 
 SIZES = (512, 4096, 1024)
 
@@ -188,26 +188,6 @@ def test_what_makes_no_sense_is_refused(change, said):
     given = {"members": MEMBERS, "step_costs": COSTS, "steps": 10, "time": MEASURED, **change}
     with pytest.raises(BadInput, match=said):
         estimate(**given)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        *((0, "0.0s"), (0.04, "0.0s"), (4.21, "4.2s"), (9.94, "9.9s"), (9.96, "10s"), (59.4, "59s"), (59.6, "1m 00s")),
-        *((61, "1m 01s"), (3599.6, "1h 00m 00s"), (86_399.6, "1d 00h 00m 00s"), (90_061, "1d 01h 01m 01s")),
-        *((100 * 86_400 + 5, "100d 00h 00m 05s"),),
-    ],
-)
-def test_times_are_days_hours_minutes_and_seconds(seconds, said):
-    assert duration(seconds) == said
-
-
-@pytest.mark.parametrize("seconds", range(10, 400_000, 7919))
-def test_no_second_is_lost_in_a_time(seconds):
-    parts = {unit: int(n) for n, unit in re.findall(r"(\d+)([dhms])", duration(seconds))}
-    names = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
-    assert datetime.timedelta(**{names[u]: n for u, n in parts.items()}).total_seconds() == seconds
-    assert parts.get("h", 0) < 24 and parts.get("m", 0) < 60 and parts["s"] < 60
 
 
 class Machine:

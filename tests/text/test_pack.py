@@ -173,3 +173,18 @@ def test_the_vocabulary_reaches_to_the_largest_id_of_a_tokenizer_with_gaps(corpu
 def test_impossible_values_are_refused_by_name(corpus, change):
     with pytest.raises(BadInput, match=next(iter(change))):
         config(corpus, **change).check()
+
+
+@pytest.mark.parametrize("document", [{"label": "a"}, {"origin": "x#1"}, {"origin": 3, "label": "a"}, ["x", "a"]])
+def test_documents_without_origin_or_label_are_refused(tmp_path, document):
+    (tmp_path / "text.json").write_text(json.dumps({"bos": 0, "vocab_size": 2}))
+    (tmp_path / "documents.json").write_text(json.dumps([{"origin": "y", "label": ""}, document]))
+    with pytest.raises(BadInput, match="expected an origin and a label for every document"):
+        _ = Text(tmp_path).sources
+
+
+def test_sources_are_the_origin_and_the_label_of_every_document(tmp_path):
+    (tmp_path / "text.json").write_text(json.dumps({"bos": 0, "vocab_size": 2}))
+    (tmp_path / "documents.json").write_text(json.dumps([{"origin": "y", "label": ""}, {"label": "a", "origin": "x"}]))
+    text = Text(tmp_path)
+    assert text.sources == [("y", ""), ("x", "a")] and text.labels == ["", "a"]

@@ -1,0 +1,69 @@
+"""A language model cut at a site, as harvesting, evaluation and analysis take it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
+
+from monosem_jax.models.base import LanguageModel, site_widths, split_sites, token_losses
+from monosem_jax.runtime.mesh import device_put_sharded
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["model", "site", "bos"])
+@dataclasses.dataclass(frozen=True)
+class TappedModel:
+    """A language model, the site whose activations are read, and its BOS token.
+
+    The parameters are its only leaves, so compiled functions take it as an argument, and models that differ in nothing
+    but parameters share one program. Rows have width W: M of the site, or the sum over several sites.
+    """
+
+    model: LanguageModel
+    params: Mapping[str, Any]
+    site: str
+    bos: int
+
+    def on(self, mesh: Mesh | None) -> TappedModel:
+        """The same with parameters on the default device, or whole on every device of a mesh."""
+        if mesh is None:
+            params = jax.device_put(self.params)
+        else:
+            params = jax.tree.map(lambda p: device_put_sharded(np.asarray(p), mesh, PartitionSpec()), self.params)
+        return dataclasses.replace(self, params=params)
+
+    def cut(self, tokens: ArrayLike, site: str = "") -> tuple[Any, jax.Array]:
+        """(carry, activations [C,T,W]) of tokens [C,T] at `site`, by default its own. Several sites have no carry."""
+        return self._apply(self.model.to_acts, tokens, site or self.site)
+
+    def rows(self, tokens: ArrayLike) -> jax.Array:
+        """The activations [C,T,W] of tokens [C,T]."""
+        return self.cut(tokens)[1]
+
+    def losses_with(self, carry: Any, acts: jax.Array, tokens: ArrayLike, site: str) -> jax.Array:
+        """[C,T-1] next-token losses in nats when the model continues from `acts` [C,T,M] at a single site."""
+        return token_losses(self._apply(self.model.from_acts, carry, acts, site), jnp.asarray(tokens))
+
+    def replaced_by(self, width: int) -> list[tuple[str, slice]]:
+        """The sites whose activations a reconstruction of `width` columns replaces, each with its columns.
+
+        A crosscoder reconstructs every site, a transcoder the last one.
+        """
+        sites = split_sites(self.site)
+        if len(sites) == 1:
+            return [(self.site, slice(None))]
+        widths = site_widths(self.model, self.site)
+        ends = np.cumsum(widths)
+        if width == sum(widths):
+            return [(s, slice(end - m, end)) for s, m, end in zip(sites, widths, ends, strict=True)]
+        return [(sites[-1], slice(None))]
+
+    def _apply(self, method: Any, *args: Any) -> Any:
+        return self.model.apply({"params": self.params}, *args, method=method)
