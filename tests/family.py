@@ -68,16 +68,22 @@ class Given:
     step: int
     last_fired: np.ndarray
     threshold: float = 0.0
+    stats: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
 class Found:
-    """Gradients of the mean loss, terms as sums over the batch, activations, and the smallest one that is not zero."""
+    """Gradients of the mean loss, terms as sums over the batch, activations, and the smallest one that is positive."""
 
     grads: dict[str, np.ndarray]
     terms: dict[str, float]
     f: np.ndarray
     least: float
+
+    @property
+    def fired(self) -> np.ndarray:
+        """[F]: which features are active on some row."""
+        return (self.f != 0).any(axis=0)
 
 
 def row_top(z: np.ndarray, k: int) -> np.ndarray:
@@ -223,5 +229,5 @@ def evaluate(case: Case, given: Given) -> Found:
     h = through(case, p, x)
     f = (np.exp(p["r_mag"]) * h if case.activates == "gated" else h) + p["b_enc"]
     f = f * held["on"]
-    active = f[f > 0]
-    return Found(grads, {**found, "l0": float(len(active)), "count": n}, f, active.min() if len(active) else np.inf)
+    least = f[f > 0].min() if (f > 0).any() else np.inf
+    return Found(grads, {**found, "l0": float(np.count_nonzero(f)), "count": n}, f, least)

@@ -87,7 +87,7 @@ class FamilyTimings:
                 start["b_gate"] = params["b_enc"]
             hyper = {name: jnp.float32(value) for name, value in config.hyper().items()}
             scale = jnp.ones(len(sae.parts)) if len(sae.parts) > 1 else jnp.float32(1)
-            hyper |= {"input_scale": scale} | ({"variance": jnp.float32(1)} if sae.ERROR == "variance" else {})
+            hyper |= {"input_scale": scale} | ({"variance": jnp.float32(1)} if sae.recipe.error.needs_variance else {})
             return State.create(start, tx, stats=sae.initial_stats(), hyper=hyper, key=jax.random.key(0))
 
         state = create_state(initial, sae_lib.RULES, mesh)

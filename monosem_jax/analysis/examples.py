@@ -44,7 +44,7 @@ def example_records(
     @jax.jit
     def activations(params, sae_params, tokens):
         _, x = model.apply({"params": params}, tokens, site, method=model.to_acts)
-        return sae.apply({"params": sae_params}, sae.given(x), method=sae.encode)[..., np.asarray(features)]
+        return sae.apply({"params": sae_params}, sae.inputs(x), method=sae.encode)[..., np.asarray(features)]
 
     parts = [np.asarray(activations(params, sae_params, t)) for t, _ in context_batches(tokens[wanted], batch)]
     f = np.concatenate(parts)[: len(wanted)] * (np.asarray(tokens[wanted]) != bos)[..., None]

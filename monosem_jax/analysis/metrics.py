@@ -70,7 +70,7 @@ def make_batch_sums(model: LanguageModel, sae: Any, site: str, bos: int):
         carry, rows = model.apply({"params": params}, tokens, site, method=model.to_acts)
         mask = (tokens != bos) * weight[:, None]
         found, x_hat = row_sums(sae, sae_params, rows, mean, mask)
-        real, wanted_mean = (tokens != bos)[..., None], sae.wanted(mean)
+        real, wanted_mean = (tokens != bos)[..., None], sae.targets(mean)
 
         def cross_entropies(at, columns):
             # The rows of several sites are not what the model goes on from.
@@ -140,13 +140,13 @@ def make_row_sums(sae: Any):
 def row_sums(sae: Any, sae_params: Any, rows: Any, mean: Any, weight: Any) -> tuple[dict[str, Any], Any]:
     """(sums over rows [...,W] of this weight [...], reconstructions [...,M])."""
     f, y_hat = sae.apply({"params": sae_params}, rows, method=sae.forward)
-    y, each = sae.wanted(rows), weight[..., None]
+    y, each = sae.targets(rows), weight[..., None]
     return {
         "rows": jnp.sum(weight),
         "squared_error": jnp.sum(jnp.square(y - y_hat) * each),
-        "squared_deviation": jnp.sum(jnp.square(y - sae.wanted(mean)) * each),
+        "squared_deviation": jnp.sum(jnp.square(y - sae.targets(mean)) * each),
         "l1": jnp.sum(f * each),
-        "fired": jnp.sum((f > 0) * each, axis=tuple(range(f.ndim - 1))),
+        "fired": jnp.sum(sae.active(f) * each, axis=tuple(range(f.ndim - 1))),
     }, y_hat
 
 

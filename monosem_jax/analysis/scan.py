@@ -56,11 +56,11 @@ def scan(
     def step(params, sae_params, top, tokens, labels, weight, first):
         _, x = model.apply({"params": params}, tokens, site, method=model.to_acts)
         mask = ((tokens != bos) * weight[:, None])[..., None]
-        f = sae.apply({"params": sae_params}, sae.given(x), method=sae.encode) * mask
+        f = sae.apply({"params": sae_params}, sae.inputs(x), method=sae.encode) * mask
         one_hot = (jax.nn.one_hot(labels, n_labels) * mask).reshape(-1, n_labels)
         flat = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
         sums = {
-            "fired": jnp.sum(f > 0, axis=(0, 1), dtype=jnp.float32),
+            "fired": jnp.sum(sae.active(f), axis=(0, 1), dtype=jnp.float32),
             "features": moments(flat(f), one_hot),
             "neurons": moments(flat(x * mask), one_hot),
             "label_tokens": jnp.sum(one_hot, axis=0),

@@ -42,6 +42,7 @@ KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "jumprelu": ("jumprelu", {"b_enc": "b_enc", "threshold": "threshold"}),
     "gated": ("gated", {"b_mag": "b_enc", "b_gate": "b_gate", "r_mag": "r_mag"}),
 }
+BY_K = ("topk",)  # of theirs: those with a k
 TRAINED = ("batchtopk", "matryoshka_batchtopk")  # which it has only while they are trained
 
 
@@ -67,7 +68,7 @@ def write_sae(dictionary: ExportedSAE) -> tuple[dict[str, Any], dict[str, np.nda
     """(what cfg.json says beside the shape, tensors) of a dictionary that reconstructs what it reads."""
     theirs = next(name for name, (ours, _) in KINDS.items() if ours == dictionary.activation)
     cfg: dict[str, Any] = {"architecture": theirs, "apply_b_dec_to_input": dictionary.centred}
-    if theirs == "topk":
+    if theirs in BY_K:
         cfg |= {"k": dictionary.k, "rescale_acts_by_decoder_norm": False}
     names = {"W_enc": "W_enc", "W_dec": "W_dec", "b_dec": "b_dec", **KINDS[theirs][1]}
     return cfg, {name: dictionary.params[ours] for name, ours in names.items()}
@@ -115,7 +116,7 @@ def read(folder: pathlib.Path) -> ExportedSAE:
         raise BadInput(f"{folder} holds no {WEIGHTS}{found}")
     saelens_cfg.check(cfg, where)
     params = _read_params(cfg, folder)
-    k = saelens_cfg.features_per_row(cfg, where) if architecture == "topk" else None
+    k = saelens_cfg.features_per_row(cfg, where) if architecture in BY_K else None
     hook = cfg["metadata"].get("hook_name", cfg.get("hook_name"))
     return ExportedSAE(KINDS[architecture][0], params, site=site_of(hook), k=k)
 
@@ -124,7 +125,7 @@ def _read_params(cfg: dict[str, Any], folder: pathlib.Path) -> dict[str, np.ndar
     """Our parameters, for b_dec that is taken from the input and features that are not rescaled."""
     where, weights = folder / CFG, str(folder / WEIGHTS)
     from_input = saelens_cfg.switch(cfg, "apply_b_dec_to_input", True, where)
-    rescaled = cfg["architecture"] == "topk" and saelens_cfg.switch(cfg, "rescale_acts_by_decoder_norm", False, where)
+    rescaled = cfg["architecture"] in BY_K and saelens_cfg.switch(cfg, "rescale_acts_by_decoder_norm", False, where)
     m, f = (saelens_cfg.size(cfg, name, where) for name in ("d_in", "d_sae"))
     vectors = KINDS[cfg["architecture"]][1]
     shapes = {"W_enc": (m, f), **dict.fromkeys(vectors, (f,)), "W_dec": (f, m), "b_dec": (m,)}

@@ -83,11 +83,11 @@ class SaeRunConfig:
             raise BadInput("config.source is empty: expected a store, an array, online or synthetic")
 
     def _check_architecture(self, resamples: bool) -> None:
-        name, module = self.sae.architecture, sae_lib.find(self.sae.architecture)[1]
-        if resamples and not module.RESAMPLES:
+        name, recipe = self.sae.architecture, self.sae.recipe()
+        if resamples and recipe.row_losses is None:
             raise BadInput(f"resample.steps is {self.resample.steps}: {name} is trained without, expected ()")
         parts = self.train.micro_batches
-        if parts > 1 and module(width=1, n_features=1, config=self.sae).whole_batch:
+        if parts > 1 and recipe.whole_batch:
             raise BadInput(f"train.micro_batches is {parts}: {name} looks at a batch as a whole, expected 1")
 
     @property
@@ -189,7 +189,7 @@ class Evaluator:
         sae, source = sae.clone(dtype=jnp.float32), self.source
 
         def published(params, stats):
-            return sae.fold(sae.publish(params, stats), self.scale)
+            return sae.unscale(sae.to_inference(params, stats), self.scale)
 
         shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, self.mesh)
         params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)

@@ -8,9 +8,9 @@ import pytest
 from monosem_jax.analysis.metrics import ULTRALOW_TOKENS, EvaluateConfig, evaluate, evaluate_rows, summarise
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import tree_shardings
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.params import RULES
 from tests import reference
+from tests.engine import relu_sae
 
 BOS, N_CONTEXTS, LENGTH, VOCAB = 0, 10, 12, 40
 SITES = {"mlp_hidden.0": 32, "resid_mid.0": 16}
@@ -38,7 +38,7 @@ def identity(width: int):
 
 def run(tiny, p, tokens=None, site: str = "mlp_hidden.0", **config):
     model, params = tiny
-    sae = Relu(p["W_enc"].shape[0], len(p["b_enc"]))
+    sae = relu_sae(p["W_enc"].shape[0], len(p["b_enc"]))
     tokens = contexts() if tokens is None else tokens
     config = EvaluateConfig(**{"batch_contexts": 4, **config})
     return evaluate(model, params, sae, p, tokens, bos=BOS, site=site, config=config)
@@ -107,7 +107,7 @@ def test_advance_is_told_of_every_context_once(tiny):
     model, params = tiny
     done, config = [], EvaluateConfig(batch_contexts=4)
     evaluate(
-        model, params, Relu(32, 32), identity(32), contexts(), bos=BOS, site="mlp_hidden.0", config=config,
+        model, params, relu_sae(32, 32), identity(32), contexts(), bos=BOS, site="mlp_hidden.0", config=config,
         advance=done.append,
     )  # fmt: skip
     assert done == [4, 4, 2]
@@ -172,7 +172,7 @@ def test_ultralow_is_unknown_with_a_note_when_too_few_tokens_were_read():
 
 def test_every_metric_on_rows_equals_the_reference():
     p = dictionary(16)
-    found, density = evaluate_rows(Relu(16, 24), p, Rows(random_rows()), block=8)
+    found, density = evaluate_rows(relu_sae(16, 24), p, Rows(random_rows()), block=8)
     expected_metrics, expected_density = reference.row_metrics(p, random_rows())
     assert {k: found[k] for k in expected_metrics} == pytest.approx(expected_metrics, rel=1e-5)
     np.testing.assert_allclose(density, expected_density, rtol=1e-12)
@@ -181,21 +181,21 @@ def test_every_metric_on_rows_equals_the_reference():
 @pytest.mark.parametrize("block", [1, 7, 25, 4096])
 def test_metrics_on_rows_do_not_depend_on_the_block(block):
     p = dictionary(16)
-    whole, density = evaluate_rows(Relu(16, 24), p, Rows(random_rows()), block=50)
-    found, found_density = evaluate_rows(Relu(16, 24), p, Rows(random_rows()), block=block)
+    whole, density = evaluate_rows(relu_sae(16, 24), p, Rows(random_rows()), block=50)
+    found, found_density = evaluate_rows(relu_sae(16, 24), p, Rows(random_rows()), block=block)
     assert_close(found, whole, rel=1e-5)
     np.testing.assert_array_equal(found_density, density)
 
 
 def test_bfloat16_rows_are_evaluated_in_float32():
     rows = np.asarray(jnp.asarray(random_rows(), jnp.bfloat16))
-    found, _ = evaluate_rows(Relu(16, 24), dictionary(16), Rows(rows))
+    found, _ = evaluate_rows(relu_sae(16, 24), dictionary(16), Rows(rows))
     expected_metrics, _ = reference.row_metrics(dictionary(16), rows.astype(np.float64))
     assert {k: found[k] for k in expected_metrics} == pytest.approx(expected_metrics, rel=1e-5)
 
 
 def test_metrics_on_rows_have_no_loss_recovered():
-    found, _ = evaluate_rows(Relu(16, 24), dictionary(16), Rows(random_rows()))
+    found, _ = evaluate_rows(relu_sae(16, 24), dictionary(16), Rows(random_rows()))
     assert not [name for name in found if name.startswith(("loss_recovered", "ce_"))]
 
 
@@ -216,7 +216,7 @@ def test_metrics_on_a_mesh_are_those_on_one_device(tiny, found, mesh8, batch=3):
     config, p = EvaluateConfig(batch_contexts=batch), dictionary(32)
     done: list[int] = []
     on = evaluate(
-        model, params, Relu(32, 24), on_mesh(p, mesh8), contexts(), bos=BOS, site="mlp_hidden.0", config=config,
+        model, params, relu_sae(32, 24), on_mesh(p, mesh8), contexts(), bos=BOS, site="mlp_hidden.0", config=config,
         advance=done.append, mesh=mesh8,
     )  # fmt: skip
     assert_mesh_close(on, found)
@@ -227,8 +227,8 @@ def test_metrics_on_a_mesh_are_those_on_one_device(tiny, found, mesh8, batch=3):
 
 def test_metrics_on_rows_on_a_mesh_are_those_on_one_device(mesh8):
     p = dictionary(16)
-    found = evaluate_rows(Relu(16, 24), on_mesh(p, mesh8), Rows(random_rows()), block=7, mesh=mesh8)
-    assert_mesh_close(found, evaluate_rows(Relu(16, 24), p, Rows(random_rows()), block=50))
+    found = evaluate_rows(relu_sae(16, 24), on_mesh(p, mesh8), Rows(random_rows()), block=7, mesh=mesh8)
+    assert_mesh_close(found, evaluate_rows(relu_sae(16, 24), p, Rows(random_rows()), block=50))
 
 
 @pytest.mark.parametrize("values", [{"contexts": -1}, {"batch_contexts": 0}])

@@ -12,9 +12,9 @@ import pytest
 from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.scan import FeatureStatistics, category_table, label_correlation, scan
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.sae.architectures.relu import Relu
 from tests import reference
 from tests.conftest import TINY, build_lively
+from tests.engine import relu_sae
 
 BOS, SITE, N_FEATURES, N_LABELS, N_TOP = 0, "mlp_hidden.0", 20, 4, 3
 CONSTANT, SILENT = 6, 5
@@ -42,7 +42,7 @@ def dictionary():
 def run(tiny, p=None, batch: int = 4, **more) -> FeatureStatistics:
     p = dictionary() if p is None else p
     return scan(
-        *tiny, Relu(32, N_FEATURES), p, contexts(), labels(), n_labels=N_LABELS, bos=BOS, site=SITE, batch=batch,
+        *tiny, relu_sae(32, N_FEATURES), p, contexts(), labels(), n_labels=N_LABELS, bos=BOS, site=SITE, batch=batch,
         n_top=N_TOP, **more,
     )  # fmt: skip
 

@@ -160,7 +160,7 @@ CLASS = {
 UNCENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")
 
 
-@pytest.mark.parametrize("case", SAES)
+@pytest.mark.parametrize("case", CLASS)
 def test_for_dictionary_learning(made, tmp_path, case):
     ours, folder = made(case), export(made(case).path, tmp_path / "out", "dictionary_learning")
     trainer = json.loads((folder / "config.json").read_text())["trainer"]

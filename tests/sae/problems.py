@@ -59,7 +59,7 @@ VARIANCE = 0.7  # of what is reconstructed, over the loss's share of it
 def config_of(name: str, n_features: int = F, **changes: Any) -> Any:
     case = CASES[name]
     values = {"architecture": case.architecture, "n_features": n_features, **case.options, **changes}
-    return from_dict(sae_lib.find(case.architecture)[0], values)
+    return from_dict(sae_lib.find(case.architecture), values)
 
 
 def sae_of(name: str, dtype: Any = jnp.float32, parts: tuple[int, ...] = (), **changes: Any) -> Any:
@@ -172,12 +172,13 @@ def state_of(name: str, given: Given, sae: Any = None, seed: int = 0, moments: b
     """The state that a batch is given to; with `moments`, none of those of Adam is zero."""
     sae = sae or sae_of(name)
     tx = dictionary_optimizer(TRAIN, sae)
-    names = [*sae.config.hyper(), "input_scale", *(["variance"] if sae.ERROR == "variance" else [])]
+    names = [*sae.config.hyper(), "input_scale", *(["variance"] if sae.recipe.error.needs_variance else [])]
     hyper = {key: jnp.asarray(given.hyper[key], jnp.float32) for key in names}
     stats = sae.initial_stats()
     stats["last_fired"] = jnp.asarray(given.last_fired)
     if "threshold" in stats:
         stats["threshold"] = jnp.float32(given.threshold)
+    stats |= {key: jnp.float32(value) for key, value in given.stats.items()}
     params = {key: jnp.asarray(value) for key, value in given.params.items()}
     state = State.create(params, tx, stats=stats, hyper=hyper, key=jax.random.key(seed))
     rng = np.random.default_rng(seed)
@@ -189,7 +190,9 @@ def state_of(name: str, given: Given, sae: Any = None, seed: int = 0, moments: b
 
 @functools.cache
 def compiled(name: str, dtype: str = "float32", shape: tuple[int, int] = (1, 1), **options: Any):
-    return jax.jit(dictionary_objective(sae_of(name, jnp.dtype(dtype)), mesh_of(*shape), **options))
+    return jax.jit(
+        dictionary_objective(sae_of(name, jnp.dtype(dtype)), mesh_of(*shape), n_steps=TRAIN.steps, **options)
+    )
 
 
 def step_of(name: str, given: Given, **how: Any):

@@ -66,7 +66,8 @@ def trained(name: str, shape: tuple[int, int] = (1, 1), members: tuple[int, ...]
     sae, mesh = sae_of(name), mesh_of(*shape)
     state = engine.stacked([first(name, i) for i in members]) if together else first(name, *members)
     state, tx = placed(state, mesh, together > 0), dictionary_optimizer(TRAIN, sae)
-    group = Ensemble(state, dictionary_objective(sae, mesh), tx, [], sae_lib.RULES, mesh, together)
+    objective = dictionary_objective(sae, mesh, n_steps=TRAIN.steps)
+    group = Ensemble(state, objective, tx, [], sae_lib.RULES, mesh, together)
     state, found = jax.device_get(
         group.compile(TRAIN)(group.state, device_put_sharded(rows_of(name, 0, 3), mesh, PartitionSpec(None, "data")))
     )
@@ -103,7 +104,7 @@ def test_three_steps_on_one_device_are_those_of_the_formulas(name):
             g.params[key] = g.params[key] - TRAIN.learning_rate * step
         if unit:
             g.params["W_dec"] /= np.linalg.norm(g.params["W_dec"], axis=1, keepdims=True)
-        g.last_fired = np.where((found.f > 0).any(axis=0), g.step + 1, g.last_fired)
+        g.last_fired = np.where(found.fired, g.step + 1, g.last_fired)
         decay = min(g.step / (g.step + 10), case.options.get("threshold_decay", 0.999))
         g.threshold, g.step = decay * g.threshold + (1 - decay) * found.least, g.step + 1
     for key, value in g.params.items():
@@ -154,7 +155,7 @@ def test_what_is_selected_on_eight_devices_is_that_of_the_formulas(name, situati
     for key, value in expected.grads.items():
         close(grads[key], value, 1e-5, key)
     assert {key: float(v) for key, v in metrics.items()} == pytest.approx(expected.terms, rel=1e-5, abs=1e-30)
-    fired = (expected.f > 0).any(axis=0)
+    fired = expected.fired
     np.testing.assert_array_equal(stats["last_fired"], np.where(fired, STEP + 1, g.last_fired))
 
 
@@ -165,7 +166,7 @@ def test_a_batch_in_parts_is_one_batch(name):
     for key, value in expected.grads.items():
         close(grads[key], value, 1e-5, key)
     assert {key: float(v) for key, v in metrics.items()} == pytest.approx(expected.terms, rel=1e-5)
-    fired = (expected.f > 0).any(axis=0)
+    fired = expected.fired
     assert not np.array_equal(fired, (expected.f[:4] > 0).any(axis=0))
     np.testing.assert_array_equal(stats["last_fired"], np.where(fired, STEP + 1, g.last_fired))
 

@@ -110,4 +110,4 @@ def test_all_parameters_of_dead_features_are_replaced(name):
     for key in old.params.keys() - {"b_dec"}:
         np.testing.assert_allclose(dead_of(key, after.params[key]), want[key], rtol=1e-6, err_msg=key)
     assert_others_untouched(after, old)
-    assert sae.RESAMPLES
+    assert sae.recipe.row_losses is not None
