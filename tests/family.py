@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.reference import doubles
 
-SUMMED = ("april_2024", "jumprelu", "gated", "crosscoder")  # squared errors are summed over M there
+SUMMED = ("april_2024", "jumprelu", "gated", "crosscoder", "p_anneal")  # squared errors are summed over M there
 IN_VARIANCES = ("topk", "transcoder")
 UNCENTRED = ("april_2024", "transcoder", "crosscoder")
 FREE_ROWS = ("april_2024", "crosscoder")  # of W_dec
@@ -35,7 +35,7 @@ class Case:
 
     @property
     def activates(self) -> str:
-        kinds = {"april_2024": "relu", "crosscoder": "relu", "relu": "relu"}
+        kinds = {"april_2024": "relu", "crosscoder": "relu", "relu": "relu", "p_anneal": "relu"}
         return kinds.get(self.architecture) or self.options.get("activation", self.architecture)
 
     @property
@@ -197,7 +197,11 @@ def terms(case: Case, p: dict[str, Any], held: dict[str, Any], given: Given) -> 
         loss = loss + case.multi * found["wide"]
     if case.activates == "relu":
         found["l1"] = (f * norms(case, p)).sum() / n
-        loss = loss + given.hyper["l1_coefficient"] * found["l1"]
+        strength = given.hyper["l1_coefficient"]
+        if case.architecture == "p_anneal":
+            found |= {name: power(f, p).sum() / n for name, p in exponents(case, given.step).items()}
+            strength = strength * given.stats["lp_scale"]
+        loss = loss + strength * found["lp" if case.architecture == "p_anneal" else "l1"]
     if case.activates == "gated":
         gate = (h + p["b_gate"]) * held["gate"]
         found["l1"] = gate.sum() / n
@@ -212,6 +216,30 @@ def terms(case: Case, p: dict[str, Any], held: dict[str, Any], given: Given) -> 
         found["aux"] = left / held["spread"] if held["some"] else 0.0
         loss = loss + case.aux_coefficient * found["aux"]
     return {**found, "loss": loss}
+
+
+def power(f: np.ndarray, p: float) -> np.ndarray:
+    """f^p, and its chord where f is below 1e-4."""
+    return np.where(f.real > 1e-4, np.where(f.real > 1e-4, f, 1) ** p, f * 1e-4 ** (p - 1))
+
+
+def exponents(case: Case, step: int, n_steps: int = 1000) -> dict[str, float]:
+    """p at a step of p-annealing, and that after its next update."""
+    at = [case.anneal_start + (n_steps - case.anneal_start) * i // case.p_updates for i in range(case.p_updates)]
+    done = sum(step >= a for a in at)
+    values = np.linspace(1, case.p_end, case.p_updates + 1)
+    return {"lp": values[done], "lp_next": values[min(done + 1, case.p_updates)]}
+
+
+def next_stats(case: Case, given: Given, found: dict[str, float]) -> dict[str, float]:
+    """`given.stats` after a step whose terms were these."""
+    if case.architecture != "p_anneal":
+        return given.stats
+    now, following = (0.9 * given.stats[f"lp_sum{s}"] + found[f"lp{s}"] for s in ("", "_next"))
+    if exponents(case, given.step + 1) == exponents(case, given.step):
+        return {**given.stats, "lp_sum": now, "lp_sum_next": following}
+    ratio = now / following if following else 1.0
+    return {"lp_scale": given.stats["lp_scale"] * ratio, "lp_sum": 0.0, "lp_sum_next": 0.0}
 
 
 def evaluate(case: Case, given: Given) -> Found:

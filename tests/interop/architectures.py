@@ -32,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
     "transcoder, batchtopk": {"architecture": "transcoder", "k": K, "activation": "batchtopk"},
     "skip transcoder, relu": {"architecture": "transcoder", "k": K, "activation": "relu", "skip": True},
     "skip transcoder, batchtopk": {"architecture": "transcoder", "k": K, "activation": "batchtopk", "skip": True},
+    "p_anneal": {"architecture": "p_anneal"},
     "crosscoder": {"architecture": "crosscoder"},
 }
 TRANSCODERS = [name for name in CASES if "transcoder" in name]

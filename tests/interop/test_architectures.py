@@ -94,7 +94,7 @@ THERE = {
     "relu": ("standard", "relu"), "april_2024": ("standard", "relu"), "topk": ("topk", "topk"),
     "batchtopk": ("jumprelu", "jumprelu"), "jumprelu": ("jumprelu", "jumprelu"), "gated": ("gated", "gated"),
     "matryoshka, batchtopk": ("jumprelu", "jumprelu"), "matryoshka, topk": ("topk", "topk"),
-    "matryoshka, relu": ("standard", "relu"),
+    "matryoshka, relu": ("standard", "relu"), "p_anneal": ("standard", "relu"),
 }  # fmt: skip
 
 
@@ -156,6 +156,7 @@ CLASS = {
     "relu": "AutoEncoder", "april_2024": "AutoEncoderNew", "topk": "AutoEncoderTopK", "batchtopk": "BatchTopKSAE",
     "jumprelu": "JumpReluAutoEncoder", "gated": "GatedAutoEncoder", "matryoshka, batchtopk": "MatryoshkaBatchTopKSAE",
     "matryoshka, topk": "AutoEncoderTopK", "matryoshka, relu": "AutoEncoder",
+    "p_anneal": "AutoEncoder",
 }  # fmt: skip
 UNCENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")
 

@@ -50,8 +50,10 @@ CASES = {
     "transcoder of relu": Case(
         "transcoder", {"activation": "relu", "skip": True, "l1_coefficient": 0.05, "k": 3}, (M, 5)
     ),
+    "p_anneal": Case("p_anneal", {"l1_coefficient": 0.3, "anneal_start": 20, "p_end": 0.25, "p_updates": 81}, (M,)),
     "crosscoder": Case("crosscoder", {"l1_coefficient": 0.2}, (3, 2, 4)),
 }  # fmt: skip
+STATS = {"p_anneal": {"lp_scale": 1.3, "lp_sum": 20.0, "lp_sum_next": 23.0}}
 VARIANCE = 0.7  # of what is reconstructed, over the loss's share of it
 
 
@@ -103,7 +105,8 @@ def given_of(name: str, seed: int = 0, step: int = STEP) -> Given:
     config = config_of(name)
     hyper = {**config.hyper(), "input_scale": scale_of(name), "variance": VARIANCE}
     last_fired = np.where(DEAD, step - WINDOW, step - WINDOW + 1).astype(np.int32)
-    return Given(parameters(CASES[name], seed), rows_of(name)[0], hyper, step, last_fired, threshold=0.3)
+    stats = STATS.get(name, {})
+    return Given(parameters(CASES[name], seed), rows_of(name)[0], hyper, step, last_fired, threshold=0.3, stats=stats)
 
 
 def zero_rows(name: str, g: Given) -> None:

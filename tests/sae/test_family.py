@@ -51,6 +51,8 @@ def assert_found(name, given, found, rtol: float = 1e-5, but: tuple[str, ...] = 
         decay = min(given.step / (given.step + 10), CASES[name].options.get("threshold_decay", 0.999))
         kept = decay * given.threshold + (1 - decay) * expected.least if fired.any() else given.threshold
         assert float(stats["threshold"]) == pytest.approx(kept, rel=rtol)
+    for key, value in family.next_stats(CASES[name], given, expected.terms).items():
+        assert float(stats[key]) == pytest.approx(value, rel=rtol), key
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -62,7 +64,8 @@ def test_a_step_finds_out_what_the_formulas_say(name, situation):
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [("april_2024", "l1_coefficient"), ("gated", "l1_coefficient"), ("jumprelu", "l0_coefficient")],
+    [("april_2024", "l1_coefficient"), ("gated", "l1_coefficient"),
+     ("p_anneal", "l1_coefficient"), ("jumprelu", "l0_coefficient")],
 )  # fmt: skip
 @pytest.mark.parametrize(("step", "share"), [(0, 0.1), (4, 0.5), (9, 1.0), (30, 1.0)])
 def test_the_coefficient_of_sparsity_rises_from_the_first_step_to_the_last_of_its_warm_up(name, key, step, share):

@@ -14,6 +14,7 @@ from monosem_jax.sae.architectures.crosscoder import CrosscoderConfig
 from monosem_jax.sae.architectures.gated import GatedConfig
 from monosem_jax.sae.architectures.jumprelu import JumpReluConfig
 from monosem_jax.sae.architectures.matryoshka import MatryoshkaConfig
+from monosem_jax.sae.architectures.p_anneal import PAnnealConfig
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.architectures.topk import TopKConfig
 from monosem_jax.sae.architectures.transcoder import TranscoderConfig
@@ -31,6 +32,7 @@ register(
     MatryoshkaConfig,
     TranscoderConfig,
     CrosscoderConfig,
+    PAnnealConfig,
 )
 
 
