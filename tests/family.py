@@ -15,7 +15,7 @@ import numpy as np
 from tests.reference import doubles
 
 SUMMED = ("april_2024", "jumprelu", "gated", "crosscoder", "p_anneal")  # squared errors are summed over M there
-IN_VARIANCES = ("topk", "transcoder")
+IN_VARIANCES = ("topk", "abs_topk", "transcoder")
 UNCENTRED = ("april_2024", "transcoder", "crosscoder")
 FREE_ROWS = ("april_2024", "crosscoder")  # of W_dec
 
@@ -44,7 +44,7 @@ class Case:
 
     @property
     def with_aux(self) -> bool:
-        return self.activates in ("topk", "batchtopk") and self.aux_coefficient > 0
+        return self.activates in ("topk", "abs_topk", "batchtopk") and self.aux_coefficient > 0
 
     def columns(self, scale: Any) -> np.ndarray:
         """What each column of a row is multiplied by."""
@@ -136,6 +136,8 @@ def published(case: Case, p: dict[str, Any], x: np.ndarray, threshold: float = 0
         mask = (h + p["b_gate"] > 0) & (z > 0)
     elif case.activates == "topk":
         mask = row_top(z, case.k)
+    elif case.activates == "abs_topk":
+        mask = row_top(np.abs(z), case.k)
     else:
         mask = z > (threshold if case.activates == "batchtopk" else 0)
     return z * mask, decoded(case, p, z * mask, x)
@@ -146,11 +148,14 @@ def hold(case: Case, p: dict[str, np.ndarray], given: Given) -> dict[str, Any]:
     x, y = case.split(given.rows, given.hyper["input_scale"])
     h = through(case, p, x)
     z, held = h + p["b_enc"], {"W_dec": p["W_dec"], "b_dec": p["b_dec"]}
+    size = np.abs(z) if case.activates == "abs_topk" else z
     if case.activates == "relu":
         held["on"] = z > 0
     elif case.activates == "topk":
         held["on"] = row_top(z, case.k)
         held["wide"] = row_top(z, 4 * case.k)
+    elif case.activates == "abs_topk":
+        held["on"] = row_top(size, case.k)
     elif case.activates == "batchtopk":
         held["on"] = batch_top(z, case.k * len(x))
     elif case.activates == "jumprelu":
@@ -161,7 +166,7 @@ def hold(case: Case, p: dict[str, np.ndarray], given: Given) -> dict[str, Any]:
         held["on"] = held["gate"] & (np.exp(p["r_mag"]) * h + p["b_enc"] > 0)
     if case.with_aux:
         dead = np.array([(given.step - int(last)) * len(x) >= case.dead_rows for last in given.last_fired])
-        held["some"], held["aux"] = bool(dead.any()), row_top(np.where(dead, z, 0), case.k_aux)
+        held["some"], held["aux"] = bool(dead.any()), row_top(np.where(dead, size, 0), case.k_aux)
         held["error"] = y - decoded(case, p, z * held["on"], x)
         held["spread"] = ((held["error"] - held["error"].mean(axis=0)) ** 2).sum()
     return held

@@ -56,6 +56,7 @@ def variants(n_features: int, width: int) -> dict[str, tuple[Any, str, bool]]:
         "batchtopk": sae_lib.BatchTopKConfig(**k),
         "jumprelu": sae_lib.JumpReluConfig(**few),
         "gated": sae_lib.GatedConfig(**few),
+        "abs_topk": sae_lib.AbsTopKConfig(**k),
         "p_anneal": sae_lib.PAnnealConfig(**few),
         "matryoshka": sae_lib.MatryoshkaConfig(**k),
         "transcoder": sae_lib.TranscoderConfig(**k, widths=halves),

@@ -4,6 +4,7 @@
 Its dictionaries are our published ones, with the same orientation and mostly the same names:
 
     standard    ReLU                          topk     the k largest
+    abstopk     the k largest by magnitude
     jumprelu    what exceeds `threshold`      gated    with b_gate and r_mag, and b_mag for our b_enc
 
 and transcoders of the first and third kind. Written are folders of its version 6; read are also those of before, whose
@@ -39,10 +40,11 @@ UNCHANGED = {"normalize_activations": "none", "reshape_activations": "none"}
 KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "standard": ("relu", {"b_enc": "b_enc"}),
     "topk": ("topk", {"b_enc": "b_enc"}),
+    "abstopk": ("abs_topk", {"b_enc": "b_enc"}),
     "jumprelu": ("jumprelu", {"b_enc": "b_enc", "threshold": "threshold"}),
     "gated": ("gated", {"b_mag": "b_enc", "b_gate": "b_gate", "r_mag": "r_mag"}),
 }
-BY_K = ("topk",)  # of theirs: those with a k
+BY_K = ("topk", "abstopk")  # of theirs: those with a k
 TRAINED = ("batchtopk", "matryoshka_batchtopk")  # which it has only while they are trained
 
 
@@ -91,6 +93,7 @@ WRITTEN: dict[str, Callable[[ExportedSAE], tuple[dict[str, Any], dict[str, np.nd
     "relu": write_sae,
     "april_2024": write_sae,
     "topk": write_sae,
+    "abs_topk": write_sae,
     "batchtopk": write_sae,
     "jumprelu": write_sae,
     "gated": write_sae,

@@ -33,6 +33,7 @@ CASES = {
     "april_2024": Case("april_2024", {"l1_coefficient": 0.3}, (M,)),
     "topk": Case("topk", {"k": 3, **AUX}, (M,)),
     "multi_topk": Case("topk", {"k": 2, "multi": 0.25, **AUX, "dead_rows": WINDOW * B - 5}, (M,)),
+    "abs_topk": Case("abs_topk", {"k": 3, **AUX}, (M,)),
     "topk of all": Case("topk", {"k": F, "multi": 0.5, "aux_coefficient": 0.0}, (M,)),
     "batchtopk": Case("batchtopk", {"k": 3, **AUX, "k_aux": 100, "threshold_decay": 0.5}, (M,)),
     "jumprelu": Case("jumprelu", {"l0_coefficient": 0.2, "bandwidth": 1.0, "initial_threshold": 0.4}, (M,)),

@@ -162,7 +162,7 @@ def test_it_begins_as_its_docstring_says(name):
         assert 0.8 * bound < np.abs(p["W_enc"]).max() <= bound
     else:
         np.testing.assert_array_equal(p["W_enc"], p["W_dec"].T)
-    at_median = case.architecture in ("topk", "batchtopk", "matryoshka", "transcoder")
+    at_median = case.architecture in ("topk", "abs_topk", "batchtopk", "matryoshka", "transcoder")
     np.testing.assert_array_equal(p["b_dec"], at_median * case.split(median)[1])
     theta = np.log(case.initial_threshold) if case.architecture == "jumprelu" else 0.0
     for key in p.keys() - {"W_enc", "W_dec", "b_dec"}:

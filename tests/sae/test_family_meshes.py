@@ -39,9 +39,9 @@ from tests.toy import assert_same, member
 MESHES = {"8x1": (8, 1), "2x4": (2, 4)}
 NAMES = (
     "april_2024", "multi_topk", "batchtopk", "jumprelu to a target", "gated", "matryoshka", "transcoder", "crosscoder",
-    "p_anneal",
+    "p_anneal", "abs_topk",
 )  # fmt: skip
-CROSSING = ("multi_topk", "batchtopk", "matryoshka")  # whose features know of each other
+CROSSING = ("multi_topk", "abs_topk", "batchtopk", "matryoshka")  # whose features know of each other
 COEFFICIENTS = {"april_2024": "l1_coefficient", "jumprelu to a target": "target_l0"}  # in which members differ
 
 
@@ -177,7 +177,7 @@ def test_a_batch_in_parts_is_one_batch(name):
 
 WHOLE = (
     "topk", "multi_topk", "batchtopk", "jumprelu to a target", "matryoshka", "matryoshka of topk", "transcoder",
-    "transcoder of batchtopk",
+    "transcoder of batchtopk", "abs_topk",
 )  # fmt: skip
 
 

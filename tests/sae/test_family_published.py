@@ -74,10 +74,13 @@ def test_a_feature_is_active_where_what_is_before_it_exceeds_its_threshold(name)
     threshold = np.asarray(sae.apply({"params": params}, method=sae.threshold))
     h = (x - (0 if case.architecture in family.UNCENTRED else params["b_dec"])) @ params["W_enc"]
     z = np.asarray(np.exp(params.get("r_mag", 0)) * h + params["b_enc"])
-    assert threshold.shape == (F,) and (case.activates in ("relu", "topk") or threshold.max() > 0.1)
-    active = f > 0
-    np.testing.assert_array_equal(active, (z > threshold) & (active if case.activates == "topk" else True))
-    close(f[active], z[active])
+    assert threshold.shape == (F,) and (case.activates in ("relu", "topk", "abs_topk") or threshold.max() > 0.1)
+    if case.activates == "abs_topk":
+        z = np.abs(z)
+    active = f != 0
+    by_k = case.activates in ("topk", "abs_topk")
+    np.testing.assert_array_equal(active, (z > threshold) & (active if by_k else True))
+    close(np.abs(f[active]), z[active])
 
 
 @pytest.mark.parametrize("name", CASES)

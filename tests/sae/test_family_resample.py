@@ -18,7 +18,7 @@ from tests.engine import close
 from tests.sae.problems import CASES, DEAD, STEP, WINDOW, B, F, given_of, placed, rows_of, sae_of, state_of
 
 AXES = {"W_enc": 1, "b_enc": 0, "W_dec": 0, "b_gate": 0, "r_mag": 0, "log_threshold": 0}
-NAMES = ("topk", "batchtopk", "jumprelu", "gated", "matryoshka", "p_anneal")
+NAMES = ("topk", "abs_topk", "batchtopk", "jumprelu", "gated", "matryoshka", "p_anneal")
 N = 3  # batches
 
 

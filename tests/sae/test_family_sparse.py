@@ -27,11 +27,12 @@ M, F, B = 128, 2048, 32
 # Matryoshka dictionary is wide enough.
 CHANGES: dict[str, dict[str, Any]] = {
     "april_2024": {}, "topk": {"k": 34, "k_aux": 40}, "multi_topk": {"aux_coefficient": 0.0},
+    "abs_topk": {"k": 12, "k_aux": 40},
     "jumprelu to a target": {"bandwidth": 0.02}, "gated": {},
     "matryoshka": {"n_features": 2 * F, "groups": (F, F), "aux_coefficient": 0.0},
     "topk on two devices": {"n_features": 2 * F, "k_aux": 40},
 }  # fmt: skip
-BY_K = ("topk", "multi_topk", "matryoshka", "topk on two devices")  # what is active is decided by k
+BY_K = ("topk", "abs_topk", "multi_topk", "matryoshka", "topk on two devices")  # what is active is decided by k
 
 
 def case_of(name: str) -> str:

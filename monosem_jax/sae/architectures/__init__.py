@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from monosem_jax.sae.architectures.abs_topk import AbsTopKConfig
 from monosem_jax.sae.architectures.april_2024 import AprilConfig
 from monosem_jax.sae.architectures.batchtopk import BatchTopKConfig
 from monosem_jax.sae.architectures.crosscoder import CrosscoderConfig
@@ -33,6 +34,7 @@ register(
     TranscoderConfig,
     CrosscoderConfig,
     PAnnealConfig,
+    AbsTopKConfig,
 )
 
 
