@@ -40,9 +40,9 @@ UNCHANGED = {"normalize_activations": "none", "reshape_activations": "none"}
 KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "standard": ("relu", {"b_enc": "b_enc"}),
     "topk": ("topk", {"b_enc": "b_enc"}),
-    "abstopk": ("abs_topk", {"b_enc": "b_enc"}),
     "jumprelu": ("jumprelu", {"b_enc": "b_enc", "threshold": "threshold"}),
     "gated": ("gated", {"b_mag": "b_enc", "b_gate": "b_gate", "r_mag": "r_mag"}),
+    "abstopk": ("abs_topk", {"b_enc": "b_enc"}),
 }
 BY_K = ("topk", "abstopk")  # of theirs: those with a k
 TRAINED = ("batchtopk", "matryoshka_batchtopk")  # which it has only while they are trained

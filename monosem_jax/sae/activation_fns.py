@@ -30,6 +30,7 @@ class ActivationFn:
     """
 
     form: ClassVar[str]
+    signed: ClassVar[bool] = False  # activations may be negative, so that a vector stands for its opposite too
 
     # Methods that every one defines.
 
@@ -76,7 +77,7 @@ class ActivationFn:
 
     def active(self, f: Float[Array, "*B F"]) -> Bool[Array, "*B F"]:
         """Where features count as active."""
-        return f > 0
+        return f != 0 if self.signed else f > 0
 
     def threshold(self, p: Params) -> Float[Array, " F"]:
         """What h + b_enc must exceed for a feature to be active, by published parameters."""

@@ -212,7 +212,10 @@ def summarize(
     """Evaluates a trained member, writes `density.npy` into `path`, and returns the summary. `frozen_at` is the step at
     which the member was given up."""
     metrics, density = evaluator.figures(sae, state)
-    metrics |= evaluator.source.score(state.params["W_dec"])
+    vectors = state.params["W_dec"]
+    if sae.recipe.activation.signed:  # the opposite of a vector is found with it
+        vectors = jnp.concatenate([vectors, -vectors])
+    metrics |= evaluator.source.score(vectors)
     if first_process():
         np.save(path / "density.npy", density)
     summary = {

@@ -26,9 +26,7 @@ class AbsTopK(TopK):
     """The k of each row's h + b_enc that are largest by magnitude; of equal ones the first features."""
 
     form: ClassVar[str] = "abs_topk"
-
-    def active(self, f):
-        return f != 0
+    signed: ClassVar[bool] = True
 
     def rectify(self, z):
         return z
