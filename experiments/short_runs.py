@@ -45,5 +45,7 @@ SHORT_RUNS = {
         KS,
     ),
     "gated": ShortRun(sae.GatedConfig(l1_coefficient=0.3), sae.GatedConfig(**TIED), (0.24, 0.12, 0.08, 0.05)),
+    "abs_topk": ShortRun(sae.AbsTopKConfig(k=8, **SMALL_AUXK), sae.AbsTopKConfig(**AUXK), KS),
+    "p_anneal": ShortRun(sae.PAnnealConfig(l1_coefficient=0.1), sae.PAnnealConfig(**TIED), (0.24, 0.12, 0.08, 0.05)),
     "matryoshka": ShortRun(sae.MatryoshkaConfig(k=5, **SMALL_AUXK), sae.MatryoshkaConfig(**AUXK), KS),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,10 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.runtime.mesh import device_put_sharded, tree_shardings
+from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae import trainer
-from monosem_jax.sae.architectures.relu import Relu
+from monosem_jax.sae.architectures.relu import ReluConfig
+from monosem_jax.sae.base import SparseAutoencoder
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
 from monosem_jax.sae.params import RULES
 from monosem_jax.sae.resample import Resampler, make_resampling
@@ -30,7 +33,14 @@ DEAD = np.isin(np.arange(F), [1, 4, 5, 11, 19])
 CONFIG = TrainConfig(
     steps=1000, batch_size=B, learning_rate=1e-2, optimizer=OptimizerConfig(eps=1e-4), steps_per_dispatch=4
 )
-SAE = Relu(M, F)
+
+
+def relu_sae(width: int, n_features: int, dtype: Any = jnp.float32) -> SparseAutoencoder:
+    """The paper's dictionary."""
+    return sae_lib.build(ReluConfig(n_features=n_features), width, dtype)
+
+
+SAE = relu_sae(M, F)
 
 
 def state_at(
@@ -43,7 +53,9 @@ def state_at(
     params = jax.tree.map(jnp.asarray, params)
     hyper = {"l1_coefficient": jnp.float32(l1), "input_scale": jnp.float32(scale)}
     tx = dictionary_optimizer(config)
-    state = State.create(params, tx, stats=Relu(M, len(dead)).initial_stats(), hyper=hyper, key=jax.random.key(seed))
+    state = State.create(
+        params, tx, stats=relu_sae(M, len(dead)).initial_stats(), hyper=hyper, key=jax.random.key(seed)
+    )
     fill = lambda x: jnp.asarray(rng.uniform(0.1, 1, x.shape), x.dtype) if x.ndim else x  # noqa: E731
     last_fired = jnp.asarray(np.where(dead, step - WINDOW, step - WINDOW + 1), jnp.int32)
     guard = jax.tree.map(jnp.copy, state.guard)  # arrays of its own, as `create` would make, may be donated
@@ -94,7 +106,7 @@ def group(state: State, mesh: Mesh, config: TrainConfig = CONFIG, *, together: i
 def resampler(
     method: str = "paper", shape: tuple[int, int] = (1, 1), together: int = 0, n_features: int = F
 ) -> Resampler:
-    return Resampler(Relu(M, n_features), mesh_of(*shape), RULES, window=WINDOW, method=method, together=together)
+    return Resampler(relu_sae(M, n_features), mesh_of(*shape), RULES, window=WINDOW, method=method, together=together)
 
 
 def event(state: State, *, n_inputs: int = 6 * B, per_dispatch: int = 4, batches: Batches | None = None, **kind):

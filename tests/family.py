@@ -14,8 +14,8 @@ import numpy as np
 
 from tests.reference import doubles
 
-SUMMED = ("april_2024", "jumprelu", "gated", "crosscoder")  # squared errors are summed over M there
-IN_VARIANCES = ("topk", "transcoder")
+SUMMED = ("april_2024", "jumprelu", "gated", "crosscoder", "p_anneal")  # squared errors are summed over M there
+IN_VARIANCES = ("topk", "abs_topk", "transcoder")
 UNCENTRED = ("april_2024", "transcoder", "crosscoder")
 FREE_ROWS = ("april_2024", "crosscoder")  # of W_dec
 
@@ -35,7 +35,7 @@ class Case:
 
     @property
     def activates(self) -> str:
-        kinds = {"april_2024": "relu", "crosscoder": "relu", "relu": "relu"}
+        kinds = {"april_2024": "relu", "crosscoder": "relu", "relu": "relu", "p_anneal": "relu"}
         return kinds.get(self.architecture) or self.options.get("activation", self.architecture)
 
     @property
@@ -44,7 +44,7 @@ class Case:
 
     @property
     def with_aux(self) -> bool:
-        return self.activates in ("topk", "batchtopk") and self.aux_coefficient > 0
+        return self.activates in ("topk", "abs_topk", "batchtopk") and self.aux_coefficient > 0
 
     def columns(self, scale: Any) -> np.ndarray:
         """What each column of a row is multiplied by."""
@@ -68,16 +68,22 @@ class Given:
     step: int
     last_fired: np.ndarray
     threshold: float = 0.0
+    stats: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
 class Found:
-    """Gradients of the mean loss, terms as sums over the batch, activations, and the smallest one that is not zero."""
+    """Gradients of the mean loss, terms as sums over the batch, activations, and the smallest one that is positive."""
 
     grads: dict[str, np.ndarray]
     terms: dict[str, float]
     f: np.ndarray
     least: float
+
+    @property
+    def fired(self) -> np.ndarray:
+        """[F]: which features are active on some row."""
+        return (self.f != 0).any(axis=0)
 
 
 def row_top(z: np.ndarray, k: int) -> np.ndarray:
@@ -130,6 +136,8 @@ def published(case: Case, p: dict[str, Any], x: np.ndarray, threshold: float = 0
         mask = (h + p["b_gate"] > 0) & (z > 0)
     elif case.activates == "topk":
         mask = row_top(z, case.k)
+    elif case.activates == "abs_topk":
+        mask = row_top(np.abs(z), case.k)
     else:
         mask = z > (threshold if case.activates == "batchtopk" else 0)
     return z * mask, decoded(case, p, z * mask, x)
@@ -140,11 +148,14 @@ def hold(case: Case, p: dict[str, np.ndarray], given: Given) -> dict[str, Any]:
     x, y = case.split(given.rows, given.hyper["input_scale"])
     h = through(case, p, x)
     z, held = h + p["b_enc"], {"W_dec": p["W_dec"], "b_dec": p["b_dec"]}
+    size = np.abs(z) if case.activates == "abs_topk" else z
     if case.activates == "relu":
         held["on"] = z > 0
     elif case.activates == "topk":
         held["on"] = row_top(z, case.k)
         held["wide"] = row_top(z, 4 * case.k)
+    elif case.activates == "abs_topk":
+        held["on"] = row_top(size, case.k)
     elif case.activates == "batchtopk":
         held["on"] = batch_top(z, case.k * len(x))
     elif case.activates == "jumprelu":
@@ -155,7 +166,7 @@ def hold(case: Case, p: dict[str, np.ndarray], given: Given) -> dict[str, Any]:
         held["on"] = held["gate"] & (np.exp(p["r_mag"]) * h + p["b_enc"] > 0)
     if case.with_aux:
         dead = np.array([(given.step - int(last)) * len(x) >= case.dead_rows for last in given.last_fired])
-        held["some"], held["aux"] = bool(dead.any()), row_top(np.where(dead, z, 0), case.k_aux)
+        held["some"], held["aux"] = bool(dead.any()), row_top(np.where(dead, size, 0), case.k_aux)
         held["error"] = y - decoded(case, p, z * held["on"], x)
         held["spread"] = ((held["error"] - held["error"].mean(axis=0)) ** 2).sum()
     return held
@@ -191,7 +202,11 @@ def terms(case: Case, p: dict[str, Any], held: dict[str, Any], given: Given) -> 
         loss = loss + case.multi * found["wide"]
     if case.activates == "relu":
         found["l1"] = (f * norms(case, p)).sum() / n
-        loss = loss + given.hyper["l1_coefficient"] * found["l1"]
+        strength = given.hyper["l1_coefficient"]
+        if case.architecture == "p_anneal":
+            found |= {name: power(f, p).sum() / n for name, p in exponents(case, given.step).items()}
+            strength = strength * given.stats["lp_scale"]
+        loss = loss + strength * found["lp" if case.architecture == "p_anneal" else "l1"]
     if case.activates == "gated":
         gate = (h + p["b_gate"]) * held["gate"]
         found["l1"] = gate.sum() / n
@@ -206,6 +221,30 @@ def terms(case: Case, p: dict[str, Any], held: dict[str, Any], given: Given) -> 
         found["aux"] = left / held["spread"] if held["some"] else 0.0
         loss = loss + case.aux_coefficient * found["aux"]
     return {**found, "loss": loss}
+
+
+def power(f: np.ndarray, p: float) -> np.ndarray:
+    """f^p, and its chord where f is below 1e-4."""
+    return np.where(f.real > 1e-4, np.where(f.real > 1e-4, f, 1) ** p, f * 1e-4 ** (p - 1))
+
+
+def exponents(case: Case, step: int, n_steps: int = 1000) -> dict[str, float]:
+    """p at a step of p-annealing, and that after its next update."""
+    at = [case.anneal_start + (n_steps - case.anneal_start) * i // case.p_updates for i in range(case.p_updates)]
+    done = sum(step >= a for a in at)
+    values = np.linspace(1, case.p_end, case.p_updates + 1)
+    return {"lp": values[done], "lp_next": values[min(done + 1, case.p_updates)]}
+
+
+def next_stats(case: Case, given: Given, found: dict[str, float]) -> dict[str, float]:
+    """`given.stats` after a step whose terms were these."""
+    if case.architecture != "p_anneal":
+        return given.stats
+    now, following = (0.9 * given.stats[f"lp_sum{s}"] + found[f"lp{s}"] for s in ("", "_next"))
+    if exponents(case, given.step + 1) == exponents(case, given.step):
+        return {**given.stats, "lp_sum": now, "lp_sum_next": following}
+    ratio = now / following if following else 1.0
+    return {"lp_scale": given.stats["lp_scale"] * ratio, "lp_sum": 0.0, "lp_sum_next": 0.0}
 
 
 def evaluate(case: Case, given: Given) -> Found:
@@ -223,5 +262,5 @@ def evaluate(case: Case, given: Given) -> Found:
     h = through(case, p, x)
     f = (np.exp(p["r_mag"]) * h if case.activates == "gated" else h) + p["b_enc"]
     f = f * held["on"]
-    active = f[f > 0]
-    return Found(grads, {**found, "l0": float(len(active)), "count": n}, f, active.min() if len(active) else np.inf)
+    least = f[f > 0].min() if (f > 0).any() else np.inf
+    return Found(grads, {**found, "l0": float(np.count_nonzero(f)), "count": n}, f, least)

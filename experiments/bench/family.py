@@ -56,6 +56,8 @@ def variants(n_features: int, width: int) -> dict[str, tuple[Any, str, bool]]:
         "batchtopk": sae_lib.BatchTopKConfig(**k),
         "jumprelu": sae_lib.JumpReluConfig(**few),
         "gated": sae_lib.GatedConfig(**few),
+        "abs_topk": sae_lib.AbsTopKConfig(**k),
+        "p_anneal": sae_lib.PAnnealConfig(**few),
         "matryoshka": sae_lib.MatryoshkaConfig(**k),
         "transcoder": sae_lib.TranscoderConfig(**k, widths=halves),
         "crosscoder": sae_lib.CrosscoderConfig(**few, widths=halves),
@@ -87,7 +89,7 @@ class FamilyTimings:
                 start["b_gate"] = params["b_enc"]
             hyper = {name: jnp.float32(value) for name, value in config.hyper().items()}
             scale = jnp.ones(len(sae.parts)) if len(sae.parts) > 1 else jnp.float32(1)
-            hyper |= {"input_scale": scale} | ({"variance": jnp.float32(1)} if sae.ERROR == "variance" else {})
+            hyper |= {"input_scale": scale} | ({"variance": jnp.float32(1)} if sae.recipe.error.needs_variance else {})
             return State.create(start, tx, stats=sae.initial_stats(), hyper=hyper, key=jax.random.key(0))
 
         state = create_state(initial, sae_lib.RULES, mesh)

@@ -144,7 +144,7 @@ TRAINERS = {"dictionary_learning": dictionary_learning, "SAELens": sae_lens}
 
 def module(job: PeerTraining, architecture: str) -> Any:
     """The linen module that takes such parameters."""
-    config = sae.find("batchtopk" if architecture == "matryoshka" else architecture)[0]
+    config = sae.find("batchtopk" if architecture == "matryoshka" else architecture)
     k = {"k": int(job.value)} if architecture == "topk" else {}
     return sae.build(config(n_features=job.n_features, **k), job.width, np.float32)
 

@@ -67,7 +67,7 @@ def our_group(
 
     def initial(seed):
         key = jax.random.key(seed)
-        start = sae.init(key, jnp.zeros((1, width)), method=lambda m, x: m.decode(m.encode(x)))["params"]
+        start = sae.initial(key)
         hyper = {"l1_coefficient": jnp.float32(L1), "input_scale": jnp.float32(1.0)}
         return State.create(start, tx, stats=sae.initial_stats(), hyper=hyper, key=key)
 

@@ -1,6 +1,6 @@
 """Every architecture at four settings of sparsity, at a laptop's size: which reconstructs best with how many features?
 
-  for v in relu april_2024 topk batchtopk jumprelu gated matryoshka; do
+  for v in relu april_2024 topk batchtopk jumprelu gated matryoshka p_anneal abs_topk; do
     python -m experiments.sweep --workdir=runs/family/$v --config=sweep_family:$v --config.source=runs/quickstart/store
   done
   python -m experiments.sweep --workdir=runs/family --compare

@@ -14,6 +14,9 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_array
 from monosem_jax.runtime.loaded_run import LoadedRun
 from monosem_jax.sae import architectures as sae_lib
+from monosem_jax.sae.activation_fns import BatchTopK, TopK
+from monosem_jax.sae.base import SparseAutoencoder
+from monosem_jax.sae.errors import Prefixes
 from monosem_jax.sae.run import SaeRun, SweepRun
 
 T = TypeVar("T")
@@ -57,17 +60,20 @@ class ExportedSAE:
     @property
     def activation(self) -> str:
         """How f is made from z = x W_enc + b_enc: "relu", "topk" (its k largest positive numbers), "jumprelu" (those
-        above `threshold`), or "gated"."""
+        above `threshold`), "gated", or another activation that selects by k."""
         if "b_gate" in self.params:
             return "gated"
         if "threshold" in self.params:
             return "jumprelu"
-        return "relu" if self.k is None else "topk"
+        if self.k is None:
+            return "relu"
+        selects = sae_lib.find(self.architecture)().recipe().activation
+        return selects.form if isinstance(selects, TopK) else "topk"
 
     @property
     def centred(self) -> bool:
         """Whether b_dec is subtracted from x before encoding."""
-        return sae_lib.find(self.architecture)[1].CENTRED
+        return sae_lib.find(self.architecture)().recipe().apply_b_dec_to_input
 
     @property
     def bias(self) -> np.ndarray:
@@ -101,14 +107,16 @@ def of_run(path: pathlib.Path, step: int = -1) -> ExportedSAE:
     )  # fmt: skip
 
 
-def _details(sae: Any) -> dict[str, Any]:
+def _details(sae: SparseAutoencoder) -> dict[str, Any]:
     """The fields that the parameters do not show."""
     found: dict[str, Any] = {"widths": sae.parts if len(sae.parts) > 1 else ()}
-    if sae.activation in ("topk", "batchtopk"):
+    recipe = sae.recipe
+    if isinstance(recipe.activation, TopK | BatchTopK):
         sae.config.check()
-        found["k"] = sae.config.k
-    if hasattr(sae.config, "ends"):
-        found["prefixes"] = sae.config.ends()
+        found["k"] = recipe.activation.k
+    if isinstance(recipe.error, Prefixes):
+        sae.config.check()
+        found["prefixes"] = recipe.error.ends
     return found
 
 
@@ -140,10 +148,11 @@ def check_finite(params: Mapping[str, np.ndarray], where: str) -> None:
 
 def for_architecture(writers: Mapping[str, T], dictionary: ExportedSAE, program: str) -> T:
     """The writer of an architecture; raises BadInput when the program has no counterpart of it."""
-    if dictionary.architecture not in writers:
+    form = sae_lib.find(dictionary.architecture)().recipe().same_form_as or dictionary.architecture
+    if form not in writers:
         known = ", ".join(writers)
         raise BadInput(f"{program} is written for sae.architecture {known}, and this one is {dictionary.architecture}")
-    return writers[dictionary.architecture]
+    return writers[form]
 
 
 def _context_length(run: SaeRun) -> int | None:

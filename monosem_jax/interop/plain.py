@@ -8,6 +8,7 @@ and those that the architecture adds: threshold [F], b_gate [F], r_mag [F], W_sk
 
     `activation`  relu      f = max(z, 0)
                   topk      f = max(z, 0) where it is among the `k` largest of its row, otherwise 0
+                  abs_topk  f = z where it is among the `k` largest of its row by magnitude, otherwise 0
                   jumprelu  f = max(z, 0) where it exceeds threshold, otherwise 0
                   gated     f = max(exp(r_mag) h + b_enc, 0) where h + b_gate > 0, otherwise 0
 """

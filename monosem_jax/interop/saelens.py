@@ -3,6 +3,7 @@
 Its dictionaries equal our published ones, with the same orientation and mostly the same names:
 
     standard    ReLU                          topk     the k largest
+    abstopk     the k largest by magnitude
     jumprelu    what exceeds `threshold`      gated    with b_gate and r_mag, and b_mag for our b_enc
 
 and transcoders of the first and third kind. Folders are written as by version 6, and also read as written by earlier
@@ -40,7 +41,9 @@ KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "topk": ("topk", {"b_enc": "b_enc"}),
     "jumprelu": ("jumprelu", {"b_enc": "b_enc", "threshold": "threshold"}),
     "gated": ("gated", {"b_mag": "b_enc", "b_gate": "b_gate", "r_mag": "r_mag"}),
+    "abstopk": ("abs_topk", {"b_enc": "b_enc"}),
 }
+BY_K = ("topk", "abstopk")  # SAELens' architectures with a k
 TRAINED = ("batchtopk", "matryoshka_batchtopk")  # exist in SAELens during training only
 
 
@@ -66,7 +69,7 @@ def write_sae(dictionary: ExportedSAE) -> tuple[dict[str, Any], dict[str, np.nda
     """(entries of cfg.json except the shape, tensors) of a dictionary that reconstructs its input."""
     theirs = next(name for name, (ours, _) in KINDS.items() if ours == dictionary.activation)
     cfg: dict[str, Any] = {"architecture": theirs, "apply_b_dec_to_input": dictionary.centred}
-    if theirs == "topk":
+    if theirs in BY_K:
         cfg |= {"k": dictionary.k, "rescale_acts_by_decoder_norm": False}
     names = {"W_enc": "W_enc", "W_dec": "W_dec", "b_dec": "b_dec", **KINDS[theirs][1]}
     return cfg, {name: dictionary.params[ours] for name, ours in names.items()}
@@ -89,6 +92,7 @@ WRITTEN: dict[str, Callable[[ExportedSAE], tuple[dict[str, Any], dict[str, np.nd
     "relu": write_sae,
     "april_2024": write_sae,
     "topk": write_sae,
+    "abs_topk": write_sae,
     "batchtopk": write_sae,
     "jumprelu": write_sae,
     "gated": write_sae,
@@ -114,7 +118,7 @@ def read(folder: pathlib.Path) -> ExportedSAE:
         raise BadInput(f"{folder} holds no {WEIGHTS}{found}")
     saelens_cfg.check(cfg, where)
     params = _read_params(cfg, folder)
-    k = saelens_cfg.features_per_row(cfg, where) if architecture == "topk" else None
+    k = saelens_cfg.features_per_row(cfg, where) if architecture in BY_K else None
     hook = cfg["metadata"].get("hook_name", cfg.get("hook_name"))
     return ExportedSAE(KINDS[architecture][0], params, site=site_of(hook), k=k)
 
@@ -123,7 +127,7 @@ def _read_params(cfg: dict[str, Any], folder: pathlib.Path) -> dict[str, np.ndar
     """Our parameters, for b_dec that is taken from the input and features that are not rescaled."""
     where, weights = folder / CFG, str(folder / WEIGHTS)
     from_input = saelens_cfg.switch(cfg, "apply_b_dec_to_input", True, where)
-    rescaled = cfg["architecture"] == "topk" and saelens_cfg.switch(cfg, "rescale_acts_by_decoder_norm", False, where)
+    rescaled = cfg["architecture"] in BY_K and saelens_cfg.switch(cfg, "rescale_acts_by_decoder_norm", False, where)
     m, f = (saelens_cfg.size(cfg, name, where) for name in ("d_in", "d_sae"))
     vectors = KINDS[cfg["architecture"]][1]
     shapes = {"W_enc": (m, f), **dict.fromkeys(vectors, (f,)), "W_dec": (f, m), "b_dec": (m,)}

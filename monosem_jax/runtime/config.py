@@ -171,13 +171,22 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 
+class Variants:
+    """A configuration whose values themselves say which of its subclasses they are of."""
+
+    @classmethod
+    def variant(cls, values: dict[str, Any]) -> type:
+        """The class to build from `values`."""
+        return cls
+
+
 def from_dict(cls: type, values: dict[str, Any], *, prefix: str = "config") -> Any:
     """Builds the frozen dataclass `cls` from nested dictionaries.
 
     Raises BadInput on an unknown key (naming the nearest known one), on a key that has a new name (naming it), or on a
     value of the wrong type.
     """
-    cls = cls.variant(values) if "variant" in vars(cls) else cls  # which class it is may be among the values
+    cls = cls.variant(values) if issubclass(cls, Variants) else cls
     types = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}
     for key, value in values.items():

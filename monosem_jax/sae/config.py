@@ -1,92 +1,96 @@
-"""What all dictionaries share: the keys of their configurations, sharding rules, what a device knows of a step."""
+"""Keys that several architectures share, with what is possible for each of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+from monosem_jax.runtime.config import Variants
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae.recipe import Recipe
 
 
-def _one_of(*values: str) -> tuple[Callable, str]:
-    return lambda value, config: value in values, f"{', '.join(values[:-1])} or {values[-1]}"
+class Bound(NamedTuple):
+    """What is possible for a value, given the whole configuration, and how that is said; {n} is n_features."""
+
+    holds: Callable[[Any, Any], bool]
+    expected: str
+
+
+def key(default: Any, bound: Bound) -> Any:
+    """A field with what is possible for it. A subclass that only changes the default keeps the bound."""
+    return dataclasses.field(default=default, metadata={"bound": bound})
+
+
+def one_of(*values: str) -> Bound:
+    """One of some words."""
+    return Bound(lambda value, config: value in values, f"{', '.join(values[:-1])} or {values[-1]}")
 
 
 def _from_zero(value: float, config: Any) -> bool:
     return math.isfinite(value) and value >= 0
 
 
-def _features(value: Any, config: Any) -> bool:
-    return type(value) is int and (config.activation == "relu" or 1 <= value <= config.n_features)
-
-
-NUMBER = (_from_zero, "0 or more")
-
-STEPS = (_from_zero, "a number of steps, or a fraction below 1")
-
-COUNT = (lambda value, config: value >= 1, "1 or more")
-
-POSITIVE = (lambda value, config: math.isfinite(value) and value > 0, "a positive number")
-
-# What is possible for a key, given the whole configuration, and how that is said.
-KEYS: dict[str, tuple[Callable, str]] = {
-    "n_features": COUNT,
-    "input_scale": _one_of("none", "unit_rms", "sqrt_width", "unit_norm"),
-    "sparse": _one_of("auto", "never", "gather"),
-    "activation": _one_of("relu", "topk", "batchtopk"),
-    "k": (_features, "1 to n_features = {n}"),
-    "multi": NUMBER,
-    "threshold_decay": (lambda value, config: 0 <= value < 1, "0 or more, and less than 1"),
-    "aux_coefficient": NUMBER,
-    "k_aux": COUNT,
-    "dead_rows": COUNT,
-    "l1_coefficient": NUMBER,
-    "tied_norm": NUMBER,
-    "l1_warmup": STEPS,
-    "l0_coefficient": NUMBER,
-    "l0_warmup": STEPS,
-    "target_l0": NUMBER,
-    "bandwidth": POSITIVE,
-    "initial_threshold": POSITIVE,
-}
+NUMBER = Bound(_from_zero, "0 or more")
+STEPS = Bound(_from_zero, "a number of steps, or a fraction below 1")
+COUNT = Bound(lambda value, config: value >= 1, "1 or more")
+POSITIVE = Bound(lambda value, config: math.isfinite(value) and value > 0, "a positive number")
+DECAY = Bound(lambda value, config: 0 <= value < 1, "0 or more, and less than 1")
+FEATURES = Bound(
+    lambda value, config: config.sparsity_key != "k" or (type(value) is int and 1 <= value <= config.n_features),
+    "1 to n_features = {n}",
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class SaeConfig:
+class SaeConfig(Variants):
     """Keys of every architecture. `input_scale` multiplies activations by one number, found on the store and folded
     into the parameters on loading: "unit_rms" for a mean square of 1 of their elements, "sqrt_width" for E‖x‖ = √M,
     "unit_norm" for E‖x‖² = 1. W_enc starts as `tied_norm` times the transpose of W_dec, or apart from it (0): 0.1 makes
-    short runs better and leaves fewer features dead (BUILD_NOTES.md 39).
+    short runs better and leaves fewer features dead.
 
-    `sparse` "auto" visits features that are not zero alone where that is faster, on CPUs in fp32; "never" always
-    multiplies whole arrays; "gather" gathers those that TopK chose, anywhere.
+    `sparse` "auto" visits only the features that are not zero where that is faster, on CPUs in fp32; "never" always
+    multiplies whole arrays; "gather" gathers those that TopK chose, on any device.
     """
 
     architecture: str = ""
-    n_features: int = 4096
-    input_scale: str = "none"
-    sparse: str = "auto"
-    tied_norm: float = 1.0
+    n_features: int = key(4096, COUNT)
+    input_scale: str = key("none", one_of("none", "unit_rms", "sqrt_width", "unit_norm"))
+    sparse: str = key("auto", one_of("auto", "never", "gather"))
+    tied_norm: float = key(1.0, NUMBER)
 
-    COEFFICIENT: ClassVar[str] = "l1_coefficient"  # which rises from 0 over the steps that WARMUP says
-    WARMUP: ClassVar[str] = "l1_warmup"
-    TRACED: ClassVar[tuple[str, ...]] = ("l1_coefficient",)  # keys in which members of one program may differ
-    activation: ClassVar[str] = "relu"
+    def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
+        """The parts of this architecture, for rows that consist of `parts`: () where these do not matter."""
+        raise NotImplementedError(f"{type(self).__name__} is not the configuration of an architecture")
+
+    @classmethod
+    def variant(cls, values: dict[str, Any]) -> type[SaeConfig]:
+        """The class of configuration that `values` are of, as their architecture says. Raises BadInput when one of them
+        belongs to another architecture."""
+        return config_class(values) if cls is SaeConfig else cls
 
     def check(self) -> None:
-        """Raises BadInput naming the first impossible value; a key means the same in every architecture."""
+        """Raises BadInput naming the first impossible value."""
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            possible, expected = KEYS.get(field.name, (lambda value, config: True, ""))
-            if not possible(value, self):
-                raise BadInput(f"sae.{field.name} is {value!r}: expected {expected.format(n=self.n_features)}")
+            self.check_key(field.name)
+
+    def check_key(self, name: str) -> None:
+        """The same of one key."""
+        value, bound = getattr(self, name), self._bound(name)
+        if bound and not bound.holds(value, self):
+            raise BadInput(f"sae.{name} is {value!r}: expected {bound.expected.format(n=self.n_features)}")
+
+    def _bound(self, name: str) -> Bound | None:
+        """That of the nearest class which gives one."""
+        fields = (getattr(cls, "__dataclass_fields__", {}).get(name) for cls in type(self).__mro__)
+        return next((f.metadata["bound"] for f in fields if f is not None and "bound" in f.metadata), None)
 
     @property
     def sparsity_key(self) -> str:
         """The key that decides how many features are active: what a sweep varies."""
-        return {"relu": "l1_coefficient", "topk": "k", "batchtopk": "k"}[self.activation]
+        return self.recipe().sparsity_key
 
     @property
     def sparsity(self) -> float:
@@ -95,41 +99,75 @@ class SaeConfig:
 
     def hyper(self) -> dict[str, float]:
         """What the members of one program may differ in."""
-        return {name: getattr(self, name) for name in self.TRACED}
+        return {name: getattr(self, name) for name in self.recipe().hyper}
 
     def warmup_steps(self, steps: int) -> int:
         """Over how many of `steps` the coefficient rises from 0."""
-        warmup = getattr(self, self.WARMUP, 0)
-        return round(warmup * steps) if warmup < 1 else int(warmup)
+        name = self.recipe().warmup
+        return in_steps(getattr(self, name), steps) if name else 0
+
+
+# Every architecture's class of configuration, in the order of `register`.
+ARCHITECTURES: dict[str, type[SaeConfig]] = {}
+
+
+def register(*configs: type[SaeConfig]) -> None:
+    """Makes architectures known by the names in their configurations."""
+    ARCHITECTURES.update({config.architecture: config for config in configs})
+
+
+def find(architecture: str) -> type[SaeConfig]:
+    """The class of configuration of an architecture; raises BadInput on an unknown name."""
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise BadInput(f"sae.architecture is {architecture!r}: expected one of {known}")
+    return ARCHITECTURES[architecture]
+
+
+def config_class(values: Mapping[str, Any]) -> type[SaeConfig]:
+    """The class of configuration that these values are of, as their architecture says.
+
+    Raises BadInput when one of them belongs to another architecture.
+    """
+    name = values.get("architecture", "relu")
+    cls = find(name)
+    keys = {architecture: {f.name for f in dataclasses.fields(c)} for architecture, c in ARCHITECTURES.items()}
+    others = set().union(*keys.values()) - keys[name]
+    for key in values:
+        if key in others:
+            file = "a1" if name == "relu" else name
+            raise BadInput(f"sae.architecture {name} has no {key}: begin with --config=experiments/configs/{file}.py")
+    return cls
+
+
+def in_steps(value: float, steps: int) -> int:
+    """A number of steps; below 1 it is a fraction of `steps`."""
+    return round(value * steps) if value < 1 else int(value)
 
 
 @dataclasses.dataclass(frozen=True)
 class L1Config(SaeConfig):
     """λ is `l1_coefficient`; it rises from 0 over `l1_warmup` steps, below 1 a fraction of `train.steps`."""
 
-    l1_coefficient: float = 0.004
-    l1_warmup: float = 0.0
+    l1_coefficient: float = key(0.004, NUMBER)
+    l1_warmup: float = key(0.0, STEPS)
 
 
 @dataclasses.dataclass(frozen=True)
 class TopConfig(SaeConfig):
-    """`k` features a row. Latents that were not active in `dead_rows` rows are dead; the `k_aux` largest of them
+    """`k` features a row. Features that were not active in `dead_rows` rows are dead; the `k_aux` largest of them
     reconstruct the error, with the weight `aux_coefficient` (0: never)."""
 
     input_scale: str = "unit_rms"
-    k: int = 32
-    aux_coefficient: float = 1 / 32
-    k_aux: int = 512
-    dead_rows: int = 10_000_000
-
-    TRACED: ClassVar[tuple[str, ...]] = ()
+    k: int = key(32, FEATURES)
+    aux_coefficient: float = key(1 / 32, NUMBER)
+    k_aux: int = key(512, COUNT)
+    dead_rows: int = key(10_000_000, COUNT)
 
 
 @dataclasses.dataclass(frozen=True)
 class AnyConfig(TopConfig, L1Config):
-    """Keys of all activations: `activation` says which, and so which keys matter."""
+    """Keys of three activation functions: `activation` says which, and so which keys matter."""
 
-    activation: str = "batchtopk"
-    threshold_decay: float = 0.999
-
-    TRACED: ClassVar[tuple[str, ...]] = ("l1_coefficient",)
+    activation: str = key("batchtopk", one_of("relu", "topk", "batchtopk"))
+    threshold_decay: float = key(0.999, DECAY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import optax
 
@@ -16,7 +18,7 @@ def project_out_parallel() -> optax.GradientTransformation:
     Paper, appendix "Sparse Autoencoder Details": g ← g - (g · d) d for unit d.
     """
 
-    def update(updates, state, params):
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         d, g = params[DICTIONARY], updates[DICTIONARY]
         along = jnp.sum(g * d, axis=-1, keepdims=True)
         return {**updates, DICTIONARY: g - along * d}, state
@@ -27,7 +29,7 @@ def project_out_parallel() -> optax.GradientTransformation:
 def renormalise() -> optax.GradientTransformation:
     """Bends the update so that every dictionary vector has unit norm after it; the last link of the chain."""
 
-    def update(updates, state, params):
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         d = params[DICTIONARY]
         return {**updates, DICTIONARY: unit_rows(d + updates[DICTIONARY]) - d}, state
 

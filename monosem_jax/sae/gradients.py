@@ -1,9 +1,10 @@
-"""Gradients of any dictionary on a mesh, written for one device of it: two halves with sums over features between.
+"""Gradients of any architecture on a mesh, written for one device of it: two halves with sums over features between.
 
     h = (x - b_dec) W_enc        sums = local(parameters, h)        loss = head(sums over `model`, b_dec, x)
 
 Neither half has a collective that is differentiated: the head's gradient with respect to the sums is the cotangent of
-the local half. So an architecture is its activation and its loss, and what crosses devices is what it sums.
+the local half. So an architecture is its activation function, its error and its penalties, and what crosses devices is
+what these sum.
 """
 
 from __future__ import annotations
@@ -12,122 +13,109 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from monosem_jax.sae.ops import sparse_matmul as sparse
-from monosem_jax.sae.ops.gathered_matmul import MatmulStrategy, outer_at
-from monosem_jax.sae.ops.matmul import _product_backward, _product_forward, matmul, product
+from monosem_jax.sae.ops.gathered_matmul import RowProducts, TopKIndices, decode_at, outer_at
+from monosem_jax.sae.ops.matmul import matmul, product
 from monosem_jax.sae.params import FEATURE_AXIS
-from monosem_jax.sae.step_context import StepContext
+from monosem_jax.sae.recipe import Recipe
+from monosem_jax.sae.step_context import Params, StepContext
+
+Sums = dict[str, Array]
 
 
 def gradients(
-    sae: Any, params: dict[str, Array], rows: Float[Array, "b W"], here: StepContext
-) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
-    """(gradients, terms, notes) of scaled fp32 rows, on the features that lie on this device.
+    recipe: Recipe, params: Params, rows: Float[Array, "b W"], ctx: StepContext
+) -> tuple[Params, dict[str, Array], dict[str, Array]]:
+    """(gradients, terms, aux) of scaled fp32 rows, on the features that lie on this device.
 
-    All but the notes are sums over the rows: of the gradients of every row's loss, the "loss" and its terms, and
-    "fired" [F], in how many rows each feature was active. `sae` is built for this device's features alone.
+    All but `aux` are sums over the rows: of the gradients of every row's loss, the "loss" and its terms, and "fired"
+    [F], in how many rows each feature was active. `params` are those of this device's features alone.
     """
-
-    def call(p, method, *args):
-        return sae.apply({"params": p}, *args, method=method)
-
-    x, y = call(params, "given", rows), call(params, "wanted", rows)
+    x, y, dtype = recipe.sites.inputs(rows), recipe.sites.targets(rows), ctx.matmul.dtype
     shared = {name: p for name, p in params.items() if name not in FEATURE_AXIS}
-    xc = (x - params["b_dec"] if sae.CENTRED else x).astype(sae.dtype)
-    h = matmul(xc, params["W_enc"].astype(sae.dtype))
+    xc = (x - params["b_dec"] if recipe.apply_b_dec_to_input else x).astype(dtype)
+    h = matmul(xc, params["W_enc"].astype(dtype))
     # Where only few numbers of h matter, and it is known which, the others are not looked at again.
-    how = MatmulStrategy(here.gather, sae.dtype)
-    by_index = sae.by_index and (here.gather or (here.use_sparse and sparse.worthwhile(h.shape, x.shape[1])))
-    at = call(params, "candidates", h, here) if by_index else None
-
-    def local(p, h):
-        return call(p, "local_at", h, at, here) if by_index else call(p, "local", h, here)
-
-    taken = {name: jnp.take_along_axis(h, i.at, axis=1) for name, i in at.items()} if by_index else h
-    sums, back, (fired, notes) = jax.vjp(local, params, taken, has_aux=True)
-    sums = here.axes.sum(sums, "model")
+    by_index = ctx.matmul.by_index(h.shape, x.shape[1]) if recipe.by_index else None
+    at = _candidates(recipe, params, h, ctx) if by_index is not None else {}
+    if by_index is not None:
+        chosen = {name: jnp.take_along_axis(h, i.at, axis=1) for name, i in at.items()}
+        sums, back, (fired, aux) = jax.vjp(
+            lambda p, h: _local_at(recipe, p, h, at, by_index, ctx), params, chosen, has_aux=True
+        )
+    else:
+        sums, back, (fired, aux) = jax.vjp(lambda p, h: _local(recipe, p, h, ctx), params, h, has_aux=True)
+    sums = ctx.axes.sum(sums, "model")
 
     def head(sums, shared):
-        return call({**params, **shared}, "loss", sums, x, y, here)
+        return _loss(recipe, sums, shared, x, y, ctx)
 
     (loss, terms), (d_sums, d_shared) = jax.value_and_grad(head, (0, 1), has_aux=True)(sums, shared)
     grads, d_h = back(d_sums)
-    if by_index:
-        grads["W_enc"], d_bias = outer_at(how, xc, d_h, at, h.shape[1])
+    if by_index is not None:
+        grads["W_enc"], d_bias = outer_at(by_index, xc, d_h, at, h.shape[1])
     else:
-        d_h = d_h.astype(sae.dtype)
-        grads["W_enc"] = outer(xc, d_h, here.use_sparse)
+        d_h = d_h.astype(dtype)
+        grads["W_enc"] = ctx.matmul.outer(xc, d_h)
         d_bias = jnp.sum(d_h, axis=0, dtype=jnp.float32)
     grads |= d_shared
-    if sae.CENTRED:
+    if recipe.apply_b_dec_to_input:
         through = params["W_enc"] @ d_bias
-        grads["b_dec"] = grads["b_dec"] - here.axes.sum(through, "model")
-    return grads, {"loss": loss, **terms, "fired": fired}, notes
+        grads["b_dec"] = grads["b_dec"] - ctx.axes.sum(through, "model")
+    return grads, {"loss": loss, **terms, "fired": fired}, aux
 
 
-def count(visit: Bool[Array, "b F"], here: StepContext) -> Float[Array, " F"]:
-    """In how many rows each feature is active."""
-    return sparse.count(sparse.positive(visit)) if here.use_bits else jnp.sum(visit, axis=0, dtype=jnp.float32)
+def _local(recipe: Recipe, p: Params, h: Float[Array, "b F"], ctx: StepContext) -> tuple[Sums, tuple[Array, Sums]]:
+    """(what is to be summed over features, (in how many rows each was active, aux))."""
+    code = recipe.activation.train(p, h, ctx)
+    sums: Sums = {}
+    for penalty in recipe.penalties:
+        sums |= penalty.local(p, code, ctx)
+    sums |= recipe.error.local(p["W_dec"], code, ctx)
+    return sums, (ctx.matmul.count(recipe.activation.active(code.f)), code.aux or {})
 
 
-def decode(
-    f: Float[Array, "b F"], w: Float[Array, "F M"], visit: Bool[Array, "b F"], here: StepContext, dtype: Any
-) -> Float[Array, "b M"]:
-    """f · W, and where its gradient with respect to f is only wanted at `visit`, where also all of f lies."""
-    if here.use_sparse and sparse.worthwhile(f.shape, w.shape[1]):
-        return _visiting(f, w, visit)
-    return product(dtype, f, w)
+def _candidates(recipe: Recipe, p: Params, h: Float[Array, "b F"], ctx: StepContext) -> dict[str, TopKIndices]:
+    """The features of each row that matter: those that may be active, and those that penalties take."""
+    z = recipe.activation.rectify(h + p["b_enc"])
+    found = {"y_hat": recipe.activation.candidates(z, ctx)}
+    for penalty in recipe.penalties:
+        found |= penalty.candidates(z, ctx)
+    return found
 
 
-product.defvjp(_product_forward, _product_backward)
+def _local_at(
+    recipe: Recipe,
+    p: Params,
+    h: dict[str, Float[Array, "b k"]],
+    at: dict[str, TopKIndices],
+    rows: RowProducts,
+    ctx: StepContext,
+) -> tuple[Sums, tuple[Array, Sums]]:
+    """What `_local` gives, from h at the candidates alone."""
+    f = {name: recipe.activation.at(p, h[name], i) for name, i in at.items()}
+    sums: Any = decode_at(rows, f, p["W_dec"], at)
+    for penalty in recipe.penalties:
+        sums |= penalty.at(ctx)
+    active = recipe.activation.active(f["y_hat"])
+    return sums, (jnp.zeros(p["b_enc"].shape).at[at["y_hat"].at].add(active), {})
 
 
-@jax.custom_vjp
-def _visiting(f: Array, w: Array, visit: Array) -> Array:
-    return _visit_forward(f, w, visit)[0]
+def _loss(
+    recipe: Recipe, sums: Sums, shared: Params, x: Array, y: Array, ctx: StepContext
+) -> tuple[Array, dict[str, Array]]:
+    """The loss and its terms, summed over rows."""
 
+    def complete(y_hat: Array) -> Array:
+        y_hat = y_hat + shared["b_dec"]
+        if not recipe.skip:
+            return y_hat
+        through: Any = product(ctx.matmul.dtype, x, shared["W_skip"])
+        return y_hat + through
 
-def _visit_forward(f, w, visit):
-    at = sparse.by_row(sparse.positive(visit))
-    few = at.pieces <= sparse.capacity(f.shape)
-    find = lambda: sparse.find(f, jnp.zeros(f.shape[1]), at)  # noqa: E731
-
-    def visiting():
-        codes = find()
-        return codes, sparse.decode(codes, w, len(f))
-
-    def multiplying():
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(find)), matmul(f, w)
-
-    codes, out = jax.lax.cond(few, visiting, multiplying)
-    return out, (few, codes, f, w)
-
-
-def _visit_backward(kept, d_out):
-    few, codes, f, w = kept
-
-    def visiting():
-        d_f, d_w = sparse.decode_backward(codes, d_out, w)
-        return sparse.spread(codes, d_f, f.shape), d_w
-
-    d_f, d_w = jax.lax.cond(
-        few,
-        visiting,
-        lambda: (matmul(d_out, w.T), matmul(f.T, d_out)),
-    )
-    return d_f, d_w, None
-
-
-_visiting.defvjp(_visit_forward, _visit_backward)
-
-
-def outer(x: Float[Array, "b M"], d: Float[Array, "b F"], use_sparse: bool) -> Float[Array, "M F"]:
-    """xᵀ · d; where few numbers of d are not zero, those alone are visited."""
-    if not (use_sparse and sparse.worthwhile(d.shape, x.shape[1])):
-        return matmul(x.T, d)
-    at = sparse.by_row(sparse.positive(d != 0))
-    few = at.pieces <= sparse.capacity(d.shape)
-    visiting = lambda: sparse.outer(sparse.find(d, jnp.zeros(d.shape[1]), at), x, d.shape[1])  # noqa: E731
-    return jax.lax.cond(few, visiting, lambda: matmul(x.T, d))
+    loss, terms, error = recipe.error.loss(sums, complete, y, ctx)
+    for penalty in recipe.penalties:
+        more, of_penalty = penalty.loss(sums, error, ctx)
+        loss, terms = loss + more, terms | of_penalty
+    return loss, terms

@@ -37,15 +37,15 @@ class PublishedSAE:
 
     def targets(self, rows: ArrayLike) -> jax.Array:
         """The part [..., M] of rows [..., W] that is reconstructed."""
-        return self.module.wanted(jnp.asarray(rows))
+        return self.module.targets(jnp.asarray(rows))
 
     def active(self, f: jax.Array) -> jax.Array:
         """Where features [..., F] fire."""
-        return f > 0
+        return self.module.active(f)
 
     def encode(self, rows: ArrayLike) -> jax.Array:
         """Rows [..., W] → feature activations [..., F]."""
-        return self._apply(self.module.encode, self.module.given(jnp.asarray(rows)))
+        return self._apply(self.module.encode, self.module.inputs(jnp.asarray(rows)))
 
     def decode(self, f: ArrayLike, *x: ArrayLike) -> jax.Array:
         """Feature activations [..., F] → reconstructions [..., M]; a skip transcoder also needs what it read, `x`."""

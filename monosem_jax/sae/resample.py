@@ -35,7 +35,7 @@ class ResampleSchedule(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ResampleConfig:
-    """When and from how much. Values below 1 are fractions of `train.steps`; () never resamples.
+    """When to resample, and from how many inputs. Values below 1 are fractions of `train.steps`; () never resamples.
 
     The paper's: steps 25k, 50k, 75k, 100k of 1M; dead = silent for the 12,500 steps before; losses on 819,200 inputs
     (rounded up to whole batches: those about to be trained on). `method` "kaiming" draws dead features anew as at
@@ -226,14 +226,14 @@ def replace_features(sae: Any, state: State, dead: Array, W_enc: Array, W_dec: A
     moments; the others are left as they are."""
     new = {"W_enc": W_enc, "W_dec": W_dec}
 
-    def put(name: str, old: Array, fresh: Any) -> Array:
+    def put(name: str, old: Array, start: Any) -> Array:
         if name not in FEATURE_AXIS:
             return old
         shape = [1] * old.ndim
         shape[FEATURE_AXIS[name]] = -1
-        return jnp.where(dead.reshape(shape), fresh, old)
+        return jnp.where(dead.reshape(shape), start, old)
 
-    params = {name: put(name, p, new.get(name, sae.fresh(name))) for name, p in state.params.items()}
+    params = {name: put(name, p, new.get(name, sae.init_value(name))) for name, p in state.params.items()}
     stats = {**state.stats, "last_fired": jnp.where(dead, state.step, state.stats["last_fired"])}
     return state.replace(params=params, opt_state=_clear_moments(state.opt_state, put), stats=stats)
 

@@ -36,13 +36,13 @@ class SaeRun(TrainedRun, FromTransformer):
 
     def _finished(self, params: dict[str, Any]) -> dict[str, Any]:
         if not self.published:
-            params = self.sae.publish(params, self._stats)
-        return self.sae.fold(params, self._scale)
+            params = self.sae.to_inference(params, self._stats)
+        return self.sae.unscale(params, self._scale)
 
     @functools.cached_property
     def _stats(self) -> dict[str, np.ndarray]:
-        """The statistics that are numbers."""
-        step, names = self._newest(), [n for n in self.sae.initial_stats() if n != "last_fired"]
+        """The statistics that published parameters need."""
+        step, names = self._newest(), self.sae.recipe.activation.initial_stats()
         return {n: load_slice(self.path / "checkpoints", step, f"stats/{n}", ..., part="rest") for n in names}
 
     @functools.cached_property

@@ -171,6 +171,7 @@ def make_objective(sae: SparseAutoencoder, config: SaeConfig, train: TrainConfig
         sparse=config.sparse,
         l1_warmup=config.warmup_steps(train.steps),
         micro_batches=train.micro_batches,
+        n_steps=train.steps,
     )
 
 
@@ -184,12 +185,12 @@ def initial_state(
     """Parameters as the architecture begins, the decoder bias at the geometric median of (scaled) activations where
     the architecture asks for it."""
     params = sae.initial(jax_key("sae.init", seed))
-    if sae.AT_MEDIAN:
-        params = {**params, "b_dec": sae.wanted(jnp.asarray(statistics.median, jnp.float32))}
+    if sae.recipe.b_dec_at_median:
+        params = {**params, "b_dec": sae.targets(jnp.asarray(statistics.median, jnp.float32))}
     hyper = {name: jnp.float32(value) for name, value in hyper.items()}
     hyper["input_scale"] = jnp.asarray(statistics.scale, jnp.float32)
-    if sae.ERROR == "variance":
-        hyper["variance"] = jnp.mean(sae.wanted(jnp.asarray(statistics.variance, jnp.float32)))
+    if sae.recipe.error.needs_variance:
+        hyper["variance"] = jnp.mean(sae.targets(jnp.asarray(statistics.variance, jnp.float32)))
     return State.create(params, tx, stats=sae.initial_stats(), hyper=hyper, key=jax_key("sae.train", seed))
 
 

@@ -130,7 +130,7 @@ class SweepRunConfig(SaeRunConfig):
         numbers that the program is given."""
         found: dict[tuple[int, float | None], dict[str, SaeRunConfig]] = {}
         for name, member in self.members().items():
-            traced = self.sae.sparsity_key in member.sae.TRACED
+            traced = self.sae.sparsity_key in member.sae.hyper()
             found.setdefault((member.sae.n_features, None if traced else member.sae.sparsity), {})[name] = member
         return list(found.values())
 

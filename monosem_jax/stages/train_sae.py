@@ -84,11 +84,11 @@ class SaeRunConfig:
             raise BadInput("config.source is empty: expected a store, an array, online or synthetic")
 
     def _check_architecture(self, resamples: bool) -> None:
-        name, module = self.sae.architecture, sae_lib.find(self.sae.architecture)[1]
-        if resamples and not module.RESAMPLES:
+        name, recipe = self.sae.architecture, self.sae.recipe()
+        if resamples and recipe.row_losses is None:
             raise BadInput(f"resample.steps is {self.resample.steps}: {name} is trained without, expected ()")
         parts = self.train.micro_batches
-        if parts > 1 and module(width=1, n_features=1, config=self.sae).whole_batch:
+        if parts > 1 and recipe.whole_batch:
             raise BadInput(f"train.micro_batches is {parts}: {name} looks at a batch as a whole, expected 1")
 
     @property
@@ -193,7 +193,7 @@ class Evaluator:
         sae, source = sae.clone(dtype=jnp.float32), self.source
 
         def published(params, stats):
-            return sae.fold(sae.publish(params, stats), self.scale)
+            return sae.unscale(sae.to_inference(params, stats), self.scale)
 
         shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, self.mesh)
         params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
@@ -216,7 +216,10 @@ def summarize(
     """Evaluates a trained member, writes `density.npy` into `path`, and returns the summary. `frozen_at` is the step at
     which the member was given up."""
     metrics, density = evaluator.figures(sae, state)
-    metrics |= evaluator.source.score(state.params["W_dec"])
+    vectors = state.params["W_dec"]
+    if sae.recipe.activation.signed:  # the opposite of a vector is found with it
+        vectors = jnp.concatenate([vectors, -vectors])
+    metrics |= evaluator.source.score(vectors)
     if first_process():
         np.save(path / "density.npy", density)
     summary = {

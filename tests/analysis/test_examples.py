@@ -8,17 +8,17 @@ import pytest
 from monosem_jax.analysis import examples
 from monosem_jax.analysis.examples import ExampleText, choose_features, top_examples
 from monosem_jax.models.tapped import TappedModel
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.text.pack import Source
 from tests.analysis.test_scan import BOS, N_FEATURES, N_TOP, SILENT, SITE, contexts, dictionary, run
+from tests.engine import relu_sae
 
 FEATURES = [7, SILENT, 3, 12]
 DOCUMENTS = np.repeat(np.arange(5), 24).reshape(10, 12)
 TEXT = ExampleText(
     contexts(), DOCUMENTS, [f"<{i}>" for i in range(40)], [Source(f"file {i}", "ab"[i % 2]) for i in range(5)]
 )
-SAE = PublishedSAE(Relu(32, N_FEATURES), dictionary())
+SAE = PublishedSAE(relu_sae(32, N_FEATURES), dictionary())
 
 
 @pytest.fixture(scope="module")

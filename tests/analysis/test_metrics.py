@@ -17,10 +17,10 @@ from monosem_jax.analysis.metrics import (
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import tree_shardings
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.params import RULES
 from monosem_jax.sae.published import PublishedSAE
 from tests import reference
+from tests.engine import relu_sae
 
 BOS, N_CONTEXTS, LENGTH, VOCAB = 0, 10, 12, 40
 SITES = {"mlp_hidden.0": 32, "resid_mid.0": 16}
@@ -48,7 +48,7 @@ def identity(width: int):
 
 
 def published(p) -> PublishedSAE:
-    return PublishedSAE(Relu(p["W_enc"].shape[0], len(p["b_enc"])), p)
+    return PublishedSAE(relu_sae(p["W_enc"].shape[0], len(p["b_enc"])), p)
 
 
 def run(tiny, p, tokens=None, site: str = "mlp_hidden.0", **config):
@@ -221,7 +221,7 @@ def assert_mesh_close(found, expected) -> None:
 
 def test_metrics_on_a_mesh_are_those_on_one_device(tiny, found, mesh8, batch=3):
     """Ten contexts, in batches that are rounded up to equal parts of the devices."""
-    config, sae = EvaluateConfig(batch_contexts=batch), PublishedSAE(Relu(32, 24), on_mesh(dictionary(32), mesh8))
+    config, sae = EvaluateConfig(batch_contexts=batch), PublishedSAE(relu_sae(32, 24), on_mesh(dictionary(32), mesh8))
     done: list[int] = []
     on = evaluate(TappedModel(*tiny, SITE, BOS), sae, contexts(), config, advance=done.append, mesh=mesh8)
     assert_mesh_close(on, found)
@@ -232,7 +232,7 @@ def test_metrics_on_a_mesh_are_those_on_one_device(tiny, found, mesh8, batch=3):
 
 def test_metrics_on_rows_on_a_mesh_are_those_on_one_device(mesh8):
     p = dictionary(16)
-    found = evaluate_rows(PublishedSAE(Relu(16, 24), on_mesh(p, mesh8)), Rows(random_rows()), block=7, mesh=mesh8)
+    found = evaluate_rows(PublishedSAE(relu_sae(16, 24), on_mesh(p, mesh8)), Rows(random_rows()), block=7, mesh=mesh8)
     assert_mesh_close(found, evaluate_rows(published(p), Rows(random_rows()), block=50))
 
 

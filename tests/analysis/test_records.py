@@ -17,10 +17,10 @@ from monosem_jax.analysis.scan import scan
 from monosem_jax.load import load_run
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput, NewerFormat
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.text.pack import Source
 from tests import reference
+from tests.engine import relu_sae
 
 SCHEMA = pathlib.Path(records.__file__).with_name("records.schema.json")
 BOS, N_FEATURES = 0, 12
@@ -168,7 +168,7 @@ def analysed(tiny):
     """(model, dictionary, text, scan): feature 5 never fires."""
     p = reference.random_dictionary(2, 32, N_FEATURES)
     p["W_enc"][:, 5], p["b_enc"][5] = 0, -1
-    tapped, sae = TappedModel(*tiny, "mlp_hidden.0", BOS), PublishedSAE(Relu(32, N_FEATURES), p)
+    tapped, sae = TappedModel(*tiny, "mlp_hidden.0", BOS), PublishedSAE(relu_sae(32, N_FEATURES), p)
     documents = np.repeat(np.arange(5), 2)[:, None] + np.zeros((10, 12), int)
     sources = [Source(f"file {i}", "even" if i % 2 == 0 else "") for i in range(5)]
     text = ExampleText(contexts(), documents, [f"<{i}>" for i in range(40)], sources)

@@ -15,10 +15,10 @@ from monosem_jax.analysis.scan import FeatureStatistics, category_table, label_c
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.published import PublishedSAE
 from tests import reference
 from tests.conftest import TINY, build_lively
+from tests.engine import relu_sae
 
 BOS, SITE, N_FEATURES, N_LABELS, N_TOP = 0, "mlp_hidden.0", 20, 4, 3
 CONSTANT, SILENT = 6, 5
@@ -45,7 +45,7 @@ def dictionary():
 
 def run(tiny, p=None, batch: int = 4, **more) -> FeatureStatistics:
     p = dictionary() if p is None else p
-    tapped, sae = TappedModel(*tiny, SITE, BOS), PublishedSAE(Relu(32, N_FEATURES), p)
+    tapped, sae = TappedModel(*tiny, SITE, BOS), PublishedSAE(relu_sae(32, N_FEATURES), p)
     return scan(tapped, sae, contexts(), labels(), n_labels=N_LABELS, batch=batch, n_top=N_TOP, **more)
 
 

@@ -36,6 +36,8 @@ FAMILY = {
         ("f24_target_l02_s0", "f24_target_l05_s0"),
     ),
     "gated": (sae_lib.GatedConfig(), (0.05, 0.2), ("f24_l0.05_s0", "f24_l0.2_s0")),
+    "abs_topk": (sae_lib.AbsTopKConfig(**AUXK), (2, 3), ("f24_k2_s0", "f24_k3_s0")),
+    "p_anneal": (sae_lib.PAnnealConfig(anneal_start=4, p_updates=3), (0.05, 0.2), ("f24_l0.05_s0", "f24_l0.2_s0")),
     "matryoshka": (sae_lib.MatryoshkaConfig(**AUXK, groups=(0.25, 0.75)), (3,), ("f24_k3_s0",)),
     "transcoder": (sae_lib.TranscoderConfig(**AUXK, widths=(5, 7)), (3,), ("f24_k3_s0",)),
     "crosscoder": (sae_lib.CrosscoderConfig(widths=(5, 7)), (0.5, 1.0), ("f24_l0.5_s0", "f24_l1_s0")),

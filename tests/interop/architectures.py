@@ -32,6 +32,8 @@ CASES: dict[str, dict[str, Any]] = {
     "transcoder, batchtopk": {"architecture": "transcoder", "k": K, "activation": "batchtopk"},
     "skip transcoder, relu": {"architecture": "transcoder", "k": K, "activation": "relu", "skip": True},
     "skip transcoder, batchtopk": {"architecture": "transcoder", "k": K, "activation": "batchtopk", "skip": True},
+    "abs_topk": {"architecture": "abs_topk", "k": K},
+    "p_anneal": {"architecture": "p_anneal"},
     "crosscoder": {"architecture": "crosscoder"},
 }
 TRANSCODERS = [name for name in CASES if "transcoder" in name]
@@ -93,6 +95,9 @@ def encode(params: dict[str, np.ndarray], x: np.ndarray, activation: str, centre
     h = (x - p["b_dec"] if centred else x.astype(np.float64)) @ p["W_enc"]
     if activation == "gated":
         return np.where(h + p["b_gate"] > 0, np.maximum(np.exp(p["r_mag"]) * h + p["b_enc"], 0), 0)
+    if activation == "abs_topk":
+        z = h + p["b_enc"]
+        return np.where(np.abs(z) >= np.sort(np.abs(z), axis=1)[:, -k][:, None], z, 0)
     f = np.maximum(h + p["b_enc"], 0)
     if activation == "topk":
         least = np.sort(f, axis=1)[:, -k]

@@ -93,9 +93,10 @@ def test_a_plain_folder_says_all_that_is_needed_to_use_it(made, tmp_path, case, 
 # SAELens: what a case becomes there, and what that is here.
 THERE = {
     "relu": ("standard", "relu"), "april_2024": ("standard", "relu"), "topk": ("topk", "topk"),
+    "abs_topk": ("abstopk", "abs_topk"),
     "batchtopk": ("jumprelu", "jumprelu"), "jumprelu": ("jumprelu", "jumprelu"), "gated": ("gated", "gated"),
     "matryoshka, batchtopk": ("jumprelu", "jumprelu"), "matryoshka, topk": ("topk", "topk"),
-    "matryoshka, relu": ("standard", "relu"),
+    "matryoshka, relu": ("standard", "relu"), "p_anneal": ("standard", "relu"),
 }  # fmt: skip
 
 
@@ -105,10 +106,10 @@ def test_to_saelens_and_back(made, tmp_path, case):
     folder = export(ours.path, tmp_path / "out", "saelens")
     cfg = cfg_of(folder)
     assert (cfg["architecture"], cfg["apply_b_dec_to_input"]) == (theirs, case != "april_2024")
-    assert (cfg.get("k"), cfg.get("rescale_acts_by_decoder_norm")) == ((K, False) if theirs == "topk" else (None, None))
+    assert (cfg.get("k"), cfg.get("rescale_acts_by_decoder_norm")) == ((K, False) if "topk" in theirs else (None, None))
     assert cfg["metadata"]["hook_name"] == "blocks.0.hook_mlp_out"
     found = take(folder, tmp_path / "run")
-    expected = {"architecture": here, "n_features": FEATURES, **({"k": K} if here == "topk" else {})}
+    expected = {"architecture": here, "n_features": FEATURES, **({"k": K} if "topk" in here else {})}
     assert found.config["sae"] == expected and found.site == "mlp_out.0"
     assert found.params.keys() == ours.params.keys()
     for name, value in found.params.items():
@@ -157,11 +158,12 @@ CLASS = {
     "relu": "AutoEncoder", "april_2024": "AutoEncoderNew", "topk": "AutoEncoderTopK", "batchtopk": "BatchTopKSAE",
     "jumprelu": "JumpReluAutoEncoder", "gated": "GatedAutoEncoder", "matryoshka, batchtopk": "MatryoshkaBatchTopKSAE",
     "matryoshka, topk": "AutoEncoderTopK", "matryoshka, relu": "AutoEncoder",
+    "p_anneal": "AutoEncoder",
 }  # fmt: skip
 UNCENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")
 
 
-@pytest.mark.parametrize("case", SAES)
+@pytest.mark.parametrize("case", CLASS)
 def test_for_dictionary_learning(made, tmp_path, case):
     ours, folder = made(case), export(made(case).path, tmp_path / "out", "dictionary_learning")
     trainer = json.loads((folder / "config.json").read_text())["trainer"]
@@ -211,6 +213,7 @@ def test_a_dictionary_of_several_sites_has_no_single_hook(tmp_path):
 LACKING = {
     ("saelens", "transcoder, topk"): "transcoders with sae.activation relu and batchtopk, but this one has topk",
     ("saelens", "crosscoder"): "SAELens is written for sae.architecture relu, april_2024, topk,",
+    ("dictionary_learning", "abs_topk"): "and this one is abs_topk",
     ("dictionary_learning", "transcoder, relu"): "and this one is transcoder",
     ("dictionary_learning", "skip transcoder, batchtopk"): "and this one is transcoder",
     ("dictionary_learning", "crosscoder"): "and this one is crosscoder",

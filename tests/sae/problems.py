@@ -33,6 +33,7 @@ CASES = {
     "april_2024": Case("april_2024", {"l1_coefficient": 0.3}, (M,)),
     "topk": Case("topk", {"k": 3, **AUX}, (M,)),
     "multi_topk": Case("topk", {"k": 2, "multi": 0.25, **AUX, "dead_rows": WINDOW * B - 5}, (M,)),
+    "abs_topk": Case("abs_topk", {"k": 3, **AUX}, (M,)),
     "topk of all": Case("topk", {"k": F, "multi": 0.5, "aux_coefficient": 0.0}, (M,)),
     "batchtopk": Case("batchtopk", {"k": 3, **AUX, "k_aux": 100, "threshold_decay": 0.5}, (M,)),
     "jumprelu": Case("jumprelu", {"l0_coefficient": 0.2, "bandwidth": 1.0, "initial_threshold": 0.4}, (M,)),
@@ -50,8 +51,10 @@ CASES = {
     "transcoder of relu": Case(
         "transcoder", {"activation": "relu", "skip": True, "l1_coefficient": 0.05, "k": 3}, (M, 5)
     ),
+    "p_anneal": Case("p_anneal", {"l1_coefficient": 0.3, "anneal_start": 20, "p_end": 0.25, "p_updates": 81}, (M,)),
     "crosscoder": Case("crosscoder", {"l1_coefficient": 0.2}, (3, 2, 4)),
 }  # fmt: skip
+STATS = {"p_anneal": {"lp_scale": 1.3, "lp_sum": 20.0, "lp_sum_next": 23.0}}
 VARIANCE = 0.7  # of what is reconstructed, over the loss's share of it
 
 
@@ -59,7 +62,7 @@ VARIANCE = 0.7  # of what is reconstructed, over the loss's share of it
 def config_of(name: str, n_features: int = F, **changes: Any) -> Any:
     case = CASES[name]
     values = {"architecture": case.architecture, "n_features": n_features, **case.options, **changes}
-    return from_dict(sae_lib.find(case.architecture)[0], values)
+    return from_dict(sae_lib.find(case.architecture), values)
 
 
 def sae_of(name: str, dtype: Any = jnp.float32, parts: tuple[int, ...] = (), **changes: Any) -> Any:
@@ -103,7 +106,8 @@ def given_of(name: str, seed: int = 0, step: int = STEP) -> Given:
     config = config_of(name)
     hyper = {**config.hyper(), "input_scale": scale_of(name), "variance": VARIANCE}
     last_fired = np.where(DEAD, step - WINDOW, step - WINDOW + 1).astype(np.int32)
-    return Given(parameters(CASES[name], seed), rows_of(name)[0], hyper, step, last_fired, threshold=0.3)
+    stats = STATS.get(name, {})
+    return Given(parameters(CASES[name], seed), rows_of(name)[0], hyper, step, last_fired, threshold=0.3, stats=stats)
 
 
 def zero_rows(name: str, g: Given) -> None:
@@ -172,12 +176,13 @@ def state_of(name: str, given: Given, sae: Any = None, seed: int = 0, moments: b
     """The state that a batch is given to; with `moments`, none of those of Adam is zero."""
     sae = sae or sae_of(name)
     tx = dictionary_optimizer(TRAIN, sae)
-    names = [*sae.config.hyper(), "input_scale", *(["variance"] if sae.ERROR == "variance" else [])]
+    names = [*sae.config.hyper(), "input_scale", *(["variance"] if sae.recipe.error.needs_variance else [])]
     hyper = {key: jnp.asarray(given.hyper[key], jnp.float32) for key in names}
     stats = sae.initial_stats()
     stats["last_fired"] = jnp.asarray(given.last_fired)
     if "threshold" in stats:
         stats["threshold"] = jnp.float32(given.threshold)
+    stats |= {key: jnp.float32(value) for key, value in given.stats.items()}
     params = {key: jnp.asarray(value) for key, value in given.params.items()}
     state = State.create(params, tx, stats=stats, hyper=hyper, key=jax.random.key(seed))
     rng = np.random.default_rng(seed)
@@ -189,7 +194,9 @@ def state_of(name: str, given: Given, sae: Any = None, seed: int = 0, moments: b
 
 @functools.cache
 def compiled(name: str, dtype: str = "float32", shape: tuple[int, int] = (1, 1), **options: Any):
-    return jax.jit(dictionary_objective(sae_of(name, jnp.dtype(dtype)), mesh_of(*shape), **options))
+    return jax.jit(
+        dictionary_objective(sae_of(name, jnp.dtype(dtype)), mesh_of(*shape), n_steps=TRAIN.steps, **options)
+    )
 
 
 def step_of(name: str, given: Given, **how: Any):

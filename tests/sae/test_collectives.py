@@ -15,7 +15,7 @@ from monosem_jax.analysis.metrics import batch_sums, row_sums
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.mesh import tree_shardings
 from monosem_jax.sae.architectures import build
-from monosem_jax.sae.architectures.relu import Relu, ReluConfig
+from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.objective import dictionary_optimizer
 from monosem_jax.sae.ops.geometric_median import geometric_median
 from monosem_jax.sae.params import RULES
@@ -26,7 +26,7 @@ from monosem_jax.stages import train_sae
 from monosem_jax.training.config import OptimizerConfig, TrainConfig
 from monosem_jax.training.step import create_state
 from tests.conftest import TINY, mesh_of
-from tests.engine import initial_state
+from tests.engine import initial_state, relu_sae
 
 B, M, F, K = 32, 16, 512, 3
 WHOLE = min(B, M) * F  # elements of the activations of a batch, or of a matrix
@@ -137,7 +137,7 @@ def made(monkeypatch):
 
 def first(seed=0, l1_coefficient=0.1):
     tx = dictionary_optimizer(TrainConfig())
-    return initial_state(Relu(M, F), tx, jnp.zeros(M), 1.0, seed, l1_coefficient)
+    return initial_state(relu_sae(M, F), tx, jnp.zeros(M), 1.0, seed, l1_coefficient)
 
 
 def laid_out(shape: tuple[int, int]):
@@ -173,7 +173,7 @@ def test_stacked_states_are_made_in_parts(shape, made):
 @SPLIT
 def test_an_event_is_computed_in_parts(shape):
     mesh, state = mesh_of(*shape), laid_out(shape)
-    r = Resampler(Relu(M, F), mesh, RULES, window=1, method="paper")
+    r = Resampler(relu_sae(M, F), mesh, RULES, window=1, method="paper")
     block = array(mesh, PartitionSpec(None, "data"), K, B, M)
     numbers = array(mesh, PartitionSpec(), F, dtype=jnp.int32)
     parts = array(mesh, PartitionSpec("data", "model", None), shape[0], F, M)
@@ -182,7 +182,7 @@ def test_an_event_is_computed_in_parts(shape):
         "draw": r.draw.lower(state, None, array(mesh, PartitionSpec(), K, B)),
         "collect": r.collect.lower(state, (block, np.int32(0)), numbers),
         "finish": finishing(r, state, parts),
-        "kaiming": finishing(Resampler(Relu(M, F), mesh, RULES, window=1, method="kaiming"), state),
+        "kaiming": finishing(Resampler(relu_sae(M, F), mesh, RULES, window=1, method="kaiming"), state),
     }
     for name, lowered in programs.items():
         text = lowered.compile().as_text()
@@ -211,7 +211,7 @@ def test_rows_are_evaluated_in_parts(shape):
     mesh = mesh_of(*shape)
     params = laid_out(shape).params
     x, weight = array(mesh, PartitionSpec("data"), B, M), array(mesh, PartitionSpec("data"), B)
-    sae = PublishedSAE(Relu(M, F), params)
+    sae = PublishedSAE(relu_sae(M, F), params)
     text = row_sums.lower(sae, x, np.zeros(M, np.float32), weight).compile().as_text()
     assert_divided(text, shape)
     assert largest(text).elements < WHOLE
@@ -228,7 +228,7 @@ def test_contexts_are_evaluated_in_parts(shape, tiny):
     params = jax.tree.map(lambda p: array(mesh, PartitionSpec(), *p.shape), params)
     tokens = array(mesh, PartitionSpec("data"), contexts, TINY.context_length, dtype=jnp.int32)
     weight = array(mesh, PartitionSpec("data"), contexts)
-    tapped, sae = TappedModel(model, params, "mlp_hidden.0", 0), PublishedSAE(Relu(width, F), sae_params)
+    tapped, sae = TappedModel(model, params, "mlp_hidden.0", 0), PublishedSAE(relu_sae(width, F), sae_params)
     text = batch_sums.lower(tapped, sae, np.zeros(width, np.float32), tokens, weight).compile().as_text()
     assert largest(text).elements <= contexts * TINY.context_length * F // 8, largest(text).line
     assert "all-gather" not in {c.kind for c in collectives(text)}

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.constraints import project_out_parallel, renormalise
 from monosem_jax.sae.objective import dictionary_objective
 from monosem_jax.training.config import TrainConfig
@@ -15,6 +14,7 @@ from monosem_jax.training.optimizer import learning_rate, optimizer
 from monosem_jax.training.step import State, make_step
 from tests import reference
 from tests.conftest import mesh_of
+from tests.engine import relu_sae
 
 WIDTH, N_FEATURES = 12, 30
 CONFIG = TrainConfig(steps=100, batch_size=64, learning_rate=0.01)
@@ -32,8 +32,9 @@ def begin(constrained: bool = True):
     tx = optimizer(CONFIG, **links)
     params = jax.tree.map(jnp.asarray, reference.random_dictionary(1, WIDTH, N_FEATURES))
     hyper = {"l1_coefficient": jnp.float32(L1), "input_scale": jnp.float32(1)}
-    state = State.create(params, tx, stats=Relu(WIDTH, N_FEATURES).initial_stats(), hyper=hyper, key=jax.random.key(0))
-    objective = dictionary_objective(Relu(WIDTH, N_FEATURES), mesh_of(1, 1))
+    sae = relu_sae(WIDTH, N_FEATURES)
+    state = State.create(params, tx, stats=sae.initial_stats(), hyper=hyper, key=jax.random.key(0))
+    objective = dictionary_objective(sae, mesh_of(1, 1))
     return state, jax.jit(make_step(objective, tx, CONFIG.guard, learning_rate(CONFIG)))
 
 

@@ -45,12 +45,14 @@ def assert_found(name, given, found, rtol: float = 1e-5, but: tuple[str, ...] = 
     for key in grads.keys() - set(but):
         close(grads[key], expected.grads[key], rtol, key)
     assert {k: float(v) for k, v in metrics.items()} == pytest.approx(expected.terms, rel=rtol, abs=1e-30)
-    fired = (expected.f > 0).any(axis=0)
+    fired = expected.fired
     np.testing.assert_array_equal(stats["last_fired"], np.where(fired, given.step + 1, given.last_fired))
     if "threshold" in stats:
         decay = min(given.step / (given.step + 10), CASES[name].options.get("threshold_decay", 0.999))
         kept = decay * given.threshold + (1 - decay) * expected.least if fired.any() else given.threshold
         assert float(stats["threshold"]) == pytest.approx(kept, rel=rtol)
+    for key, value in family.next_stats(CASES[name], given, expected.terms).items():
+        assert float(stats[key]) == pytest.approx(value, rel=rtol), key
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -62,7 +64,8 @@ def test_a_step_finds_out_what_the_formulas_say(name, situation):
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [("april_2024", "l1_coefficient"), ("gated", "l1_coefficient"), ("jumprelu", "l0_coefficient")],
+    [("april_2024", "l1_coefficient"), ("gated", "l1_coefficient"),
+     ("p_anneal", "l1_coefficient"), ("jumprelu", "l0_coefficient")],
 )  # fmt: skip
 @pytest.mark.parametrize(("step", "share"), [(0, 0.1), (4, 0.5), (9, 1.0), (30, 1.0)])
 def test_the_coefficient_of_sparsity_rises_from_the_first_step_to_the_last_of_its_warm_up(name, key, step, share):
@@ -100,7 +103,7 @@ def test_bfloat16_rows_are_summed_in_full():
     """257 equal rows: their number is no bfloat16 number, nor is the sum of their gradients, which are 1/2 each."""
     n = 257
     options = {"n_features": 1, "k": 1, "aux_coefficient": 0.0}
-    sae = sae_lib.build(sae_lib.find("matryoshka")[0](groups=(1,), activation="topk", **options), 1, jnp.bfloat16)
+    sae = sae_lib.build(sae_lib.find("matryoshka")(groups=(1,), activation="topk", **options), 1, jnp.bfloat16)
     params = {"W_enc": np.ones((1, 1)), "b_enc": np.zeros(1), "W_dec": np.full((1, 1), 0.5), "b_dec": np.zeros(1)}
     given = Given(params, np.ones((n, 1)), {**sae.config.hyper(), "input_scale": 1.0}, 0, np.zeros(1, np.int32))
     objective = jax.jit(dictionary_objective(sae, mesh_of(1, 1)))
@@ -159,7 +162,7 @@ def test_it_begins_as_its_docstring_says(name):
         assert 0.8 * bound < np.abs(p["W_enc"]).max() <= bound
     else:
         np.testing.assert_array_equal(p["W_enc"], p["W_dec"].T)
-    at_median = case.architecture in ("topk", "batchtopk", "matryoshka", "transcoder")
+    at_median = case.architecture in ("topk", "abs_topk", "batchtopk", "matryoshka", "transcoder")
     np.testing.assert_array_equal(p["b_dec"], at_median * case.split(median)[1])
     theta = np.log(case.initial_threshold) if case.architecture == "jumprelu" else 0.0
     for key in p.keys() - {"W_enc", "W_dec", "b_dec"}:
@@ -172,7 +175,7 @@ def test_it_begins_as_its_docstring_says(name):
 
 
 def test_the_default_groups_of_matryoshka_are_halved_from_the_last_to_the_first():
-    config = sae_lib.find("matryoshka")[0]
+    config = sae_lib.find("matryoshka")
     assert config(n_features=4096).ends() == (256, 512, 1024, 2048, 4096)
     assert config(n_features=24, groups=(2, 4, 18)).ends() == (2, 6, 24)
     for groups in (

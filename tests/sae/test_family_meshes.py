@@ -39,8 +39,9 @@ from tests.toy import assert_same, member
 MESHES = {"8x1": (8, 1), "2x4": (2, 4)}
 NAMES = (
     "april_2024", "multi_topk", "batchtopk", "jumprelu to a target", "gated", "matryoshka", "transcoder", "crosscoder",
+    "p_anneal", "abs_topk",
 )  # fmt: skip
-CROSSING = ("multi_topk", "batchtopk", "matryoshka")  # whose features know of each other
+CROSSING = ("multi_topk", "abs_topk", "batchtopk", "matryoshka")  # whose features know of each other
 COEFFICIENTS = {"april_2024": "l1_coefficient", "jumprelu to a target": "target_l0"}  # in which members differ
 
 
@@ -66,7 +67,8 @@ def trained(name: str, shape: tuple[int, int] = (1, 1), members: tuple[int, ...]
     sae, mesh = sae_of(name), mesh_of(*shape)
     state = engine.stacked([first(name, i) for i in members]) if together else first(name, *members)
     state, tx = placed(state, mesh, together > 0), dictionary_optimizer(TRAIN, sae)
-    group = Ensemble(state, dictionary_objective(sae, mesh), tx, [], sae_lib.RULES, mesh, together)
+    objective = dictionary_objective(sae, mesh, n_steps=TRAIN.steps)
+    group = Ensemble(state, objective, tx, [], sae_lib.RULES, mesh, together)
     state, found = jax.device_get(
         group.compile(TRAIN)(group.state, device_put_sharded(rows_of(name, 0, 3), mesh, PartitionSpec(None, "data")))
     )
@@ -103,14 +105,17 @@ def test_three_steps_on_one_device_are_those_of_the_formulas(name):
             g.params[key] = g.params[key] - TRAIN.learning_rate * step
         if unit:
             g.params["W_dec"] /= np.linalg.norm(g.params["W_dec"], axis=1, keepdims=True)
-        g.last_fired = np.where((found.f > 0).any(axis=0), g.step + 1, g.last_fired)
+        g.last_fired = np.where(found.fired, g.step + 1, g.last_fired)
         decay = min(g.step / (g.step + 10), case.options.get("threshold_decay", 0.999))
+        g.stats = family.next_stats(case, g, found.terms)
         g.threshold, g.step = decay * g.threshold + (1 - decay) * found.least, g.step + 1
     for key, value in g.params.items():
         close(state.params[key], value, 2e-5, key)
     for key, value in sums.items():
         close(metrics[key], value, 1e-5, key)
     np.testing.assert_array_equal(state.stats["last_fired"], g.last_fired)
+    for key, value in g.stats.items():
+        assert float(state.stats[key]) == pytest.approx(value, rel=1e-5), key
     if case.activates == "batchtopk":
         assert float(state.stats["threshold"]) == pytest.approx(g.threshold, rel=1e-5)
 
@@ -127,7 +132,7 @@ def test_three_steps_are_the_same_on_any_mesh(name, shape):
     ("name", "shape", "together"),
     [
         ("jumprelu to a target", (1, 1), 1), ("jumprelu to a target", (2, 4), 2), ("april_2024", (2, 4), 1),
-        ("batchtopk", (2, 4), 2), ("multi_topk", (1, 1), 2),
+        ("batchtopk", (2, 4), 2), ("multi_topk", (1, 1), 2), ("p_anneal", (2, 4), 2),
     ],
 )  # fmt: skip
 def test_stacked_members_are_what_each_is_alone(name, shape, together):
@@ -154,25 +159,25 @@ def test_what_is_selected_on_eight_devices_is_that_of_the_formulas(name, situati
     for key, value in expected.grads.items():
         close(grads[key], value, 1e-5, key)
     assert {key: float(v) for key, v in metrics.items()} == pytest.approx(expected.terms, rel=1e-5, abs=1e-30)
-    fired = (expected.f > 0).any(axis=0)
+    fired = expected.fired
     np.testing.assert_array_equal(stats["last_fired"], np.where(fired, STEP + 1, g.last_fired))
 
 
-@pytest.mark.parametrize("name", ["april_2024", "jumprelu", "gated", "matryoshka of relu", "crosscoder"])
+@pytest.mark.parametrize("name", ["april_2024", "jumprelu", "gated", "matryoshka of relu", "crosscoder", "p_anneal"])
 def test_a_batch_in_parts_is_one_batch(name):
     g = given_of(name)
     (grads, stats, metrics), expected = step_of(name, g, micro_batches=2), family.evaluate(CASES[name], g)
     for key, value in expected.grads.items():
         close(grads[key], value, 1e-5, key)
     assert {key: float(v) for key, v in metrics.items()} == pytest.approx(expected.terms, rel=1e-5)
-    fired = (expected.f > 0).any(axis=0)
+    fired = expected.fired
     assert not np.array_equal(fired, (expected.f[:4] > 0).any(axis=0))
     np.testing.assert_array_equal(stats["last_fired"], np.where(fired, STEP + 1, g.last_fired))
 
 
 WHOLE = (
     "topk", "multi_topk", "batchtopk", "jumprelu to a target", "matryoshka", "matryoshka of topk", "transcoder",
-    "transcoder of batchtopk",
+    "transcoder of batchtopk", "abs_topk",
 )  # fmt: skip
 
 

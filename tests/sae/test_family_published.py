@@ -24,7 +24,7 @@ def published(name: str):
     """(the module, parameters for raw rows) as loading a run makes them."""
     sae, given = sae_of(name), given_of(name)
     stats = {"threshold": np.float32(THRESHOLD)} if CASES[name].activates == "batchtopk" else {}
-    return sae, sae.fold(sae.publish(given.params, stats), scale_of(name))
+    return sae, sae.unscale(sae.to_inference(given.params, stats), scale_of(name))
 
 
 def rows(name: str) -> np.ndarray:
@@ -74,10 +74,13 @@ def test_a_feature_is_active_where_what_is_before_it_exceeds_its_threshold(name)
     threshold = np.asarray(sae.apply({"params": params}, method=sae.threshold))
     h = (x - (0 if case.architecture in family.UNCENTRED else params["b_dec"])) @ params["W_enc"]
     z = np.asarray(np.exp(params.get("r_mag", 0)) * h + params["b_enc"])
-    assert threshold.shape == (F,) and (case.activates in ("relu", "topk") or threshold.max() > 0.1)
-    active = f > 0
-    np.testing.assert_array_equal(active, (z > threshold) & (active if case.activates == "topk" else True))
-    close(f[active], z[active])
+    assert threshold.shape == (F,) and (case.activates in ("relu", "topk", "abs_topk") or threshold.max() > 0.1)
+    if case.activates == "abs_topk":
+        z = np.abs(z)
+    active = f != 0
+    by_k = case.activates in ("topk", "abs_topk")
+    np.testing.assert_array_equal(active, (z > threshold) & (active if by_k else True))
+    close(np.abs(f[active]), z[active])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -92,7 +95,7 @@ def test_one_feature_is_published_alone_as_among_the_others(name):
     sae, whole = published(name)
     stats, axes = {"threshold": np.float32(THRESHOLD)}, sae_lib.FEATURE_AXIS
     own = {key: np.take(p, 5, axes[key]) for key, p in given_of(name).params.items() if key in axes}
-    alone = sae.fold(sae.publish(own, stats), scale_of(name))
+    alone = sae.unscale(sae.to_inference(own, stats), scale_of(name))
     assert alone.keys() == whole.keys() - {"b_dec", "W_skip"}
     for key, value in alone.items():
         np.testing.assert_allclose(value, np.take(whole[key], 5, axes[key]), rtol=1e-6, err_msg=key)
@@ -114,7 +117,7 @@ def test_a_row_of_zeros_stays_one():
     for name in ("april_2024", "crosscoder"):
         sae, params = sae_of(name), given_of(name).params
         params["W_dec"][2] = 0
-        folded = sae.fold(sae.publish(params, {}), scale_of(name))
+        folded = sae.unscale(sae.to_inference(params, {}), scale_of(name))
         assert not np.any(folded["W_dec"][2]) and all(np.isfinite(p).all() for p in folded.values())
         np.testing.assert_allclose(np.linalg.norm(np.delete(folded["W_dec"], 2, 0), axis=1), 1, rtol=1e-6)
 
@@ -133,7 +136,7 @@ def test_published_parameters_are_the_same_compiled_and_not(name):
     sae, folded = published(name)
     given = given_of(name)
     stats = {"threshold": jnp.float32(THRESHOLD)}
-    compiled = jax.jit(lambda p: sae.fold(sae.publish(p, stats), scale_of(name)))(given.params)
+    compiled = jax.jit(lambda p: sae.unscale(sae.to_inference(p, stats), scale_of(name)))(given.params)
     assert compiled.keys() == folded.keys()
     for key in folded:
         close(compiled[key], folded[key], 1e-6, key)

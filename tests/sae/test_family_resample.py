@@ -18,7 +18,7 @@ from tests.engine import close
 from tests.sae.problems import CASES, DEAD, STEP, WINDOW, B, F, given_of, placed, rows_of, sae_of, state_of
 
 AXES = {"W_enc": 1, "b_enc": 0, "W_dec": 0, "b_gate": 0, "r_mag": 0, "log_threshold": 0}
-NAMES = ("topk", "batchtopk", "jumprelu", "gated", "matryoshka")
+NAMES = ("topk", "abs_topk", "batchtopk", "jumprelu", "gated", "matryoshka", "p_anneal")
 N = 3  # batches
 
 
@@ -110,4 +110,4 @@ def test_all_parameters_of_dead_features_are_replaced(name):
     for key in old.params.keys() - {"b_dec"}:
         np.testing.assert_allclose(dead_of(key, after.params[key]), want[key], rtol=1e-6, err_msg=key)
     assert_others_untouched(after, old)
-    assert sae.RESAMPLES
+    assert sae.recipe.row_losses is not None

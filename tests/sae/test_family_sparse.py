@@ -13,10 +13,10 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from monosem_jax.runtime.mesh import device_put_sharded
-from monosem_jax.sae import gradients as learning
 from monosem_jax.sae.objective import dictionary_objective
 from monosem_jax.sae.ops import gathered_matmul as index
 from monosem_jax.sae.ops import sparse_matmul as sparse
+from monosem_jax.sae.ops.strategy import visiting_product
 from tests.conftest import mesh_of
 from tests.engine import close
 from tests.family import Given
@@ -27,11 +27,12 @@ M, F, B = 128, 2048, 32
 # Matryoshka dictionary is wide enough.
 CHANGES: dict[str, dict[str, Any]] = {
     "april_2024": {}, "topk": {"k": 34, "k_aux": 40}, "multi_topk": {"aux_coefficient": 0.0},
+    "abs_topk": {"k": 12, "k_aux": 40},
     "jumprelu to a target": {"bandwidth": 0.02}, "gated": {},
     "matryoshka": {"n_features": 2 * F, "groups": (F, F), "aux_coefficient": 0.0},
     "topk on two devices": {"n_features": 2 * F, "k_aux": 40},
 }  # fmt: skip
-BY_K = ("topk", "multi_topk", "matryoshka", "topk on two devices")  # what is active is decided by k
+BY_K = ("topk", "abs_topk", "multi_topk", "matryoshka", "topk on two devices")  # what is active is decided by k
 
 
 def case_of(name: str) -> str:
@@ -128,7 +129,7 @@ def test_where_features_are_not_visited_nothing_reaches_them(share):
     visit[::2, 0] = True
     f, w, d = (rng.normal(size=shape).astype(np.float32) for shape in ((B, F), (F, M), (B, M)))
     f = np.where(visit, f, 0)
-    out, back = jax.vjp(lambda f, w: learning._visiting(f, w, visit), *map(jnp.asarray, (f, w)))
+    out, back = jax.vjp(lambda f, w: visiting_product(f, w, visit), *map(jnp.asarray, (f, w)))
     d_f, d_w = back(jnp.asarray(d))
     close(out, f @ w)
     close(d_f, d @ w.T * (visit if share < 0.01 else 1))

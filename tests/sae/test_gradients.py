@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from monosem_jax.runtime.mesh import Axes
-from monosem_jax.sae.architectures.relu import Relu, gradients
+from monosem_jax.sae.architectures.relu import gradients
 from monosem_jax.sae.ops import sparse_matmul as sparse
+from monosem_jax.sae.ops.strategy import Dense, VisitNonzero
 from tests import reference
-from tests.engine import close
+from tests.engine import close, relu_sae
 
 L1 = 0.03
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -21,8 +22,9 @@ WIDE = (64, 128, 2048)  # rows, width, features: enough to visit positive featur
 
 
 @functools.cache
-def compiled(dtype: str, **how):
-    return jax.jit(functools.partial(gradients, dtype=jnp.dtype(dtype), axes=Axes(1, 1), **how))
+def compiled(dtype: str, strategy=None):
+    strategy = strategy or Dense(jnp.dtype(dtype))
+    return jax.jit(functools.partial(gradients, axes=Axes(1, 1), strategy=strategy))
 
 
 def found(p, x, *, dtype: str = "float32", l1: float = L1, **how):
@@ -81,10 +83,10 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("shape", [(40, 8, 32), (33, 24, 24), (1, 32, 8)], ids=str)
-@pytest.mark.parametrize("use_bits", [False, True])
-def test_gradients_and_terms_are_sums_over_the_rows(shape, case, use_bits):
+@pytest.mark.parametrize("count_bits", [False, True])
+def test_gradients_and_terms_are_sums_over_the_rows(shape, case, count_bits):
     p, x = CASES[case](*problem(*shape))
-    assert_sums(p, x, use_bits=use_bits)
+    assert_sums(p, x, strategy=Dense(count_bits=count_bits))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -93,16 +95,16 @@ def test_gradients_by_visiting_positive_features_are_the_same_sums(case, share):
     """A tenth is more than there is room for."""
     assert sparse.worthwhile(WIDE[::2], WIDE[1])
     p, x = CASES[case](*problem(*WIDE, share))
-    assert_sums(p, x, use_sparse=True)
+    assert_sums(p, x, strategy=VisitNonzero())
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_are_those_of_the_mean_loss_of_rows(case):
     p, x = CASES[case](*problem(40, 8, 32))
-    sae = Relu(8, 32)
+    sae = relu_sae(8, 32)
 
     def loss(params):
-        losses, _ = sae.apply({"params": params}, x, l1_coefficient=L1, method=sae.row_losses)
+        losses, _ = sae.apply({"params": params}, x, {"l1_coefficient": L1}, method=sae.row_losses)
         return jnp.mean(losses)
 
     expected, (grads, _) = jax.jit(jax.grad(loss))(p), found(p, x)
@@ -110,8 +112,8 @@ def test_gradients_are_those_of_the_mean_loss_of_rows(case):
         close(grads[name] / len(x), expected[name], name=name)
 
 
-@pytest.mark.parametrize("use_sparse", [False, True])
-def test_what_is_exactly_zero_before_the_relu_is_not_positive(use_sparse):
+@pytest.mark.parametrize("strategy", [Dense(), VisitNonzero()], ids=["dense", "visiting"])
+def test_what_is_exactly_zero_before_the_relu_is_not_positive(strategy):
     """Small whole numbers, so that sums are exact: feature 0 is 0 on all rows, feature 1 on all but one."""
     n, width, n_features = WIDE
     rng = np.random.default_rng(2)
@@ -123,18 +125,18 @@ def test_what_is_exactly_zero_before_the_relu_is_not_positive(use_sparse):
     x = rng.integers(-3, 4, (n, width)).astype(np.float32)
     x[:, 0] = x[:, 1] = 1
     x[9, :2] = 2
-    grads, terms = found(p, x, use_sparse=use_sparse)
+    grads, terms = found(p, x, strategy=strategy)
     np.testing.assert_array_equal(terms["fired"][:4], [0, 1, 1, 0])
-    assert_sums(p, x, use_sparse=use_sparse)
+    assert_sums(p, x, strategy=strategy)
     assert not np.any(grads["W_enc"][:, 0]) and grads["b_enc"][0] == 0 and not np.any(grads["W_dec"][0])
 
 
-@pytest.mark.parametrize("use_sparse", [False, True])
-def test_the_l1_coefficient_counts_for_features_that_are_positive(use_sparse):
+@pytest.mark.parametrize("strategy", [Dense(), VisitNonzero()], ids=["dense", "visiting"])
+def test_the_l1_coefficient_counts_for_features_that_are_positive(strategy):
     """Of a dictionary that decodes every feature to nothing, it is all that reaches the encoder."""
     p, x = problem(*WIDE, share=0.005)
     p["W_dec"][:] = 0
-    grads, terms = found(p, x, use_sparse=use_sparse, l1=0.7)
+    grads, terms = found(p, x, strategy=strategy, l1=0.7)
     close(grads["b_enc"], 0.7 * np.asarray(terms["fired"], np.float64))
     assert 0 < np.asarray(terms["fired"]).sum() < 0.01 * x.shape[0] * WIDE[2]
 
@@ -147,10 +149,13 @@ def test_gradients_of_several_rows_are_the_sum_of_those_of_each():
         close(together[name], sum(np.asarray(g[name], np.float64) for g in each), name=name)
 
 
-@pytest.mark.parametrize("use_bits", [False, True])
-def test_bfloat16_operands_give_fp32_sums_close_to_those_of_fp32(use_bits):
+@pytest.mark.parametrize("count_bits", [False, True])
+def test_bfloat16_operands_give_fp32_sums_close_to_those_of_fp32(count_bits):
     p, x = problem(256, 64, 256, 0.1)
-    (grads, terms), (exact, _) = found(p, x, dtype="bfloat16", use_bits=use_bits), found(p, x)
+    (grads, terms), (exact, _) = (
+        found(p, x, dtype="bfloat16", strategy=Dense(jnp.dtype(jnp.bfloat16), count_bits)),
+        found(p, x),
+    )
     assert {g.dtype for g in (*grads.values(), *terms.values())} == {jnp.dtype(jnp.float32)}
     for name, expected in reference.gradients(p, x, L1).items():
         off = np.linalg.norm(grads[name] - len(x) * expected) / np.linalg.norm(len(x) * expected)

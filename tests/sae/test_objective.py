@@ -12,7 +12,6 @@ from jax.sharding import PartitionSpec
 
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_put_sharded
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.objective import dictionary_objective
 from monosem_jax.sae.trainer import make_objective
 from monosem_jax.stages.train_sae import SaeRunConfig
@@ -20,7 +19,7 @@ from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.metrics import Last
 from tests import engine, reference
 from tests.conftest import mesh_of
-from tests.engine import L1, SAE, SCALE, STEP, B, F, M, close, placed, rows, state_at
+from tests.engine import L1, SAE, SCALE, STEP, B, F, M, close, placed, relu_sae, rows, state_at
 from tests.sae import problems
 
 MESHES = {"1x1": (1, 1), "8x1": (8, 1), "1x8": (1, 8), "2x4": (2, 4)}
@@ -107,7 +106,7 @@ def test_rows_of_half_precision_are_scaled_in_fp32():
     [({}, "float32", True), ({"sparse": "never"}, "float32", False), ({}, "bfloat16", False)],
 )
 def test_positive_features_are_visited_on_cpus_in_fp32_unless_told_otherwise(options, dtype, visited):
-    sae = Relu(128, 2048, jnp.dtype(dtype))
+    sae = relu_sae(128, 2048, jnp.dtype(dtype))
     state = state_at(0, np.zeros(2048, bool))
     params = {name: jnp.zeros(p.shape) for name, p in reference.random_dictionary(0, 128, 2048).items()}
     objective = dictionary_objective(sae, mesh_of(1, 1), **options)

@@ -6,16 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.published import PublishedSAE
 from tests import reference
+from tests.engine import relu_sae
 
 M, F = 6, 16
 
 
 @pytest.fixture(scope="module")
 def sae() -> PublishedSAE:
-    return PublishedSAE(Relu(M, F), reference.random_dictionary(2, M, F))
+    return PublishedSAE(relu_sae(M, F), reference.random_dictionary(2, M, F))
 
 
 def rows() -> np.ndarray:
@@ -36,6 +36,6 @@ def test_features_and_reconstructions_equal_the_reference(sae):
 
 def test_dictionaries_that_differ_in_parameters_alone_share_a_program(sae):
     compiled = jax.jit(lambda sae, rows: sae.encode(rows))
-    other = PublishedSAE(Relu(M, F), reference.random_dictionary(3, M, F))
+    other = PublishedSAE(relu_sae(M, F), reference.random_dictionary(3, M, F))
     assert np.abs(compiled(sae, rows()) - compiled(other, rows())).max() > 1e-3
     assert compiled._cache_size() == 1

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.objective import dictionary_optimizer, row_losses
 from monosem_jax.sae.params import RULES
 from monosem_jax.sae.trainer import make_objective
@@ -19,7 +18,7 @@ from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble
 from monosem_jax.training.step import create_state
 from tests.conftest import mesh_of
-from tests.engine import initial_state
+from tests.engine import initial_state, relu_sae
 
 M, F, B, STEPS, L1 = 32, 64, 128, 600, 0.05
 CONFIG = SaeRunConfig(source="x", train=TrainConfig(steps=STEPS, batch_size=B, learning_rate=3e-3))
@@ -38,14 +37,14 @@ def rows(seed: int, n: int) -> np.ndarray:
 @functools.cache
 def heldout_loss(dtype: str, steps: int = STEPS) -> float:
     """In fp32, of a dictionary that was trained with operands in `dtype`."""
-    sae, mesh, tx = Relu(M, F, jnp.dtype(dtype)), mesh_of(1, 1), dictionary_optimizer(CONFIG.train)
+    sae, mesh, tx = relu_sae(M, F, jnp.dtype(dtype)), mesh_of(1, 1), dictionary_optimizer(CONFIG.train)
     state = create_state(lambda: initial_state(sae, tx, np.full(M, 0.3), 1.0, 0, L1), RULES, mesh)
     if steps:
         group = Ensemble(state, make_objective(sae, CONFIG.sae, CONFIG.train, mesh), tx, [], RULES, mesh)
         blocks = rows(1, steps * B).reshape(steps, B, M)
         state, result = group.compile(CONFIG.train)(state, jnp.asarray(blocks))
         assert int(result.metrics["skipped"].number()) == 0 and state.params["W_dec"].dtype == jnp.float32
-    return float(jnp.mean(row_losses(Relu(M, F), state, jnp.asarray(rows(2, 4096)))[0]))
+    return float(jnp.mean(row_losses(relu_sae(M, F), state, jnp.asarray(rows(2, 4096)))[0]))
 
 
 def test_the_problem_is_one_that_training_solves():
@@ -60,7 +59,7 @@ def test_training_in_bfloat16_reaches_the_loss_of_training_in_fp32():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_training_program_multiplies_in_the_configured_dtype(dtype):
     """All five products, forward and backward."""
-    sae, mesh = Relu(M, F, jnp.dtype(dtype)), mesh_of(1, 1)
+    sae, mesh = relu_sae(M, F, jnp.dtype(dtype)), mesh_of(1, 1)
     tx = dictionary_optimizer(CONFIG.train)
     state = jax.eval_shape(lambda: initial_state(sae, tx, jnp.zeros(M), 1.0, 0, L1))
     objective = make_objective(dataclasses.replace(CONFIG), sae, mesh)

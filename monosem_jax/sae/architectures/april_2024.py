@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from monosem_jax.sae.base import SparseAutoencoder
 from monosem_jax.sae.config import L1Config
+from monosem_jax.sae.errors import SumOfSquares
+from monosem_jax.sae.params import DecoderFirst, row_norms
+from monosem_jax.sae.penalties import L1
+from monosem_jax.sae.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +27,13 @@ class AprilConfig(L1Config):
     l1_coefficient: float = 5.0
     l1_warmup: float = 0.05
 
-
-class April(SparseAutoencoder):
-    """Parameters as everywhere; published ones have unit rows of W_dec."""
-
-    UNIT_NORM = False
-    ROW_NORM = 0.1
-    CENTRED = False
-    AT_MEDIAN = False
-    RESAMPLES = False
-    ERROR = "sum"
+    def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
+        return Recipe(
+            error=SumOfSquares(),
+            penalties=(L1(weights=row_norms),),
+            initial=DecoderFirst(self.tied_norm, row_norm=0.1),
+            apply_b_dec_to_input=False,
+            unit_norm=False,
+            b_dec_at_median=False,
+            row_losses=None,
+        )

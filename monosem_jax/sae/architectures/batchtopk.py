@@ -11,10 +11,12 @@ the dictionary is a JumpReLU one.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
-from monosem_jax.sae.base import SparseAutoencoder
-from monosem_jax.sae.config import TopConfig
+from monosem_jax.sae.activation_fns import BatchTopK
+from monosem_jax.sae.config import DECAY, TopConfig, key
+from monosem_jax.sae.params import DecoderFirst
+from monosem_jax.sae.penalties import AuxK
+from monosem_jax.sae.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +24,11 @@ class BatchTopKConfig(TopConfig):
     """`k` features a row on average. `threshold_decay` is that of the running mean of the threshold."""
 
     architecture: str = "batchtopk"
-    threshold_decay: float = 0.999
+    threshold_decay: float = key(0.999, DECAY)
 
-    activation: ClassVar[str] = "batchtopk"
-
-
-class BatchTopK(SparseAutoencoder):
-    """The dictionary and its loss."""
+    def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
+        return Recipe(
+            activation=BatchTopK(self.k, self.threshold_decay),
+            penalties=(AuxK(self.aux_coefficient, self.k_aux, self.dead_rows),),
+            initial=DecoderFirst(self.tied_norm),
+        )

@@ -10,16 +10,13 @@ transpose and b_dec at the geometric median. Of equal activations the first feat
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
-from monosem_jax.sae import gradients as learning
-from monosem_jax.sae.base import SparseAutoencoder
-from monosem_jax.sae.config import TopConfig
-from monosem_jax.sae.ops import top_k as select
-from monosem_jax.sae.step_context import Encoded, StepContext
+from monosem_jax.sae.activation_fns import TopK
+from monosem_jax.sae.config import NUMBER, TopConfig, key
+from monosem_jax.sae.errors import ShareOfVariance, WithMoreFeatures
+from monosem_jax.sae.params import DecoderFirst
+from monosem_jax.sae.penalties import AuxK
+from monosem_jax.sae.recipe import Recipe
 
 MULTI = 4  # times k features reconstruct in the second term of Multi-TopK
 
@@ -30,31 +27,13 @@ class TopKConfig(TopConfig):
     used later."""
 
     architecture: str = "topk"
-    multi: float = 0.0
+    multi: float = key(0.0, NUMBER)
 
-    activation: ClassVar[str] = "topk"
-
-
-class TopK(SparseAutoencoder):
-    """The dictionary and its loss."""
-
-    ERROR = "variance"
-
-    @property
-    def by_index(self) -> bool:
-        return not self.config.multi
-
-    def activate(self, h: Float[Array, "b F"], here: StepContext) -> Encoded:
-        code = super().activate(h, here)
-        if not self.config.multi:
-            return code
-        z = jnp.maximum(h + self.b_enc, 0)
-        mask = select.row_mask(z, min(MULTI * self.config.k, here.n_features), here.axes)
-        wide = learning.decode(jnp.where(mask, z, 0), self.W_dec, mask, here, self.dtype)
-        return code._replace(sums={**code.sums, "wide": wide})
-
-    def penalise(self, loss, terms, sums, error, here):
-        if "wide" in sums:
-            wide = self.weigh(jnp.sum(jnp.square(error + sums["wide"] - sums["y_hat"])), here)
-            loss, terms = loss + self.config.multi * wide, {**terms, "wide": wide}
-        return super().penalise(loss, terms, sums, error, here)
+    def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
+        error = ShareOfVariance()
+        return Recipe(
+            activation=TopK(self.k),
+            error=WithMoreFeatures(error, MULTI * self.k, self.multi) if self.multi else error,
+            penalties=(AuxK(self.aux_coefficient, self.k_aux, self.dead_rows),),
+            initial=DecoderFirst(self.tied_norm),
+        )

@@ -3,21 +3,21 @@
     f = activation(x W_enc + b_enc)        ŷ = f W_dec + b_dec (+ x W_skip)
     loss = mean over the batch of  mean_M (y - ŷ)² / variance  +  what keeps f sparse, as of that activation
 
-A row is x and y beside each other: those of an MLP's input and output, say. W_skip starts at zero.
+A row is x and y beside each other: those of an MLP's input and output, say. W_skip starts at zero. Parameters are
+W_enc [M_in,F], b_enc [F], W_dec [F,M_out], b_dec [M_out], and W_skip [M_in,M_out].
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
-
-import flax.linen as nn
-from jaxtyping import Array, Float
 
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.sae import gradients as learning
-from monosem_jax.sae.base import SparseAutoencoder
+from monosem_jax.sae.architectures.choice import chosen
 from monosem_jax.sae.config import AnyConfig
+from monosem_jax.sae.errors import ShareOfVariance
+from monosem_jax.sae.params import DecoderFirst
+from monosem_jax.sae.recipe import Recipe
+from monosem_jax.sae.sites import BetweenSites
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,60 +31,21 @@ class TranscoderConfig(AnyConfig):
     tied_norm: float = 0.0
 
     def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
         super().check()
         if self.tied_norm:
             raise BadInput(f"sae.tied_norm is {self.tied_norm}: a transcoder's encoder reads another site, expected 0")
 
-    def check_parts(self, parts: tuple[int, ...]) -> None:
-        """Raises BadInput when rows do not consist of two activations."""
-        if len(parts) != 2:
-            raise BadInput(
-                f"a transcoder goes from one site to another, and the rows have {len(parts)}: harvest two sites "
-                "(config.harvest.site=mlp_in.0+mlp_out.0), or give sae.widths"
-            )
-
-
-class Transcoder(SparseAutoencoder):
-    """Parameters W_enc [M_in,F], b_enc [F], W_dec [F,M_out], b_dec [M_out], and W_skip [M_in,M_out]."""
-
-    CENTRED = False
-    RESAMPLES = False
-    ERROR = "variance"
-
-    @property
-    def width_in(self) -> int:
-        return self.parts[0]
-
-    @property
-    def width_out(self) -> int:
-        return self.parts[1]
-
-    def setup(self):
-        super().setup()
-        if self.config.skip:
-            self.W_skip = self.param("W_skip", nn.initializers.zeros, (self.width_in, self.width_out))
-
-    def given(self, rows):
-        return rows[..., : self.width_in]
-
-    def wanted(self, rows):
-        return rows[..., self.width_in :]
-
-    def decode(self, f: Float[Array, "*B F"], x: Float[Array, "*B M"] | None = None) -> Float[Array, "*B M"]:
-        y_hat = super().decode(f)
-        if not self.config.skip:
-            return y_hat
-        if x is None:
-            raise BadInput("a skip transcoder decodes from features and activations: decode(f, x)")
-        return y_hat + self.product(x, self.W_skip)
-
-    def reconstructed(self, sums, x):
-        y_hat = super().reconstructed(sums, x)
-        return y_hat + learning.product(self.dtype, x, self.W_skip) if self.config.skip else y_hat
-
-    @nn.nowrap
-    def fold(self, params: dict[str, Any], scale: Any) -> dict[str, Any]:
-        """Published parameters for raw x and y from those for scale[0] · x and scale[1] · y."""
-        s, t = scale[0], scale[1]
-        by = {"W_enc": t / s, "W_skip": t / s, "W_dec": 1.0}
-        return {name: p / by.get(name, t) for name, p in params.items()}
+    def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
+        activation, penalty = chosen(self)
+        return Recipe(
+            activation=activation,
+            error=ShareOfVariance(),
+            penalties=(penalty,),
+            sites=BetweenSites(self.widths or parts),
+            initial=DecoderFirst(self.tied_norm),
+            skip=self.skip,
+            apply_b_dec_to_input=False,
+            row_losses=None,
+            traced=("l1_coefficient",),
+        )

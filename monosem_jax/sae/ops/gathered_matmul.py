@@ -1,4 +1,4 @@
-"""Products with a few features of each row, when it is known which: what TopK leaves of the dense ones.
+"""Products with a few features of each row, when it is known which: the ones that TopK chose.
 
 CPUs visit them in a loop, a piece of a row at a time; accelerators gather rows of W_dec and scatter into gradients.
 """
@@ -6,6 +6,7 @@ CPUs visit them in a loop, a piece of a row at a time; accelerators gather rows 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -24,39 +25,79 @@ class TopKIndices(NamedTuple):
     real: Bool[Array, "b k"]
 
 
-class MatmulStrategy(NamedTuple):
-    """In which way: `gather`, or visit; operands of gathered products are in `dtype`."""
+class VisitRows(NamedTuple):
+    """The chosen features are visited in a loop."""
 
-    gather: bool
+    def decode(self, f: Float[Array, "b k"], w: Float[Array, "F M"], i: TopKIndices) -> Float[Array, "b M"]:
+        """The sums of a row's f times the rows of W that they belong to; f is 0 where it is not real."""
+        return sparse.decode(sparse.at_index(f, *i), w, len(f))
+
+    def decode_backward(
+        self, f: Array, w: Array, i: TopKIndices, d_out: Array, d_w: Float[Array, "F M"]
+    ) -> tuple[Float[Array, "b k"], Float[Array, "F M"]]:
+        """(gradient of f, gradient of W added to `d_w`)."""
+        codes = sparse.at_index(f, *i)
+        pieces, d_w = sparse.decode_backward(codes, d_out, w, d_w)
+        return sparse.to_index(codes, pieces, i.real), d_w
+
+    def outer(self, x: Float[Array, "b M"], d: Float[Array, "b k"], i: TopKIndices, n: int) -> Float[Array, "M F"]:
+        """xᵀ · d for n features."""
+        return sparse.outer(sparse.at_index(d, *i), x, n)
+
+
+class GatherRows(NamedTuple):
+    """The rows of W that belong to the chosen features are gathered; operands are in `dtype`."""
+
     dtype: Any
+
+    def decode(self, f: Float[Array, "b k"], w: Float[Array, "F M"], i: TopKIndices) -> Float[Array, "b M"]:
+        """As of `VisitRows`."""
+        w = w.astype(self.dtype)
+
+        def some(part):
+            f, at = part
+            return jnp.einsum("bk,bkm->bm", f.astype(self.dtype), w[at], preferred_element_type=jnp.float32)
+
+        return _by_parts(some, (f, i.at), w.shape[1])
+
+    def decode_backward(
+        self, f: Array, w: Array, i: TopKIndices, d_out: Array, d_w: Float[Array, "F M"]
+    ) -> tuple[Float[Array, "b k"], Float[Array, "F M"]]:
+        """As of `VisitRows`."""
+        w = w.astype(self.dtype)
+
+        def some(part):
+            d, at = part
+            return jnp.einsum("bm,bkm->bk", d.astype(self.dtype), w[at], preferred_element_type=jnp.float32)
+
+        d_f = jnp.where(i.real, _by_parts(some, (d_out, i.at), w.shape[1]), 0)
+        return d_f, scatter(d_w, i, f, d_out)
+
+    def outer(self, x: Float[Array, "b M"], d: Float[Array, "b k"], i: TopKIndices, n: int) -> Float[Array, "M F"]:
+        """As of `VisitRows`."""
+        return scatter(jnp.zeros((n, x.shape[1])), i, d, x.astype(jnp.float32)).T
+
+
+RowProducts = VisitRows | GatherRows
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def decode_at(
-    how: MatmulStrategy, f: dict[str, Array], w: Float[Array, "F M"], at: dict[str, TopKIndices]
-) -> dict[str, Array]:
-    """For every code, the sums [b,M] of a row's f [b,k] times the rows of W that they belong to; f is 0 where it is not
-    real."""
-    if how.gather:
-        return {name: _gather_decode(how, f[name], w, i) for name, i in at.items()}
-    return {name: sparse.decode(sparse.at_index(f[name], *i), w, len(f[name])) for name, i in at.items()}
+    rows: RowProducts, f: dict[str, Array], w: Float[Array, "F M"], at: dict[str, TopKIndices]
+) -> dict[str, Float[Array, "b M"]]:
+    """`rows.decode` of every code [b,k], with gradients."""
+    return {name: rows.decode(f[name], w, i) for name, i in at.items()}
 
 
-def _forward(how, f, w, at):
-    return decode_at(how, f, w, at), (f, w, at)
+def _forward(rows, f, w, at):
+    return decode_at(rows, f, w, at), (f, w, at)
 
 
-def _backward(how, kept, d_out):
+def _backward(rows, kept, d_out):
     f, w, at = kept
     d_w, d_f = jnp.zeros_like(w), {}
     for name, i in at.items():
-        if how.gather:
-            d_f[name] = _gather_backward(how, d_out[name], w, i)
-            d_w = scatter(d_w, i, f[name], d_out[name])
-        else:
-            codes = sparse.at_index(f[name], *i)
-            pieces, d_w = sparse.decode_backward(codes, d_out[name], w, d_w)
-            d_f[name] = sparse.to_index(codes, pieces, i.real)
+        d_f[name], d_w = rows.decode_backward(f[name], w, i, d_out[name], d_w)
     return d_f, d_w, None
 
 
@@ -64,37 +105,12 @@ decode_at.defvjp(_forward, _backward)
 
 
 def outer_at(
-    how: MatmulStrategy, x: Float[Array, "b M"], d: dict[str, Array], at: dict[str, TopKIndices], n_features: int
+    rows: RowProducts, x: Float[Array, "b M"], d: dict[str, Array], at: dict[str, TopKIndices], n_features: int
 ) -> tuple[Float[Array, "M F"], Float[Array, " F"]]:
     """(xᵀ · d, the sum of d over rows), d [b,k] being numbers at these features."""
-    all_of = lambda trees: jnp.concatenate([trees[name] for name in at], axis=1)  # noqa: E731
-    i = TopKIndices(*(all_of({name: index[j] for name, index in at.items()}) for j in range(2)))
-    d_all = jnp.where(i.real, all_of(d), 0)
-    if how.gather:
-        by_feature = scatter(jnp.zeros((n_features, x.shape[1])), i, d_all, x.astype(jnp.float32)).T
-    else:
-        by_feature = sparse.outer(sparse.at_index(d_all, *i), x, n_features)
-    return by_feature, jnp.zeros(n_features).at[i.at].add(d_all)
-
-
-def _gather_decode(how: MatmulStrategy, f: Array, w: Array, i: TopKIndices) -> Float[Array, "b M"]:
-    w = w.astype(how.dtype)
-
-    def some(part):
-        f, at = part
-        return jnp.einsum("bk,bkm->bm", f.astype(how.dtype), w[at], preferred_element_type=jnp.float32)
-
-    return _by_parts(some, (f, i.at), w.shape[1])
-
-
-def _gather_backward(how: MatmulStrategy, d_out: Array, w: Array, i: TopKIndices) -> Float[Array, "b k"]:
-    w = w.astype(how.dtype)
-
-    def some(part):
-        d, at = part
-        return jnp.einsum("bm,bkm->bk", d.astype(how.dtype), w[at], preferred_element_type=jnp.float32)
-
-    return jnp.where(i.real, _by_parts(some, (d_out, i.at), w.shape[1]), 0)
+    i = TopKIndices(*(jnp.concatenate([index[j] for index in at.values()], axis=1) for j in range(2)))
+    d_all = jnp.where(i.real, jnp.concatenate([d[name] for name in at], axis=1), 0)
+    return rows.outer(x, d_all, i, n_features), jnp.zeros(n_features).at[i.at].add(d_all)
 
 
 def scatter(
@@ -110,15 +126,15 @@ def scatter(
     return jax.lax.scan(add, total, jax.tree.map(lambda a: a.reshape(n, -1, a.shape[-1]), (f, i.at, x)))[0]
 
 
-def _by_parts(function: Any, arrays: tuple[Array, ...], width: int) -> Array:
-    """A function of rows, some rows at a time."""
+def _by_parts(function: Callable, arrays: tuple[Array, ...], width: int) -> Array:
+    """A function of rows, applied to some rows at a time."""
     n = _n_parts(arrays[1].shape, width)
     found = jax.lax.map(function, jax.tree.map(lambda a: a.reshape(n, -1, a.shape[-1]), arrays))
     return found.reshape(-1, found.shape[-1])
 
 
-def _n_parts(shape: tuple[int, int], width: int) -> int:
-    """Into how many equal parts rows are cut so that what is gathered for one stays small."""
+def _n_parts(shape: tuple[int, ...], width: int) -> int:
+    """The number of equal parts into which rows are cut, so that what is gathered for one part stays small."""
     rows, k = shape
     most = max(GATHERED // (k * width), 1)
     return next(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= most)

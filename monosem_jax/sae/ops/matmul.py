@@ -30,3 +30,6 @@ def _product_backward(dtype, kept, d_out):
     f, w = kept
     d_out = d_out.astype(dtype)
     return matmul(d_out, w.T), matmul(f.T, d_out)
+
+
+product.defvjp(_product_forward, _product_backward)

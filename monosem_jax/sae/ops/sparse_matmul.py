@@ -18,11 +18,13 @@ MOST, LEAST_FEATURES, LEAST_WIDTH = 1 / 48, 2048, 128
 
 
 class BlockedCodes(NamedTuple):
-    """Rows of activations [B,F] as pieces: the first `count` of P pieces are real, `row[p]` is the row that piece p
-    belongs to, and its activations `value[p]` are those of features `feature[p]`; what fills up the last piece of a row
-    has value 0 and `real` False."""
+    """Rows of activations [B,F] cut into pieces.
 
-    count: Int[Array, ""]
+    The first `n_pieces` of P pieces are real, `row[p]` is the row of piece p, and its activations `value[p]` belong to
+    features `feature[p]`. The rest of a row's last piece has value 0 and `real` False.
+    """
+
+    n_pieces: Int[Array, ""]
     row: Int[Array, " P"]
     feature: Int[Array, "P piece"]
     value: Float[Array, "P piece"]
@@ -30,8 +32,8 @@ class BlockedCodes(NamedTuple):
 
 
 def positive(f: Float[Array, "B F"]) -> Int[Array, "G F"]:
-    """Where activations are positive, as bits: word g of a feature is about rows 32 g … 32 g + 31. One pass over [B,F],
-    while counting them directly takes XLA several on CPUs. Rows that fill up the last word are not positive."""
+    """Where activations are positive, as bits: word g of a feature stands for rows 32 g … 32 g + 31. It takes one pass
+    over [B,F], while XLA counts them in several on CPUs. Rows that are added to fill the last word are not positive."""
     f = jnp.pad(f > 0, ((0, -len(f) % WORD), (0, 0)))
     bits = f.reshape(-1, WORD, f.shape[1]).astype(jnp.uint32)
     return jnp.sum(bits << jnp.arange(WORD, dtype=jnp.uint32)[:, None], axis=1, dtype=jnp.uint32)
@@ -42,19 +44,19 @@ def count(words: Int[Array, "G F"]) -> Float[Array, " F"]:
     return jnp.sum(jax.lax.population_count(words), axis=0).astype(jnp.float32)
 
 
-def worthwhile(shape: tuple[int, int], width: int) -> bool:
-    """Whether activations of this shape may be worth visiting one by one, if few enough of them are positive."""
+def worthwhile(shape: tuple[int, ...], width: int) -> bool:
+    """Whether activations of this shape may be worth visiting one by one, if few of them are positive."""
     return shape[1] >= LEAST_FEATURES and shape[1] % WORD == 0 and shape[0] % WORD == 0 and width >= LEAST_WIDTH
 
 
-def capacity(shape: tuple[int, int]) -> int:
+def capacity(shape: tuple[int, ...]) -> int:
     """The number of pieces there is room for."""
     return int(shape[0] * shape[1] * MOST) // PIECE
 
 
 class NonzeroBits(NamedTuple):
-    """Where activations are positive, by row: 32 features to a word, how many are so up to and with each word of the
-    row, and how many pieces that makes in all."""
+    """Where activations are positive, by row: `words` of 32 features each, the number of positive ones `upto` the end
+    of each word of the row, and the number of pieces that all rows make."""
 
     words: Int[Array, "B W"]
     upto: Int[Array, "B W"]
@@ -73,13 +75,13 @@ def by_row(words: Int[Array, "G F"]) -> NonzeroBits:
 
 
 def find(pre: Float[Array, "B F"], bias: Float[Array, " F"], at: NonzeroBits) -> BlockedCodes:
-    """The pieces of relu(pre + bias), positive `at` these positions; only right where there is room for all of them."""
+    """The pieces of relu(pre + bias), positive `at` these positions; only correct where there is room for them all."""
     upto = at.upto
     n_words, pieces = upto.shape[1], _pieces(upto)
     ends = jnp.cumsum(pieces)
     p = jnp.arange(capacity(pre.shape))
     row = jnp.minimum(jnp.searchsorted(ends, p, side="right"), len(pre) - 1)
-    wanted = ((p - (ends - pieces)[row]) * PIECE)[:, None] + jnp.arange(PIECE)  # the how manieth of its row
+    wanted = ((p - (ends - pieces)[row]) * PIECE)[:, None] + jnp.arange(PIECE)  # index within the row
     real = wanted < upto[:, -1][row][:, None]
     word = jnp.minimum(_first_above(upto, row, wanted), n_words - 1)
     place = row[:, None] * n_words + word
@@ -95,7 +97,7 @@ def _pieces(upto: Array) -> Array:
 
 
 def _first_above(upto: Array, row: Array, wanted: Array) -> Array:
-    """The first word of a row up to which more than `wanted` bits are set: a binary search for each."""
+    """The first word of a row up to whose end more than `wanted` bits are set: a binary search for each."""
     n_words, flat = upto.shape[1], upto.reshape(-1)
     found, step = jnp.zeros_like(wanted), 1 << (n_words - 1).bit_length()
     while step:
@@ -107,7 +109,7 @@ def _first_above(upto: Array, row: Array, wanted: Array) -> Array:
 
 
 def _nth_bit(bits: Array, n: Array) -> Array:
-    """The position of the n-th set bit of a word, counted from 0: halves of it are looked at in turn."""
+    """The position of the n-th set bit of a word, counted from 0, by halving the word."""
     found = jnp.zeros_like(n)
     for half in (16, 8, 4, 2, 1):
         low = bits & jnp.uint32((1 << half) - 1)
@@ -123,7 +125,7 @@ def decode(c: BlockedCodes, w_dec: Float[Array, "F M"], n_rows: int) -> Float[Ar
     def add(p, total):
         return total.at[c.row[p]].add(c.value[p] @ w_dec[c.feature[p]])
 
-    return jax.lax.fori_loop(0, c.count, add, jnp.zeros((n_rows, w_dec.shape[1]), w_dec.dtype))
+    return jax.lax.fori_loop(0, c.n_pieces, add, jnp.zeros((n_rows, w_dec.shape[1]), w_dec.dtype))
 
 
 def decoded(
@@ -166,14 +168,14 @@ def backward(
         )  # fmt: skip
 
     empty = jnp.zeros_like(w_dec)
-    enc, bias, dec = jax.lax.fori_loop(0, c.count, add, (empty, jnp.zeros(len(w_dec), w_dec.dtype), empty))
+    enc, bias, dec = jax.lax.fori_loop(0, c.n_pieces, add, (empty, jnp.zeros(len(w_dec), w_dec.dtype), empty))
     return enc.T, bias, dec
 
 
 def decode_backward(
     c: BlockedCodes, d_out: Float[Array, "B M"], w_dec: Float[Array, "F M"], before: Float[Array, "F M"] | None = None
 ) -> tuple[Float[Array, "P piece"], Float[Array, "F M"]]:
-    """(d_out · W_decᵀ where f was visited, fᵀ · d_out and what was there `before`)."""
+    """(d_out · W_decᵀ where f was visited, fᵀ · d_out added to `before`)."""
 
     def add(p, totals):
         d_f, dec = totals
@@ -181,14 +183,14 @@ def decode_backward(
         return d_f.at[p].set(w_dec[i] @ d), dec.at[i].add(c.value[p][:, None] * d)
 
     start = (jnp.zeros(c.value.shape, w_dec.dtype), jnp.zeros_like(w_dec) if before is None else before)
-    d_f, dec = jax.lax.fori_loop(0, c.count, add, start)
+    d_f, dec = jax.lax.fori_loop(0, c.n_pieces, add, start)
     return jnp.where(c.real, d_f, 0), dec
 
 
 def spread(c: BlockedCodes, values: Float[Array, "P piece"], shape: tuple[int, int]) -> Float[Array, "B F"]:
-    """Values of the activations that were visited where they are, 0 elsewhere."""
+    """[B,F]: the values at the activations that were visited, 0 elsewhere."""
     rows = jnp.broadcast_to(c.row[:, None], c.feature.shape)
-    # What fills up a piece goes to a row that is not there.
+    # The filling of a piece goes to a row that does not exist, and is dropped.
     return jnp.zeros(shape, values.dtype).at[jnp.where(c.real, rows, shape[0]), c.feature].set(values, mode="drop")
 
 
@@ -198,11 +200,11 @@ def outer(c: BlockedCodes, x: Float[Array, "B M"], n_features: int) -> Float[Arr
     def add(p, total):
         return total.at[c.feature[p]].add(c.value[p][:, None] * x[c.row[p]])
 
-    return jax.lax.fori_loop(0, c.count, add, jnp.zeros((n_features, x.shape[1]), x.dtype)).T
+    return jax.lax.fori_loop(0, c.n_pieces, add, jnp.zeros((n_features, x.shape[1]), x.dtype)).T
 
 
 def at_index(values: Float[Array, "B k"], at: Int[Array, "B k"], real: Bool[Array, "B k"]) -> BlockedCodes:
-    """The pieces of rows that have values at these features, those that are `real`; pieces without any are left out."""
+    """The pieces of rows whose values lie at these features where `real`; pieces without a real one are left out."""
     n_rows, k = at.shape
     per_row = -(-k // PIECE)
 
@@ -216,7 +218,7 @@ def at_index(values: Float[Array, "B k"], at: Int[Array, "B k"], real: Bool[Arra
 
 
 def to_index(c: BlockedCodes, values: Float[Array, "P piece"], real: Bool[Array, "B k"]) -> Float[Array, "B k"]:
-    """Values of the pieces of `at_index` by row and place again."""
+    """Values of the pieces of `at_index`, back in the order of `at`."""
     n_rows, k = real.shape
     per_row = -(-k // PIECE)
     some = jnp.any(jnp.pad(real, ((0, 0), (0, per_row * PIECE - k))).reshape(-1, PIECE), axis=1)

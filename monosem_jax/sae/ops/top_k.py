@@ -1,6 +1,6 @@
-"""Which features are active where that depends on the others, on features divided over a mesh.
+"""Which features are active where this depends on the other features, on a mesh that divides them.
 
-What crosses devices is bounded: for each row a device's own k candidates, for a batch a few counts.
+Little crosses devices: for each row a device's own k candidates, for a batch a few counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ USUAL_STEPS, MOST_STEPS = 24, 120
 
 
 def top_k(z: Float[Array, "b F"], k: int) -> tuple[Float[Array, "b k"], Array]:
-    """The k largest numbers of each row and where they are, largest first and of equals the first first.
+    """The k largest numbers of each row and their positions, largest first; of equal numbers the first comes first.
 
     Of many features, groups are ranked by their largest number: the k largest lie in the first k groups.
     """
@@ -60,9 +60,9 @@ def row_mask(z: Float[Array, "b F"], k: int, axes: Axes) -> Bool[Array, "b F"]:
 
 
 def per_row(z: Float[Array, "*b F"], k: int) -> Float[Array, "*b F"]:
-    """The k largest positive numbers of each row where they are, and 0 elsewhere; on one device."""
+    """The k numbers of each row that are largest by magnitude where they are, and 0 elsewhere; on one device."""
     flat = z.reshape(-1, z.shape[-1])
-    return jnp.where(row_mask(flat, k, Axes(1, 1)), flat, 0).reshape(z.shape)
+    return jnp.where(row_mask(jnp.abs(flat), k, Axes(1, 1)), flat, 0).reshape(z.shape)
 
 
 def batch_mask(z: Float[Array, "b F"], n: int, axes: Axes) -> Bool[Array, "b F"]:

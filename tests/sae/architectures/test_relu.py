@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.sae.architectures.relu import Relu, ReluConfig
+from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.params import unit_rows
 from tests import reference
-from tests.engine import close
+from tests.engine import close, relu_sae
 
 SHAPES = [(8, 32), (32, 8), (24, 24)]
 L1 = 0.03
@@ -24,24 +24,23 @@ def rows(seed: int, n: int, width: int) -> np.ndarray:
 
 @functools.cache
 def initial(width: int, n_features: int, seed: int = 0):
-    sae = Relu(width, n_features)
-    both = lambda m, x: m.decode(m.encode(x))  # noqa: E731
-    return sae.init(jax.random.key(seed), jnp.zeros((1, width)), method=both)["params"]
+    sae = relu_sae(width, n_features)
+    return sae.initial(jax.random.key(seed))
 
 
 def encode(params, x, dtype=jnp.float32):
-    sae = Relu(params["W_enc"].shape[0], len(params["b_enc"]), dtype)
+    sae = relu_sae(params["W_enc"].shape[0], len(params["b_enc"]), dtype)
     return sae.apply({"params": params}, jnp.asarray(x), method=sae.encode)
 
 
 def decode(params, f, dtype=jnp.float32):
-    sae = Relu(params["W_enc"].shape[0], len(params["b_enc"]), dtype)
+    sae = relu_sae(params["W_enc"].shape[0], len(params["b_enc"]), dtype)
     return sae.apply({"params": params}, jnp.asarray(f), method=sae.decode)
 
 
 def row_losses(params, x, dtype=jnp.float32):
-    sae = Relu(params["W_enc"].shape[0], len(params["b_enc"]), dtype)
-    return sae.apply({"params": params}, jnp.asarray(x), l1_coefficient=L1, method=sae.row_losses)
+    sae = relu_sae(params["W_enc"].shape[0], len(params["b_enc"]), dtype)
+    return sae.apply({"params": params}, jnp.asarray(x), {"l1_coefficient": L1}, method=sae.row_losses)
 
 
 def test_encoder_starts_uniform_within_one_over_root_width():
@@ -141,13 +140,13 @@ def test_unit_rows_leaves_a_zero_row_zero():
 @pytest.mark.parametrize("scale", [0.01, 3.7])
 def test_folding_the_scale_in_gives_features_in_raw_units(scale):
     p, x = reference.random_dictionary(15, 8, 32), rows(16, 20, 8)
-    close(scale * encode(Relu(1, 1).fold(p, scale), x), encode(p, scale * x))
+    close(scale * encode(relu_sae(1, 1).unscale(p, scale), x), encode(p, scale * x))
 
 
 @pytest.mark.parametrize("scale", [0.01, 3.7])
 def test_folding_the_scale_in_gives_the_same_reconstruction_in_raw_units(scale):
     p, x = reference.random_dictionary(15, 8, 32), rows(16, 20, 8)
-    folded = Relu(1, 1).fold(p, scale)
+    folded = relu_sae(1, 1).unscale(p, scale)
     close(scale * decode(folded, encode(folded, x)), decode(p, encode(p, scale * x)))
 
 

@@ -9,13 +9,12 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from monosem_jax.runtime.mesh import device_put_sharded, tree_shardings
-from monosem_jax.sae.architectures.relu import Relu
 from monosem_jax.sae.objective import dictionary_objective
 from monosem_jax.sae.ops import sparse_matmul as sparse
 from monosem_jax.sae.params import RULES
 from tests import engine, reference
 from tests.conftest import mesh_of
-from tests.engine import close, state_at
+from tests.engine import close, relu_sae, state_at
 
 ROWS, WIDTH, FEATURES = 64, 128, 2048
 ROOM = sparse.capacity((ROWS, FEATURES))  # pieces
@@ -112,7 +111,7 @@ def test_bits_count_the_rows_of_each_feature_and_the_pieces_of_each_row(name):
 def test_codes_are_the_activations_exactly(name):
     pre, bias = split(FITTING[name])
     _, n, c = codes_of(pre, bias)
-    assert c.count == n and (np.asarray(c.row)[: int(n)] < ROWS).all()
+    assert c.n_pieces == n and (np.asarray(c.row)[: int(n)] < ROWS).all()
     again, seen = np.zeros((ROWS, FEATURES), np.float32), np.zeros((ROWS, FEATURES), int)
     real, row = np.asarray(c.real), np.broadcast_to(np.asarray(c.row)[:, None], c.real.shape)
     np.add.at(again, (row[real], np.asarray(c.feature)[real]), np.asarray(c.value)[real])
@@ -168,7 +167,7 @@ def sharded(data: int, model: int, p, x, sparse: str):
     mesh = mesh_of(data, model)
     state = state_at(4, np.zeros(p["b_enc"].size, bool), l1=L1, scale=1).replace(params=p)
     state = jax.device_put(state, tree_shardings(state, RULES, mesh))
-    sae = Relu(WIDTH, p["b_enc"].size)
+    sae = relu_sae(WIDTH, p["b_enc"].size)
     objective = jax.jit(dictionary_objective(sae, mesh, sparse=sparse))
     found = jax.block_until_ready(objective(state, device_put_sharded(x, mesh, PartitionSpec("data"))))
     return found.grads, found.stats["last_fired"], engine.in_batch(found)
