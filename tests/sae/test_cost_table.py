@@ -15,6 +15,7 @@ from monosem_jax.runtime.peak_flops import matmul_peak
 from monosem_jax.sae import cost_table as plan
 from monosem_jax.sae.cost_model import StepCost
 from monosem_jax.sae.cost_table import MeasuredSteps, PlannedMember, ShareOfPeak, duration, estimate, table
+from tests.cases import cases
 
 SIZES = (512, 4096, 1024)
 
@@ -202,7 +203,7 @@ def test_times_are_days_hours_minutes_and_seconds(seconds, said):
     assert duration(seconds) == said
 
 
-@pytest.mark.parametrize("seconds", range(10, 400_000, 7919))
+@cases("seconds", range(10, 400_000, 7919))
 def test_no_second_is_lost_in_a_time(seconds):
     parts = {unit: int(n) for n, unit in re.findall(r"(\d+)([dhms])", duration(seconds))}
     names = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
