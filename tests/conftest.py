@@ -20,6 +20,14 @@ if not jax.config.jax_platforms:
 jax.config.update("jax_num_cpu_devices", 8)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves drills out unless they are asked for, also where -m says something else."""
+    if "drill" not in config.option.markexpr:
+        drills = [item for item in items if item.get_closest_marker("drill")]
+        items[:] = [item for item in items if not item.get_closest_marker("drill")]
+        config.hook.pytest_deselected(items=drills)
+
+
 def mesh_of(data: int, model: int) -> Mesh:
     """A mesh over the first data x model devices."""
     devices = np.asarray(jax.devices()[: data * model]).reshape(data, model)
