@@ -625,7 +625,7 @@ MUTANTS = [
         "store: every process commits",
         "        if self.process[0]:\n            return\n        manifest = self.manifest",
         "        manifest = self.manifest",
-        ("activations/store/test_writer.py::test_only_the_first_process_begins_the_manifest_and_commits",),
+        ("activations/store/test_writer.py::test_another_process_does_not_commit_what_the_first_has_made",),
     ),
     Mutant(
         "store: the mean norm is that of the last bucket",
@@ -767,7 +767,7 @@ MUTANTS = [
         "online: batches of a filling overlap",
         "first * self._lane_slots, n * self._lane_slots, axis=1)",
         "first, n * self._lane_slots, axis=1)",
-        ("activations/test_online.py::test_batches_are_the_same_wherever_one_begins_and_how_many_one_asks_for",),
+        ("activations/test_online.py::test_batches_of_several_rows_a_lane_do_not_overlap",),
     ),
     Mutant(
         "scale: unit_rms and unit_norm are swapped",

@@ -144,6 +144,15 @@ def test_batches_are_the_same_wherever_one_begins_and_how_many_one_asks_for(tell
         assert np.array_equal(numbers(online(telling)(start, n)), passes[start : start + n]), (start, n)
 
 
+def test_batches_of_several_rows_a_lane_do_not_overlap(telling):
+    """64 lanes with one context each: two of their five rows make a batch, and a filling two batches."""
+    whole = numbers(online(telling, batch=128, buffer_rows=128)(0, 4))
+    for start in range(4):
+        assert np.array_equal(numbers(online(telling, batch=128, buffer_rows=128)(start, 1))[0], whole[start])
+    for filling in (whole[:2], whole[2:]):
+        assert len(np.unique(filling)) == 256
+
+
 def test_batches_can_be_asked_for_in_any_order(telling, passes):
     stream, rng = online(telling), np.random.default_rng(1)
     for _ in range(40):
