@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import pathlib
+import platform
+import shutil
 
 import jax
+import jaxlib
 import numpy as np
 import pytest
+from jax._src.compilation_cache import decompress_executable
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, Mesh
 
@@ -68,11 +73,44 @@ def keeping_programs(path: str):
         put(before)
 
 
+def programs_of(cache: pytest.Cache) -> pathlib.Path:
+    """The folder in pytest's cache for programs of this version of JAX on this kind of machine; others are removed.
+
+    JAX's keys know the program, the options and the version, but not the instructions that the machine has.
+    """
+    found = [platform.machine(), jax.__version__, jaxlib.__version__]
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        found += sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
+    own = cache.mkdir("programs") / hashlib.sha256("".join(found).encode()).hexdigest()[:16]
+    own.mkdir(exist_ok=True)
+    return own
+
+
+def tidy(own: pathlib.Path) -> None:
+    """Removes what is of no use: programs of other versions, and those that a killed process wrote half of, which JAX
+    would neither read nor write again."""
+    for other in own.parent.iterdir():
+        if other != own:
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
+    for entry in own.glob("*-cache"):
+        try:
+            decompress_executable(entry.read_bytes())
+        except Exception:  # zlib and zstd raise their own
+            entry.unlink()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    cache = getattr(session.config, "cache", None)
+    if cache and not hasattr(session.config, "workerinput"):  # before any worker looks at it
+        tidy(programs_of(cache))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def program_folder(request, tmp_path_factory):
     """Where compiled programs are kept: one folder for this process, those that tests start, and the next session."""
     cache = getattr(request.config, "cache", None)
-    path = str(cache.mkdir("programs") if cache else tmp_path_factory.mktemp("programs"))
+    path = str(programs_of(cache) if cache else tmp_path_factory.mktemp("programs"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", path)
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
