@@ -25,8 +25,23 @@ if not jax.config.jax_platforms:
 jax.config.update("jax_num_cpu_devices", 8)
 
 
+TESTS = pathlib.Path(__file__).parent
+
+
+def slow_tests() -> set[str]:
+    """The files and tests that slow.txt lists."""
+    lines = (TESTS / "slow.txt").read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if not line.startswith("#")}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is applied
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves drills out unless they are asked for, also where -m says something else."""
+    """Marks what slow.txt lists; leaves drills out unless they are asked for, also where -m says something else."""
+    listed = slow_tests()
+    for item in items:
+        file, test = item.path.relative_to(TESTS).as_posix(), getattr(item, "originalname", item.name)
+        if file in listed or f"{file}::{test}" in listed:
+            item.add_marker(pytest.mark.slow)
     if "drill" not in config.option.markexpr:
         drills = [item for item in items if item.get_closest_marker("drill")]
         items[:] = [item for item in items if not item.get_closest_marker("drill")]

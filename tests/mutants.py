@@ -1196,7 +1196,7 @@ MUTANTS = [
         "report: quotes are not escaped",
         "return html.escape(visible(text), quote=True)",
         "return html.escape(visible(text), quote=False)",
-        ("report/test_page.py::test_hostile_text_stays_text",),
+        ("report/test_page.py::test_escaped_text_may_stand_in_an_attribute_in_quotes_of_either_kind",),
     ),
     Mutant(
         "report: the page may load anything",

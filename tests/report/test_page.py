@@ -1,4 +1,5 @@
 import dataclasses
+import html
 import html.parser
 import re
 import sys
@@ -9,7 +10,7 @@ import pytest
 from monosem_jax.report import plots
 from monosem_jax.report.cards import context_html, percent
 from monosem_jax.report.page import Records, page, write_page
-from monosem_jax.report.text import token_html, visible
+from monosem_jax.report.text import escaped, token_html, visible
 from monosem_jax.runtime.errors import BadInput
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -123,13 +124,18 @@ def test_a_category_links_to_its_card_only_if_there_is_one(changed, records):
 
 
 def test_the_better_of_feature_and_neuron_is_emphasised_and_counted(changed, records):
-    rows = [dict(c) for c in records.categories[:3]]
-    for row, (a, b) in zip(rows, [(0.9, 0.1), (0.1, 0.9), (0.4, float("nan"))], strict=True):
+    rows = [dict(records.categories[0]) for _ in range(4)]
+    for row, (a, b) in zip(rows, [(0.9, 0.1), (0.1, 0.9), (0.4, float("nan")), (0.9, 0.2)], strict=True):
         row |= {"feature_correlation": a, "neuron_correlation": b}
     text = page(changed(categories=rows, **NO_FIGURES))
-    assert "1 of 3 categories: the feature beats the neuron." in text
-    assert text.count("<strong>0.900 ✓</strong>") == 2
+    assert "2 of 4 categories: the feature beats the neuron." in text
+    assert text.count("<strong>0.900 ✓</strong>") == 3
     assert "<strong>0.100" not in text and "<strong>0.400" not in text
+
+
+def test_escaped_text_may_stand_in_an_attribute_in_quotes_of_either_kind():
+    assert not {*escaped("a \"b\" 'c' <d> & e")} & {*"<>\"'"}
+    assert html.unescape(escaped("a \"b\" 'c' <d> & e")) == "a \"b\" 'c' <d> & e"
 
 
 def test_shading_grows_with_activation():
