@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import pathlib
+import platform
+import shutil
 
 import jax
+import jaxlib
 import numpy as np
 import pytest
+from jax._src.compilation_cache import decompress_executable
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, Mesh
 
@@ -18,6 +23,29 @@ from monosem_jax.models.transformer import Transformer, TransformerConfig
 if not jax.config.jax_platforms:
     jax.config.update("jax_platforms", "cpu")  # tolerances are those of fp32; JAX_PLATFORMS overrides
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+TESTS = pathlib.Path(__file__).parent
+
+
+def slow_tests() -> set[str]:
+    """The files and tests that slow.txt lists."""
+    lines = (TESTS / "slow.txt").read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if not line.startswith("#")}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is applied
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks what slow.txt lists; leaves drills out unless they are asked for, also where -m says something else."""
+    listed = slow_tests()
+    for item in items:
+        file, test = item.path.relative_to(TESTS).as_posix(), getattr(item, "originalname", item.name)
+        if file in listed or f"{file}::{test}" in listed:
+            item.add_marker(pytest.mark.slow)
+    if "drill" not in config.option.markexpr:
+        drills = [item for item in items if item.get_closest_marker("drill")]
+        items[:] = [item for item in items if not item.get_closest_marker("drill")]
+        config.hook.pytest_deselected(items=drills)
 
 
 def mesh_of(data: int, model: int) -> Mesh:
@@ -32,9 +60,15 @@ def mesh1() -> Mesh:
     return mesh_of(1, 1)
 
 
+@pytest.fixture
+def mesh8() -> Mesh:
+    """Eight devices as 2x4 (data x model): what is wrong on one axis alone is wrong here."""
+    return mesh_of(2, 4)
+
+
 @pytest.fixture(params=[(8, 1), (1, 8), (2, 4)], ids=lambda p: f"{p[0]}x{p[1]}")
-def mesh8(request) -> Mesh:
-    """Eight devices, in turn as 8x1, 1x8 and 2x4 (data x model)."""
+def any_mesh8(request) -> Mesh:
+    """Eight devices, in turn as 8x1, 1x8 and 2x4 (data x model), for contracts that hold on every mesh."""
     return mesh_of(*request.param)
 
 
@@ -60,11 +94,44 @@ def keeping_programs(path: str):
         put(before)
 
 
+def programs_of(cache: pytest.Cache) -> pathlib.Path:
+    """The folder in pytest's cache for programs of this version of JAX on this kind of machine; others are removed.
+
+    JAX's keys know the program, the options and the version, but not the instructions that the machine has.
+    """
+    found = [platform.machine(), jax.__version__, jaxlib.__version__]
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        found += sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
+    own = cache.mkdir("programs") / hashlib.sha256("".join(found).encode()).hexdigest()[:16]
+    own.mkdir(exist_ok=True)
+    return own
+
+
+def tidy(own: pathlib.Path) -> None:
+    """Removes what is of no use: programs of other versions, and those that a killed process wrote half of, which JAX
+    would neither read nor write again."""
+    for other in own.parent.iterdir():
+        if other != own:
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
+    for entry in own.glob("*-cache"):
+        try:
+            decompress_executable(entry.read_bytes())
+        except Exception:  # zlib and zstd raise their own
+            entry.unlink()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    cache = getattr(session.config, "cache", None)
+    if cache and not hasattr(session.config, "workerinput"):  # before any worker looks at it
+        tidy(programs_of(cache))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def program_folder(request, tmp_path_factory):
     """Where compiled programs are kept: one folder for this process, those that tests start, and the next session."""
     cache = getattr(request.config, "cache", None)
-    path = str(cache.mkdir("programs") if cache else tmp_path_factory.mktemp("programs"))
+    path = str(programs_of(cache) if cache else tmp_path_factory.mktemp("programs"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", path)
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -40,6 +40,7 @@ from monosem_jax.text.corpus import read_corpus
 from monosem_jax.text.pack import Text, TextConfig, prepare_text
 from monosem_jax.text.tokenizer import load_tokenizer
 from monosem_jax.training.metric_log import MetricsLog
+from tests.cases import cases
 from tests.conftest import write_words
 from tests.experiments.tiny import run
 from tests.interop.small import random_params, write_folder
@@ -156,7 +157,7 @@ def made(path: pathlib.Path, experiment: str, /, **record) -> pathlib.Path:
     return path
 
 
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_a_configuration_is_refused(tmp_path, trap, what):
     (tmp_path / "config.json").write_bytes(JSON[what](trap))
     assert f"{tmp_path}" in refusal(lambda: load_run(tmp_path))
@@ -196,7 +197,7 @@ def test_parents_that_are_no_runs_are_refused(tmp_path, parent):
     assert "was made from" in (told := refusal(lambda: run.dictionary)) or "is not a run directory" in told
 
 
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_a_summary_is_refused(dictionary, trap, what):
     (dictionary / "summary.json").write_bytes(JSON[what](trap))
     if what == "an empty object":
@@ -206,14 +207,14 @@ def test_a_summary_is_refused(dictionary, trap, what):
         refusal(lambda: inspect.inspect(dictionary, InspectConfig()))
 
 
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_what_is_said_of_the_inputs_is_refused(dictionary, trap, what):
     (dictionary / "input.json").write_bytes(JSON[what](trap))
     for call in (lambda: load_run(dictionary).params, lambda: load_run(dictionary).site):
         assert "input.json" in refusal(call)
 
 
-@pytest.mark.parametrize("scale", ["NaN", "Infinity", "-1", "0", "true", '"2"', "[]", "null", "1e999"])
+@cases("scale", ["NaN", "Infinity", "-1", "0", "true", '"2"', "[]", "null", "1e999"])
 def test_a_scale_that_is_no_positive_number_is_refused(dictionary, scale):
     (dictionary / "input.json").write_text(f'{{"input_scale": {scale}, "site": null}}')
     assert "input_scale" in refusal(lambda: load_run(dictionary).feature(1))
@@ -227,7 +228,7 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("what", LINES)
+@cases("what", LINES)
 def test_lines_of_others_in_a_log_are_left_out(tmp_path, trap, what):
     own = json.dumps({"step": 5, "time": 1.0, "loss": 2.0}).encode()
     (tmp_path / "metrics.jsonl").write_bytes(own + b"\n" + LINES[what](trap).replace(b"\n", b" ") + b"\n" + own)
@@ -238,14 +239,14 @@ def test_lines_of_others_in_a_log_are_left_out(tmp_path, trap, what):
     assert (tmp_path / "metrics.jsonl").read_bytes() == (own + b"\n") * 2
 
 
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_an_unfinished_sum_is_refused(tmp_path, trap, what):
     with RunDir(tmp_path / "run", "toy", {}, {}) as run:
         (run.path / ".unfinished.json").write_bytes(JSON[what](trap))
         assert ".unfinished.json" in refusal(lambda: MetricsLog(run, 5, 0))
 
 
-@pytest.mark.parametrize("what", HOSTILE)
+@cases("what", HOSTILE)
 def test_figures_and_records_are_refused(tmp_path, trap, what):
     run = load_run(made(tmp_path / "run", "analyze"))
     for name in ("density.npy", "features.json", "categories.json"):
@@ -253,7 +254,7 @@ def test_figures_and_records_are_refused(tmp_path, trap, what):
         assert name in refusal(lambda name=name: getattr(run, name.partition(".")[0]))
 
 
-@pytest.mark.parametrize("what", sorted(WRONG.keys() - {"a list of lists"}))
+@cases("what", sorted(WRONG.keys() - {"a list of lists"}))
 def test_records_that_are_no_list_are_refused(tmp_path, trap, what):
     run = load_run(made(tmp_path / "run", "analyze"))
     for name in ("features", "categories"):
@@ -268,7 +269,7 @@ def test_an_archive_under_the_name_of_an_array_is_refused(tmp_path):
     assert "density.npy is not a readable .npy array" in refusal(lambda: run.density)
 
 
-@pytest.mark.parametrize("experiment", KINDS)
+@cases("experiment", KINDS)
 def test_a_directory_that_holds_nothing_else_can_be_inspected(tmp_path, capsys, experiment):
     path = made(tmp_path / "run", experiment, config={"<script>": [None, {"a": "\x1b[31m"}]})
     inspect.inspect(path, InspectConfig())
@@ -384,21 +385,21 @@ TEXT_FILES = {
 
 
 @pytest.mark.parametrize("file", TEXT_FILES)
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_a_text_is_refused(words, tmp_path, trap, file, what):
     path = shutil.copytree(words, tmp_path / "text")
     (path / file).write_bytes(JSON[what](trap))
     refusal(lambda: TEXT_FILES[file](Text(path)))
 
 
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_a_tokenizer_is_refused(tmp_path, trap, what):
     (tmp_path / "tokenizer.json").write_bytes(JSON[what](trap))
     refusal(lambda: load_tokenizer(tmp_path / "tokenizer.json"))
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_a_corpus_is_refused(tmp_path, trap, name, what):
     data = JSON[what](trap)
     for content in [data] if name.endswith("l") else [data, gzip.compress(data)]:
@@ -440,7 +441,7 @@ def test_labels_may_hold_anything_and_are_kept_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.safetensors"])
-@pytest.mark.parametrize("what", HOSTILE)
+@cases("what", HOSTILE)
 def test_an_array_is_refused(tmp_path, trap, name, what):
     (tmp_path / name).write_bytes(HOSTILE[what](trap))
     assert name in refusal(lambda: open_rows(tmp_path / name))
@@ -449,7 +450,7 @@ def test_an_array_is_refused(tmp_path, trap, name, what):
 
 
 @pytest.mark.parametrize("file", ["cfg.json", "sae_weights.safetensors"])
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_a_folder_of_saelens_is_refused(tmp_path, trap, file, what):
     folder = write_folder(tmp_path / "theirs", random_params(), architecture="topk", k=3)
     assert saelens.read(folder).k == 3
@@ -495,7 +496,7 @@ HEADERS = {
 }
 
 
-@pytest.mark.parametrize("what", HEADERS)
+@cases("what", HEADERS)
 def test_a_header_that_promises_too_much_is_refused(tmp_path, what):
     (tmp_path / "a.safetensors").write_bytes(HEADERS[what])
     refusal(lambda: open_rows(tmp_path / "a.safetensors"))
@@ -512,7 +513,7 @@ CODECS = [
 ]
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@cases("codec", CODECS)
 def test_an_array_of_zarr_with_a_codec_that_is_code_is_refused(tmp_path, codec):
     three = {
         "zarr_format": 3, "node_type": "array", "shape": [4, 2], "data_type": "float32", "fill_value": 0,
@@ -530,7 +531,7 @@ def test_an_array_of_zarr_with_a_codec_that_is_code_is_refused(tmp_path, codec):
 
 
 @pytest.mark.parametrize("file", ["zarr.json", ".zarray"])
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_the_metadata_of_an_array_of_zarr_are_refused(tmp_path, trap, file, what):
     (tmp_path / file).write_bytes(JSON[what](trap))
     refusal(lambda: open_rows(tmp_path))
@@ -546,7 +547,7 @@ def stored(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.mark.parametrize("file", ["store.json", "activations/zarr.json", "activations/c/0/0"])
-@pytest.mark.parametrize("what", JSON)
+@cases("what", JSON)
 def test_a_store_is_refused(stored, tmp_path, trap, file, what):
     path = shutil.copytree(stored, tmp_path / "store")
     (path / file).write_bytes(JSON[what](trap))

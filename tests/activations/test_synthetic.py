@@ -67,6 +67,9 @@ def test_features_of_a_group_occur_together_and_others_do_not():
     pairs = found[np.arange(0, 40, 2), np.arange(1, 40, 2)]
     apart = found[np.arange(1, 39, 2), np.arange(2, 40, 2)]
     assert pairs.min() > 0.3 and np.abs(apart).max() < 0.05
+    normal = np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 1_000_000)
+    beyond = normal > np.quantile(normal, 1 - SMALL.density)
+    assert pairs.mean() == pytest.approx(np.corrcoef(beyond.T)[0, 1], abs=0.02)
     assert np.abs(np.corrcoef(active(SMALL).T) - np.eye(40)).max() < 0.05
 
 

@@ -33,35 +33,41 @@ def assert_held(outcome: Outcome, tried: int) -> None:
     assert outcome.tried >= tried
 
 
+@pytest.mark.drill
 def test_runs_that_are_killed_while_they_write_checkpoints_end_with_the_same_bits(field):
     outcome = kills.kill_while_writing(field, "dictionary", 2)
     assert_held(outcome, 1)
     assert outcome.notes["kills"] == 2
 
 
+@pytest.mark.drill
 def test_a_second_interrupt_is_obeyed_at_once(field):
     outcome = signals.interrupt_twice(field, "dictionary", 1)
     assert_held(outcome, 3)
     assert outcome.notes["double Ctrl-C"] == 1
 
 
+@pytest.mark.drill
 def test_checkpoints_that_lack_a_file_or_a_part_of_one_or_have_a_wrong_bit_are_found(field):
     outcome = damage.damaged_checkpoint(field, "dictionary", 3)
     assert_held(outcome, 6)
     assert (outcome.notes["missing"], outcome.notes["truncated"], outcome.notes["flipped"]) == (1, 1, 1)
 
 
+@pytest.mark.drill
 def test_a_job_that_loses_its_coordinator_ends_and_resumes(field):
     outcome = processes.lose_one(field, 2, 0)
     assert_held(outcome, 4)
     assert outcome.notes["seconds until the survivors ended"] < 10
 
 
+@pytest.mark.drill
 def test_a_signal_to_one_process_stops_both_at_the_same_step(field):
     assert_held(processes.stop_one(field, 2, 1), 2)
     assert "loss" in (logged := held(field.root / "stopped-1-of-2")) and "signal" not in logged
 
 
+@pytest.mark.drill
 def test_a_job_goes_on_with_another_number_of_processes(field):
     outcome = processes.elastic(field, (2, 1, 2))
     assert_held(outcome, 5)
@@ -115,6 +121,7 @@ def test_another_step_is_noticed_as_another_state(twins, altered):
     assert "differ in [" in same(twins[0], altered)
 
 
+@pytest.mark.drill
 def test_runs_that_end_otherwise_are_counted_as_lost(field, monkeypatch):
     """The launcher trains with another seed when it is asked to go on."""
     start = Ground.start

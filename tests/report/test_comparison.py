@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from monosem_jax.report import comparison
 from monosem_jax.report.comparison import table, write_comparison
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.stages import sweep
@@ -42,6 +43,19 @@ def test_sweeps_without_a_transformer_are_compared_by_their_variance(tmp_path):
     assert [f.name for f in write_comparison(tmp_path, {"a": rows})] == [
         "comparison.csv", "compare_variance.png", "compare_variance.svg"
     ]  # fmt: skip
+
+
+def test_the_front_is_of_what_explains_most_with_the_fewest_features(tmp_path, monkeypatch):
+    fronts = {}
+
+    def write(directory, name, draw):
+        _, fronts[name], *_ = draw.args
+        return []
+
+    monkeypatch.setattr(comparison, "write_figure", write)
+    write_comparison(tmp_path, {"relu": members(0.0), "topk": members(0.05)})
+    assert fronts["compare_loss"] == [(8.0, pytest.approx(0.958)), (16.0, pytest.approx(0.966))]
+    assert fronts["compare_variance"] == [(8.0, pytest.approx(0.95))]
 
 
 def test_a_folder_without_sweeps_is_refused(tmp_path):

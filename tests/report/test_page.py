@@ -1,4 +1,5 @@
 import dataclasses
+import html
 import html.parser
 import pathlib
 import re
@@ -134,14 +135,11 @@ def test_a_category_links_to_its_card_only_if_there_is_one(changed, records):
 
 
 def test_the_better_of_feature_and_neuron_is_emphasised_and_counted(changed, records):
-    pairs = [(0.9, 0.1), (0.1, 0.9), (0.4, float("nan"))]
-    rows = [
-        dataclasses.replace(c, feature_correlation=a, neuron_correlation=b)
-        for c, (a, b) in zip(records.categories[:3], pairs, strict=True)
-    ]
+    pairs = [(0.9, 0.1), (0.1, 0.9), (0.4, float("nan")), (0.9, 0.2)]
+    rows = [dataclasses.replace(records.categories[0], feature_correlation=a, neuron_correlation=b) for a, b in pairs]
     text = page(changed(categories=rows, **NO_FIGURES))
-    assert "1 of 3 categories: the feature beats the neuron." in text
-    assert text.count("<strong>0.900 ✓</strong>") == 2
+    assert "2 of 4 categories: the feature beats the neuron." in text
+    assert text.count("<strong>0.900 ✓</strong>") == 3
     assert "<strong>0.100" not in text and "<strong>0.400" not in text
 
 

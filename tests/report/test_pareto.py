@@ -19,6 +19,7 @@ from monosem_jax.report.figures import COLOURS, MARKERS, Series, mean, pareto_fi
 from monosem_jax.report.pareto import COLUMNS, front, settings, table, to_csv, write_sweep
 from monosem_jax.report.plots import STYLE
 from monosem_jax.runtime.errors import BadInput
+from tests.cases import cases
 
 ALL = ["sweep.csv", *(f"{n}.{e}" for n in ("pareto_loss", "pareto_mse", "sizes") for e in ("png", "svg"))]
 
@@ -88,7 +89,7 @@ def small(axes) -> set[tuple[float, float]]:
     return {p for x in axes.lines if x.get_linestyle() == "None" for p in zip(*x.get_data(), strict=True)}
 
 
-@pytest.mark.parametrize("seed", range(40))
+@cases("seed", range(40))
 def test_the_front_is_what_no_other_point_dominates(seed):
     rng = np.random.default_rng(seed)
     points = [tuple(map(float, p)) for p in rng.integers(0, rng.integers(2, 12), (rng.integers(1, 25), 2))]
@@ -410,8 +411,8 @@ def test_errors_of_different_magnitude_get_a_logarithmic_axis(drawn, factor, sca
     assert drawn(rows)["pareto_mse"].axes[0].get_yscale() == "linear"
 
 
-@pytest.mark.parametrize("low", [0.013, 1.0, 7.3, 40.0, 999.0])
-@pytest.mark.parametrize("ratio", [1.0, 1.05, 1.7, 3.0, 5.0, 25.0, 40.0, 1000.0])
+@cases("low", [0.013, 1.0, 7.3, 40.0, 999.0])
+@cases("ratio", [1.0, 1.05, 1.7, 3.0, 5.0, 25.0, 40.0, 1000.0])
 def test_an_axis_of_l0_has_labels_that_can_be_told_apart(low, ratio):
     with matplotlib.rc_context(STYLE):
         figure = pareto_figure([Series("a", [[(low, 0.5)], [(low * ratio, 0.6)]])], [(low, 0.5)], "y", share=True)

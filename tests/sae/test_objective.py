@@ -22,7 +22,10 @@ from tests.conftest import mesh_of
 from tests.engine import L1, SAE, SCALE, STEP, B, F, M, close, placed, relu_sae, rows, state_at
 from tests.sae import problems
 
-MESHES = {"1x1": (1, 1), "8x1": (8, 1), "1x8": (1, 8), "2x4": (2, 4)}
+# Every mesh, and every number of parts on one that divides rows and on one that divides features.
+PAIRS = pytest.mark.parametrize(
+    ("shape", "micro_batches"), [((1, 1), 1), ((1, 1), 4), ((8, 1), 2), ((1, 8), 4), ((2, 4), 1), ((2, 4), 2)], ids=str
+)
 
 
 @functools.cache
@@ -41,16 +44,14 @@ def activations() -> np.ndarray:
     return reference.encode(state_at().params, batch() * SCALE)
 
 
-@pytest.mark.parametrize("shape", MESHES.values(), ids=MESHES)
-@pytest.mark.parametrize("micro_batches", [1, 2, 4])
+@PAIRS
 def test_gradients_are_of_the_mean_loss_of_scaled_rows_on_any_mesh_in_any_number_of_parts(shape, micro_batches):
     grads = found(shape, micro_batches=micro_batches).grads
     for name, expected in reference.gradients(state_at().params, batch() * SCALE, L1).items():
         close(grads[name], expected, name=name)
 
 
-@pytest.mark.parametrize("shape", MESHES.values(), ids=MESHES)
-@pytest.mark.parametrize("micro_batches", [1, 4])
+@PAIRS
 def test_metrics_are_means_over_the_batch(shape, micro_batches):
     sums = engine.in_batch(found(shape, micro_batches=micro_batches))
     x, p = batch() * SCALE, state_at().params
@@ -61,9 +62,9 @@ def test_metrics_are_means_over_the_batch(shape, micro_batches):
     assert {name: float(v) for name, v in sums.items()} == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("shape", MESHES.values(), ids=MESHES)
-def test_the_step_after_which_a_feature_last_fired_is_noted_wherever_it_did(shape):
-    stats = found(shape, micro_batches=2).stats
+@PAIRS
+def test_the_step_after_which_a_feature_last_fired_is_noted_wherever_it_did(shape, micro_batches):
+    stats = found(shape, micro_batches=micro_batches).stats
     before = np.asarray(state_at().stats["last_fired"])
     fired, on_the_first_device = ((activations()[:n] > 0).any(axis=0) for n in (2 * B, B // 4))
     assert on_the_first_device.sum() < fired.sum() < F

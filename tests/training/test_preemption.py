@@ -82,8 +82,8 @@ def test_one_process_agrees_with_itself_and_waits_for_nobody():
 
 
 @pytest.mark.parametrize(("name", "number"), [("", 0), ("SIGTERM", 15), ("SIGINT", 2)])
-def test_every_device_has_the_number_of_its_process(several, mesh8, name, number):
-    signals = PreemptionSync(flag(name), mesh8).signals()
+def test_every_device_has_the_number_of_its_process(several, any_mesh8, name, number):
+    signals = PreemptionSync(flag(name), any_mesh8).signals()
     assert signals.dtype == jnp.int32 and np.array_equal(signals, np.full(8, number))
     assert {s.data.shape for s in signals.addressable_shards} == {(1,)}
 

@@ -97,10 +97,10 @@ def make_state() -> State:
     return engine.state_at(seed=1)
 
 
-def test_a_state_is_made_where_the_rules_say(mesh8):
-    state = create_state(make_state, RULES, mesh8)
+def test_a_state_is_made_where_the_rules_say(any_mesh8):
+    state = create_state(make_state, RULES, any_mesh8)
     engine.assert_close(state, make_state(), 1e-6)
-    shards = mesh8.shape["model"]
+    shards = any_mesh8.shape["model"]
     local = {"W_enc": (M, F // shards), "b_enc": (F // shards,), "W_dec": (F // shards, M), "b_dec": (M,)}
     adam = next(s for s in state.opt_state if hasattr(s, "mu"))
     for tree in (state.params, adam.mu, adam.nu):

@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from monosem_jax.activations.store.foreign import NpyRows, SafetensorsRows, ZarrRows, identity, open_foreign
 from monosem_jax.activations.store.location import Location, context
 from monosem_jax.runtime.errors import BadInput
+from tests.cases import cases
 
 DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
 ROWS, WIDTH = 300, 8
@@ -106,7 +107,7 @@ def refusal(source: str | pathlib.Path) -> str:
     return str(e.value)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@cases("dtype", DTYPES)
 @pytest.mark.parametrize("writer", WRITERS)
 def test_every_bit_pattern_of_every_type_reads_as_it_was_written(tmp_path, writer, dtype):
     expected = patterns(dtype)
@@ -138,14 +139,14 @@ ARRAYS = {
 }
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 3, 4), (0, 4), (4, 0), ()])
+@cases("shape", [(5,), (2, 3, 4), (0, 4), (4, 0), ()])
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_an_array_that_is_not_rows_of_activations_is_refused_with_its_shape(tmp_path, kind, shape):
     line = refusal(ARRAYS[kind](tmp_path, np.zeros(shape, np.float32)))
     assert f"has shape {shape}: expected [n, M] with at least one row" in line and str(tmp_path) in line
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.float64, np.uint16, np.int64, bool])
+@cases("dtype", [np.int8, np.int32, np.float64, np.uint16, np.int64, bool])
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_an_array_of_another_type_is_refused_with_its_type(tmp_path, kind, dtype):
     line = refusal(ARRAYS[kind](tmp_path, np.zeros((3, 4), dtype)))
@@ -155,12 +156,12 @@ def test_an_array_of_another_type_is_refused_with_its_type(tmp_path, kind, dtype
     assert f"has dtype {name}: expected bfloat16, float32, float16" in line and str(tmp_path) in line
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.safetensors", "a.safetensors:acts", "no/a.npy"])
+@cases("name", ["a.npy", "a.safetensors", "a.safetensors:acts", "no/a.npy"])
 def test_a_file_that_does_not_exist_is_refused(tmp_path, name):
     assert refusal(tmp_path / name) == f"{tmp_path / name.split(':')[0]} does not exist"
 
 
-@pytest.mark.parametrize("url", ["s3://b/a.npy", "s3://b/a.safetensors:x", "file:///tmp/a.safetensors"])
+@cases("url", ["s3://b/a.npy", "s3://b/a.safetensors:x", "file:///tmp/a.safetensors"])
 def test_files_at_urls_are_refused_before_anything_is_asked_for(url):
     assert "only zarr arrays are read over URLs" in refusal(url)
 
@@ -266,13 +267,13 @@ def test_a_file_without_an_array_is_refused_with_what_it_has(tmp_path):
     assert refusal(safe(tmp_path / "b.safetensors")).endswith("it has none")
 
 
-@pytest.mark.parametrize("name", ["nope", "", "acts:0"])
+@cases("name", ["nope", "", "acts:0"])
 def test_a_tensor_that_is_not_there_is_refused_with_those_that_are(tmp_path, name):
     safe(tmp_path / "a.safetensors", acts=values())
     assert f"has no tensor {name!r}: it has 'acts' (F32 [300, 8])" in refusal(tmp_path / f"a.safetensors:{name}")
 
 
-@pytest.mark.parametrize("name", ["", "a:b", "x/y.npy", "b.safetensors", "b.safetensors:c", "line\nbreak"])
+@cases("name", ["", "a:b", "x/y.npy", "b.safetensors", "b.safetensors:c", "line\nbreak"])
 def test_a_tensor_may_have_any_name(tmp_path, name):
     path = safe(tmp_path / "a.safetensors", **{name: values(), "other": values()[:5]})
     assert same_bits(open_foreign(f"{path}:{name}").read(0, ROWS), values())
@@ -343,7 +344,7 @@ ATTACKS = {
 }
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@cases("attack", ATTACKS)
 def test_a_hostile_header_is_refused(tmp_path, attack):
     (tmp_path / "a.safetensors").write_bytes(ATTACKS[attack])
     assert "is not a readable .safetensors file" in refusal(tmp_path / "a.safetensors")
@@ -413,7 +414,7 @@ BAD_METADATA = [
 ]
 
 
-@pytest.mark.parametrize(("file", "change", "reason"), BAD_METADATA)
+@cases("file, change, reason", BAD_METADATA)
 def test_metadata_that_cannot_be_followed_is_refused_with_the_reason(tmp_path, file, change, reason):
     path = tmp_path / ("long" * 40)  # the reason must be seen all the same
     (zarr3 if file == "zarr.json" else zarr2)(path, values())
@@ -422,7 +423,7 @@ def test_metadata_that_cannot_be_followed_is_refused_with_the_reason(tmp_path, f
     assert f"is not a readable zarr array: {file}: " in line and reason in line and "tensorstore" not in line
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"null", b'{"a":' * 100_000, b"[" * 100_000])
+@cases("content", [b"", b"{", b"[]", b"\xff", b"null", b'{"a":' * 100_000, b"[" * 100_000])
 @pytest.mark.parametrize("file", ["zarr.json", ".zarray"])
 def test_damaged_metadata_is_refused(tmp_path, file, content):
     (tmp_path / file).write_bytes(content)
@@ -455,7 +456,7 @@ def test_the_identity_of_a_npy_file_is_its_size_beginning_and_end(tmp_path):
     assert identity(path) == {"path": str(path), "sha256": expected}
 
 
-@pytest.mark.parametrize("place", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
+@cases("place", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
 @pytest.mark.parametrize("writer", WRITERS)
 def test_the_identity_changes_with_the_first_and_the_last_row(tmp_path, writer, place):
     data = values()

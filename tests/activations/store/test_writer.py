@@ -83,6 +83,19 @@ def test_only_the_first_process_begins_the_manifest_and_commits(tmp_path):
     assert json.loads((tmp_path / "store.json").read_text())["rows_written"] == 0
 
 
+def test_another_process_does_not_commit_what_the_first_has_made(tmp_path, monkeypatch):
+    first, second = (open_writer(tmp_path, process=(p, 2)) for p in (0, 1))
+    monkeypatch.setattr(first, "commit", lambda: None)  # it was killed just before
+    (bucket, a, z), *_ = first.todo
+    first.write(bucket, values()[a:z], places()[a:z], **sums(values()[a:z]))
+    first.wait()
+    before = content(tmp_path)
+    second.commit()
+    assert content(tmp_path) == before and json.loads(before["store.json"])["rows_written"] == 0
+    for writer in (first, second):
+        writer.close()
+
+
 def test_rows_become_visible_in_order_and_without_gaps(tmp_path):
     seen = []
     open_writer(tmp_path)

@@ -11,6 +11,7 @@ import pytest
 
 from monosem_jax.activations.stream.order import MAX_LANES, Order
 from monosem_jax.runtime.rng import stream
+from tests.cases import cases
 
 BLOCK = 1024
 # (rows, batch size, window_blocks): one row to many blocks, primes, whole blocks, batches longer than the source
@@ -51,14 +52,14 @@ def by_definition(o: Order, n_batches: int) -> np.ndarray:
     return np.concatenate([np.concatenate(x)[: n_batches * b].reshape(n_batches, b) for x in lanes], axis=1)
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, MANY], ids=str)
+@cases("shape", [*SHAPES, MANY])
 def test_batches_are_those_of_the_definition(shape):
     o = order(*shape, seed=3)
     n = min(3 * shape[0] // shape[1] + 2, 300_000 // shape[1])
     assert np.array_equal(batches(o, n), by_definition(o, n))
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@cases("shape", SHAPES)
 def test_every_row_comes_once_per_epoch(shape):
     n, batch, _ = shape
     epochs = batch // math.gcd(n, batch)
@@ -66,7 +67,7 @@ def test_every_row_comes_once_per_epoch(shape):
     assert (count == epochs).all() and len(count) == n
 
 
-@pytest.mark.parametrize("shape", [s for s in [*SHAPES, MANY] if s[0] >= s[1]], ids=str)
+@cases("shape", [s for s in [*SHAPES, MANY] if s[0] >= s[1]])
 def test_no_row_comes_twice_in_the_whole_batches_of_an_epoch(shape):
     n, batch, _ = shape
     seen = batches(order(*shape, seed=1), n // batch).reshape(-1)
@@ -145,7 +146,7 @@ def test_the_slots_of_a_lane_are_its_own_sequence_whatever_the_others_hold():
         assert np.array_equal(rows.reshape(n, b), whole[:, lane * b : (lane + 1) * b])
 
 
-@pytest.mark.parametrize("shape", [s for s in [*SHAPES, MANY] if s[0] > s[1]], ids=str)
+@cases("shape", [s for s in [*SHAPES, MANY] if s[0] > s[1]])
 def test_a_window_is_of_whole_blocks_and_no_more_are_mixed_at_a_time_than_asked_for(shape):
     n, batch, window = shape
     o = order(*shape)
@@ -162,8 +163,8 @@ def test_a_lane_has_many_blocks_so_that_few_are_read_for_two_of_them():
         assert o.lanes == 1 or n / BLOCK / o.lanes >= 8
 
 
-@pytest.mark.parametrize("batch", [8192, 4160, 1000, 251, 509, 61, 1])
-@pytest.mark.parametrize("window", [1, 7, 50, 10**6])
+@cases("batch", [8192, 4160, 1000, 251, 509, 61, 1])
+@cases("window", [1, 7, 50, 10**6])
 def test_the_most_lanes_are_taken_that_divide_the_batch(batch, window):
     most = min(MAX_LANES, window)
     assert order(3000 * BLOCK, batch, window).lanes == max(d for d in range(1, most + 1) if batch % d == 0)

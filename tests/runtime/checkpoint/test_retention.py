@@ -12,6 +12,7 @@ from monosem_jax.runtime.checkpoint import read as saved
 from monosem_jax.runtime.errors import BadInput, Stopped
 from monosem_jax.training.loop import Report
 from tests import toy
+from tests.cases import cases
 
 
 def reference(steps: dict, last: int, every: int, best: str, regular: int) -> set[int]:
@@ -29,7 +30,7 @@ def reference(steps: dict, last: int, every: int, best: str, regular: int) -> se
     return kept | {newest} | ({winner} if winner is not None else set())
 
 
-@pytest.mark.parametrize("seed", range(300))
+@cases("seed", range(300))
 def test_what_stays_of_a_random_history(seed):
     rng = np.random.default_rng(seed)
     steps = sorted({0, *rng.integers(0, 60, size=rng.integers(1, 15)).tolist()} if seed % 3 else {*range(5, 60, 5)})

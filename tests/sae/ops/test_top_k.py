@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 
 from monosem_jax.runtime.mesh import Axes
 from monosem_jax.sae.ops import top_k as select
+from tests.cases import cases
 from tests.conftest import mesh_of
 from tests.family import batch_top, row_top
 
@@ -77,7 +78,7 @@ def all_equal(rng, shape):
 KINDS = (
     normal, tied, few_positive, none_positive, close_together, far_apart, on_two_scales, with_one_huge, all_equal,
 )  # fmt: skip
-BY_KIND = pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+BY_KIND = cases("kind", KINDS)
 
 
 def samples(kind, n: int, shape: tuple[int, int] = (B, F)):
