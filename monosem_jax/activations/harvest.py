@@ -164,7 +164,12 @@ def fill(
             rows, origin = writer.buffers(end - start)
             sums = fill_bucket(made, bucket, start, rows, origin, seed, advance, manifest["site"])
             writer.write(bucket, rows, origin, **sums)
-        return writer.finish(lambda: (time.sleep(0.1), stop.check()))
+
+        def wait() -> None:
+            time.sleep(0.1)
+            stop.check()
+
+        return writer.finish(wait)
     finally:
         writer.close()
 

@@ -93,7 +93,8 @@ def evaluate_rows(
 def mean_activation(tapped: TappedModel, tokens: np.ndarray, batch: int, mesh: Mesh | None = None) -> np.ndarray:
     """[W] the mean activation over all tokens [C,T] except BOS."""
     batch, spread = shard_rows(mesh, batch)
-    total, count = 0.0, 0.0
+    total: Any = 0.0
+    count = 0.0
     for t, w in context_batches(tokens, batch):
         s, n = device_get_global(_activation_sums(tapped, *spread(t, w)))
         total, count = total + np.asarray(s, np.float64), count + float(n)

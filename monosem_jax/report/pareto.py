@@ -45,7 +45,8 @@ PANELS = {"dead": "dead: never active", "ultralow": "ultralow: on < 1 token in 1
 def front(points: Sequence[Point]) -> list[int]:
     """The indices of the points on the front, from left to right: no other point is at most equal in both coordinates
     and smaller in one. Of equal points all are on the front, or none."""
-    best, kept = math.inf, []
+    best = math.inf
+    kept: list[int] = []
     order = sorted(range(len(points)), key=points.__getitem__)
     for point, same in itertools.groupby(order, key=points.__getitem__):
         if point[1] < best:

@@ -111,8 +111,8 @@ def moved(section: str, names: Mapping[str, str]) -> Callable[[type[T]], type[T]
                     raise BadInput(f"{section}.{key} is now {section}.{names[key]}")
             init(self, *args, **values)
 
-        cls.__init__ = checked
-        cls.MOVED = dict(names)  # type: ignore[attr-defined]
+        setattr(cls, "__init__", checked)  # noqa: B010 (a type checker refuses the assignment of a method)
+        setattr(cls, "MOVED", dict(names))  # noqa: B010
         return cls
 
     return decorate
@@ -218,8 +218,8 @@ def _convert(kind: Any, value: Any, name: str) -> Any:
         return from_dict(kind, values, prefix=name)
     if typing.get_origin(kind) is tuple:
         element = typing.get_args(kind)[0]
-        values = value if isinstance(value, (list, tuple)) else (value,)
-        return tuple(_convert(element, v, name) for v in values)
+        elements = value if isinstance(value, (list, tuple)) else (value,)
+        return tuple(_convert(element, v, name) for v in elements)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

@@ -76,10 +76,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def read_json(path: pathlib.Path, kind: type = object, keys: Sequence[str] = ()) -> Any:
+def read_json(path: pathlib.Path, kind: type[Any] = object, keys: Sequence[str] = ()) -> Any:
     """Reads a JSON file; raises BadInput when it is missing, damaged, of another kind, or lacks one of the keys."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist") from None
     except OSError as e:

@@ -135,7 +135,7 @@ def choose_mesh(n_devices: int, n_features: int, width: int, batch_size: int) ->
             f"no mesh of {n_devices} devices fits: data must divide the batch size {batch_size}, and model the "
             f"{n_features} features"
         )
-    return min(fitting, key=lambda mesh: (mesh_traffic(*mesh, n_features, width, batch_size), -mesh[0]))
+    return min(fitting, key=lambda mesh: (mesh_traffic(mesh[0], mesh[1], n_features, width, batch_size), -mesh[0]))
 
 
 def describe(cost: StepCost, steps_per_dispatch: int, element_bytes: int) -> str:

@@ -76,7 +76,7 @@ class WithMoreFeatures(ReconstructionError):
     by_index = False
 
     @property
-    def needs_variance(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def needs_variance(self) -> bool:  # type: ignore[override]
         return self.error.needs_variance
 
     def weigh(self, squares, width, ctx):
@@ -103,7 +103,7 @@ class Prefixes(ReconstructionError):
     by_index = False
 
     @property
-    def needs_variance(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def needs_variance(self) -> bool:  # type: ignore[override]
         return self.error.needs_variance
 
     def weigh(self, squares, width, ctx):

@@ -131,7 +131,7 @@ class L0(Penalty):
         return ("l0_coefficient", "target_l0")
 
     @property
-    def whole_batch(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def whole_batch(self) -> bool:  # type: ignore[override]
         return bool(self.target)
 
     def local(self, p, code, ctx):
@@ -166,7 +166,7 @@ class AuxK(Penalty):
     by_index = True
 
     @property
-    def whole_batch(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def whole_batch(self) -> bool:  # type: ignore[override]
         return bool(self.weight)
 
     def local(self, p, code, ctx):

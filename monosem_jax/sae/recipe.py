@@ -59,7 +59,7 @@ class Recipe:
     @property
     def sparsity_key(self) -> str:
         """The key that sets how many features are active: what a sweep varies and a report shows."""
-        parts = (self.activation, *self.penalties)
+        parts: tuple[ActivationFn | Penalty, ...] = (self.activation, *self.penalties)
         return next(part.sparsity_key for part in parts if part.sparsity_key is not None)
 
     @property

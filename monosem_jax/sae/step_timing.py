@@ -33,11 +33,11 @@ def measure_steps(
         never = ResampleConfig(steps=()).resolve(small)
         ensemble = make_ensemble(sae, members, InputStatistics.unseen(sae.parts), mesh, small, never).ensemble
         block = np.maximum(stream("sweep.measure", 0).normal(size=(1, rows, width)), 0).astype(np.float32)
-        block = device_put_sharded(block, mesh, PartitionSpec(None, "data"))
+        batches = device_put_sharded(block, mesh, PartitionSpec(None, "data"))
         dispatch = ensemble.compile(small)
-        state, _ = jax.block_until_ready(dispatch(ensemble.state, block))
+        state, _ = jax.block_until_ready(dispatch(ensemble.state, batches))
         begin = time.perf_counter()
-        jax.block_until_ready(dispatch(state, block))
+        jax.block_until_ready(dispatch(state, batches))
         seconds = (time.perf_counter() - begin) * train.batch_size / rows
         found[sae.n_features] = found.get(sae.n_features, 0.0) + seconds
     return found

@@ -62,7 +62,7 @@ def export(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
     return import_sae(workdir, config) if config.source else export_sae(workdir, config)
 
 
-def export_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, int]:
+def export_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, int | None]:
     """Writes the dictionary in `workdir`, or each member of a sweep, and returns name -> step of what was written.
 
     Raises BadInput when there is nothing to export, the format cannot hold it, or the output is there already.
@@ -71,7 +71,7 @@ def export_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, i
     if not config.output:
         raise BadInput("--output is missing: give the folder to make")
     members = members_of(load_run(workdir))
-    written = {}
+    written: dict[str, int | None] = {}
     with new_folder(config.output) as folder:
         for name, path in members.items():
             dictionary = of_run(path, config.step)

@@ -108,12 +108,14 @@ class SweepRunConfig(SaeRunConfig):
     def members(self) -> dict[str, SaeRunConfig]:
         """name -> the configuration with which `train_sae` would train the same dictionary, small ones first."""
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(SaeRunConfig)}
-        found, key = {}, self.sae.sparsity_key
+        found: dict[str, SaeRunConfig] = {}
+        key = self.sae.sparsity_key
         letter = "l" if key == "l1_coefficient" else key
         for size in sorted(self.sweep.sizes):
             for value in self.values():
                 for seed in self.sweep.seeds:
-                    sae = dataclasses.replace(self.sae, n_features=size, **{key: value})
+                    changed: dict[str, Any] = {"n_features": size, key: value}
+                    sae = dataclasses.replace(self.sae, **changed)
                     own = {"sae": sae, "seed": seed, "data_seed": self.order_seed}
                     found[f"f{size}_{letter}{value:g}_s{seed}"] = SaeRunConfig(**{**shared, **own})
         return found
@@ -242,6 +244,7 @@ def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
         sae.n_features: trainer.step_cost(sae, group[0].config, train, mesh)
         for sae, group in zip(saes, groups, strict=True)
     }
+    basis: cost_table.ShareOfPeak | cost_table.MeasuredSteps
     if config.plan.mfu:
         basis = cost_table.ShareOfPeak(config.plan.mfu, config.plan.peak_tflops)
     else:

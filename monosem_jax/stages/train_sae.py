@@ -199,6 +199,8 @@ class Evaluator:
         params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
         if source.transformer is not None and source.site is not None:
             return on_heldout(source.transformer, PublishedSAE(sae, params), source.site, self.config, self.mesh)
+        if source.heldout is None:
+            raise AssertionError("a source has held-out rows where it has no transformer")
         return evaluate_rows(PublishedSAE(sae, params), source.heldout, mesh=self.mesh)
 
 

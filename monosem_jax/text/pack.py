@@ -146,17 +146,18 @@ def _pack(
     The last, partial context is dropped.
     """
     dtype = np.uint16 if tokenizer_lib.vocab_size(tokenizer) <= 1 << 16 else np.uint32
-    pieces, where = [], []
+    pieces: list[np.ndarray] = []
+    owners: list[np.ndarray] = []
     for start in range(0, len(order), 256):
         part = order[start : start + 256]
         encoded = tokenizer.encode_batch([documents[i].text for i in part], add_special_tokens=False)
         for i, e in zip(part, encoded, strict=True):
             pieces.append(np.asarray([bos, *e.ids], dtype))
-            where.append(np.full(len(e.ids) + 1, i, np.int32))
-    joined, where = np.concatenate(pieces), np.concatenate(where)
+            owners.append(np.full(len(e.ids) + 1, i, np.int32))
+    joined, owner = np.concatenate(pieces), np.concatenate(owners)
     n = len(joined) // (length - 1)
     if n == 0:
         raise BadInput(f"the {split} split has {len(joined)} tokens: smaller than one context of {length}")
-    joined, where = (a[: n * (length - 1)].reshape(n, length - 1) for a in (joined, where))
+    joined, owner = (a[: n * (length - 1)].reshape(n, length - 1) for a in (joined, owner))
     tokens = np.concatenate([np.full((n, 1), bos, dtype), joined], axis=1)
-    return tokens, np.concatenate([where[:, :1], where], axis=1)
+    return tokens, np.concatenate([owner[:, :1], owner], axis=1)

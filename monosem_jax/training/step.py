@@ -93,7 +93,7 @@ def make_step(
         # Arrays of the optimizer are Adam's, which has seen to them.
         opt_state = jax.tree.map(lambda new, old: new if new.ndim else keep(new, old), opt_state, state.opt_state)
         stats = jax.tree.map(keep, stats, state.stats)
-        own = {
+        own: Metrics = {
             "loss": loss,
             "grad_norm": Mean.of(norm, loss.count),
             "learning_rate": Last.of(rate(state.step - state.guard["skipped"])),

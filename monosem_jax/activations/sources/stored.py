@@ -110,6 +110,7 @@ def find_transformer(transformer: str, source: str, each: Sequence[Rows]) -> Tra
 
 def _transformer_of(transformer: str, source: str, rows: Rows) -> TransformerRun | None:
     store = rows if isinstance(rows, Store) else None
+    found: TransformerRun | None
     if transformer:
         found = open_transformer(transformer)
     elif store is not None and store.run is not None:

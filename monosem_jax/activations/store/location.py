@@ -30,9 +30,7 @@ class Location:
     """
 
     def __init__(self, path: str | os.PathLike[str] | Location):
-        if isinstance(path, Location):
-            path = path.name
-        self.name = str(path)
+        self.name: str = path.name if isinstance(path, Location) else str(path)
         self.spec = _spec(self.name)
         local = self.spec["driver"] == "file"
         self.local = pathlib.Path(self.spec["path"]) if local else None

@@ -98,7 +98,7 @@ class Order:
         where = np.arange(high - low)
         if self.shuffle:
             where = stream("order.window", self.seed, epoch, lane, w).permutation(high - low)
-        ranges = []
+        ranges: list[tuple[int, int]] = []
         for k in blocks:
             a, z = max(self._start_of(k, short), low), min(self._start_of(k + 1, short), high)
             if a < z:

@@ -160,7 +160,8 @@ class ResidentStream(RowStream):
 
     def __init__(self, source: Rows, order: Order, mesh: Mesh, blocks: int):
         super().__init__(source, order, mesh)
-        self._blocks, self._pools, self._lock = blocks, {}, threading.Lock()
+        self._blocks, self._lock = blocks, threading.Lock()
+        self._pools: dict[Any, Any] = {}
 
     def part(self, device: Any, low: int, high: int, start: int, n: int, made: dict) -> jax.Array:
         if (low, high) not in made:
