@@ -25,7 +25,7 @@ class Key:
 
 
 @dataclasses.dataclass(frozen=True)
-class Section:
+class KeySection:
     """The keys of one dataclass; `name` is "" for the outermost."""
 
     name: str
@@ -33,14 +33,14 @@ class Section:
     keys: list[Key]
 
 
-def sections(config: Any, name: str = "", meaning: str = "") -> Iterator[Section]:
+def sections(config: Any, name: str = "", meaning: str = "") -> Iterator[KeySection]:
     """The sections of a configuration, each before those inside it."""
     docs = field_docs(type(config))
     prefix = f"{name}." if name else ""
     values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     inside = {k: v for k, v in values.items() if dataclasses.is_dataclass(v)}
     keys = [Key(prefix + k, v, docs.get(k, "")) for k, v in values.items() if k not in inside]
-    yield Section(name, meaning, keys)
+    yield KeySection(name, meaning, keys)
     for key, value in inside.items():
         yield from sections(value, prefix + key, docs.get(key, ""))
 

@@ -24,7 +24,7 @@ from experiments.bench.timing import ratio
 from monosem_jax.sae.architectures import RULES, build
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.objective import dictionary_objective, dictionary_optimizer
-from monosem_jax.sae.ops import sparse_matmul as visiting
+from monosem_jax.sae.ops import sparse_matmul
 from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble
 from monosem_jax.training.metrics import Mean
@@ -130,7 +130,7 @@ def _ours(n_features: int, sizes: StepSizes, rows: jax.Array) -> dict[str, OurSt
     group = lambda **more: our_group(n_features, sizes.width, more.pop("dtype", sizes.dtype), **more)  # noqa: E731
     params = sparse_params(rows[0], n_features, 32.0)
     ways = {"ours": group(params=params)}
-    if jax.default_backend() == "cpu" and visiting.worthwhile((sizes.batch, n_features), sizes.width):
+    if jax.default_backend() == "cpu" and sparse_matmul.worthwhile((sizes.batch, n_features), sizes.width):
         ways["ours, dense products"] = group(params=params, sparse="never")
         if n_features == 4096:
             ways["ours, at initialisation"] = group()

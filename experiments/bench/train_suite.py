@@ -17,7 +17,7 @@ from experiments.bench import peers, sources, train
 from experiments.bench import subprocesses as fresh
 from experiments.bench.budget import Budget
 from monosem_jax.runtime.errors import BadInput, check_counts
-from monosem_jax.sae import cost_table as plan
+from monosem_jax.sae import cost_table
 from monosem_jax.sae.trainer import vmap_size
 from monosem_jax.training.config import DTYPES
 
@@ -97,7 +97,7 @@ class TrainSuite:
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(name, figures) of every part. Time is divided over them; one that fails says so, and the next one comes."""
         c = self._config
-        self._peak = plan.matmul_peak(self._dtype, 0.5)
+        self._peak = cost_table.matmul_peak(self._dtype, 0.5)
         first, largest = c.features[0], max(c.features)
         parts = {f"steps, F={n}": (3.0 if n in (first, largest) else 1.5, self._steps, n) for n in c.features}
         parts |= {

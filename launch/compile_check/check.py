@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from launch.compile_check import hlo_cost as program
+from launch.compile_check import hlo_cost
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.formatting import quantity
 from monosem_jax.sae import architectures, trainer
@@ -121,19 +121,19 @@ def report(devices: Sequence[Any], chip: Chip, width: int, config: SaeRunConfig)
     compiled = compile_for(mesh, sae, config)
     seconds, text = time.perf_counter() - begin, compiled.as_text() or ""
     where = f"mesh data={layout.data},model={layout.model}: {layout.rows:,} rows and {layout.features:,} features"
-    counted, own = layout.flops, program.flops(compiled)
+    counted, own = layout.flops, hlo_cost.flops(compiled)
     said = f", {quantity(own, 'FLOP')} by the compiler's count" if own else ""
-    crossings = program.memory_passes(text, layout.rows // layout.micro_batches * layout.features)
-    found = [c for c in program.collectives(text) if c.devices > 1]
+    crossings = hlo_cost.memory_passes(text, layout.rows // layout.micro_batches * layout.features)
+    found = [c for c in hlo_cost.collectives(text) if c.devices > 1]
     sent = sum(c.sent * (c.times or 1) for c in found if not c.conditional) / steps
     times = {
         "compute": (own or counted) / chip.flops,
-        "memory": program.traffic(text) / steps / chip.memory_rate,
+        "memory": hlo_cost.traffic(text) / steps / chip.memory_rate,
         "links": sent / chip.link_rate,
     }
     return [
         f"{where} on each device, {steps} steps to a dispatch, compiled in {seconds:.1f} s",
-        memory_line(program.memory(compiled), layout.row_bytes(steps, 2) // 2, chip.memory),
+        memory_line(hlo_cost.memory(compiled), layout.row_bytes(steps, 2) // 2, chip.memory),
         f"a step on each device: {quantity(counted, 'FLOP')} of products{said}",
         f"rows x features: read {crossings['reads']} times and written {crossings['writes']} times in main memory",
         *collective_lines(found, steps),
@@ -163,9 +163,9 @@ def memory_line(found: dict[str, int], next_rows: int, capacity: float) -> str:
     return f"memory of each device: {share}, {100 * needed / capacity:.3g} % ({parts})"
 
 
-def collective_lines(found: Sequence[program.HloCollective], steps: int) -> list[str]:
+def collective_lines(found: Sequence[hlo_cost.HloCollective], steps: int) -> list[str]:
     """A line for every kind of collective and size of its groups, with what a device puts in and sends in a step."""
-    groups: dict[tuple, list[program.HloCollective]] = {}
+    groups: dict[tuple, list[hlo_cost.HloCollective]] = {}
     for c in found:
         groups.setdefault((c.conditional, c.times is None, c.kind, c.devices), []).append(c)
     lines = []

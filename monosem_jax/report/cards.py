@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from monosem_jax.report.plots import is_number
-from monosem_jax.report.records import Example, Feature
+from monosem_jax.report.records import ShownExample, ShownFeature
 from monosem_jax.report.text import is_right_to_left, lone_token_text, token_text
 from monosem_jax.runtime.formatting import share
 
@@ -50,7 +50,7 @@ class Card(NamedTuple):
     less_likely: list[Logit]
 
 
-def card(feature: Feature) -> Card:
+def card(feature: ShownFeature) -> Card:
     """The card of a feature."""
     r = feature.label_correlation
     return Card(
@@ -83,6 +83,6 @@ def signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
-def _context(example: Example, largest: float) -> Context:
+def _context(example: ShownExample, largest: float) -> Context:
     tokens = context_tokens(example.tokens, example.activations, example.peak, largest)
     return Context(tokens, [part for part in (example.label, example.origin) if part], int(example.context))

@@ -10,7 +10,7 @@ import numpy as np
 from monosem_jax.report import plots
 from monosem_jax.report.cards import card
 from monosem_jax.report.numbers import DICTIONARY, TRANSFORMER, table, tiles
-from monosem_jax.report.records import Category, Records
+from monosem_jax.report.records import Records, ShownCategory
 from monosem_jax.report.render import own_markup, render, require_jinja
 
 # The text shown is anybody's: should escaping ever fail, nothing of it may run or be fetched.
@@ -139,7 +139,7 @@ def _better(records: Records) -> str:
     return f"{better} of {len(records.categories)}" if records.categories else ""
 
 
-def _category(c: Category, cards: set[int]) -> CategoryRow:
+def _category(c: ShownCategory, cards: set[int]) -> CategoryRow:
     a, b = c.feature_correlation, c.neuron_correlation
     return CategoryRow(
         label=c.label,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 
-class Example(Protocol):
+class ShownExample(Protocol):
     """A window of a context: `peak` is the index of its strongest token, `position` its place in the context."""
 
     @property
@@ -28,7 +28,7 @@ class Example(Protocol):
     def label(self) -> str: ...
 
 
-class Feature(Protocol):
+class ShownFeature(Protocol):
     """One feature: how often it fires, its label if it is the best for one, its logit weights and top contexts."""
 
     @property
@@ -46,10 +46,10 @@ class Feature(Protocol):
     @property
     def bottom_logits(self) -> Sequence[tuple[str, float]]: ...
     @property
-    def examples(self) -> Sequence[Example]: ...
+    def examples(self) -> Sequence[ShownExample]: ...
 
 
-class Category(Protocol):
+class ShownCategory(Protocol):
     """The best feature and the best neuron for a label, with their correlations on `tokens` held-out tokens of it."""
 
     @property
@@ -82,5 +82,5 @@ class Records:
     resample_steps: Sequence[int]
     density: np.ndarray
     density_tokens: int
-    categories: Sequence[Category]
-    features: Sequence[Feature]
+    categories: Sequence[ShownCategory]
+    features: Sequence[ShownFeature]

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from monosem_jax.runtime.checkpoint import read as saved
+from monosem_jax.runtime.checkpoint import read
 from monosem_jax.runtime.checkpoint.checksum import checksums
 from monosem_jax.runtime.checkpoint.retention import Retention
 from monosem_jax.runtime.errors import BadInput, NewerFormat, disk_full, short_error
@@ -32,15 +32,15 @@ class Checkpoints:
         """Opens or makes the directory. `patient`: on a full disk a step is skipped, with a line on stderr, and no
         error is raised."""
         self.path, self._retention, self._patient = path.absolute(), retention, patient
-        steps = saved.checkpoint_steps(path)
-        self._metrics = {step: saved.metric(path / str(step), retention.metric) for step in steps}
+        steps = read.checkpoint_steps(path)
+        self._metrics = {step: read.metric(path / str(step), retention.metric) for step in steps}
         barrier_next("checkpoints are listed")  # before the first process changes anything
         if first_process():
             self.path.mkdir(parents=True, exist_ok=True)
             self._clean(DELETED, UNFINISHED)
             for p in self.path.iterdir():
                 if p.name.isdigit() and int(p.name) not in self._metrics:
-                    print(f"checkpoint {p} is not whole ({saved.METADATA} is missing): it is not used", file=sys.stderr)
+                    print(f"checkpoint {p} is not whole ({read.METADATA} is missing): it is not used", file=sys.stderr)
         self._worker = ThreadPoolExecutor(1, "checkpoint")
         self._pending: tuple[int, Future | None] = (0, None)
 
@@ -62,7 +62,7 @@ class Checkpoints:
         tree, known = {"params": params, "rest": rest}, dict(metrics or {})
         about = {"format": FORMAT, "checksums": checksums(tree), "metrics": known}
         with self._disk_may_be_full(step, self._patient and not needed):
-            response = saved.write(self.path / str(step), tree, about)
+            response = read.write(self.path / str(step), tree, about)
             metric = known.get(self._retention.metric)
             self._pending = (step, self._worker.submit(self._complete, step, response, metric))
         if needed:
@@ -161,14 +161,14 @@ def _load(where: pathlib.Path, like: Any) -> Any:
     damaged."""
     found, fault = None, ""
     try:
-        found = saved.read_like(where, like)
+        found = read.read_like(where, like)
     except NewerFormat:
         raise
     except Exception as e:  # Orbax raises many kinds for a damaged step
         fault = short_error(e)
     if all_agree(found is not None):  # only then: the devices of all compute the checksums
         try:
-            saved.compare(found, where)
+            read.compare(found, where)
             return found
         except ValueError as e:
             fault = short_error(e)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from monosem_jax.runtime.mesh import Axes
 from monosem_jax.sae.config import L1Config
-from monosem_jax.sae.ops import sparse_matmul as sparse
+from monosem_jax.sae.ops import sparse_matmul
 from monosem_jax.sae.ops.matmul import matmul
 from monosem_jax.sae.ops.strategy import MatmulStrategy
 from monosem_jax.sae.params import DecoderFirst, LinearLayers
@@ -84,8 +84,8 @@ def gradients(
         return nn.relu(pre + bias).astype(dtype)
 
     if strategy.count_bits:
-        words = sparse.positive(pre + bias)
-        fired = sparse.count(words)
+        words = sparse_matmul.positive(pre + bias)
+        fired = sparse_matmul.count(words)
     else:  # accelerators count while they encode
         words, fired = None, jnp.sum(features() > 0, axis=0, dtype=jnp.float32)
 
@@ -99,11 +99,11 @@ def gradients(
         return matmul(xc.T, d_pre), jnp.sum(d_pre, axis=0, dtype=jnp.float32), matmul(f.T, d_out)
 
     if strategy.visits(pre.shape, width):
-        at = sparse.by_row(sparse.positive(pre + bias) if words is None else words)
-        few = at.pieces <= sparse.capacity(pre.shape)
+        at = sparse_matmul.by_row(sparse_matmul.positive(pre + bias) if words is None else words)
+        few = at.pieces <= sparse_matmul.capacity(pre.shape)
         # The sum over devices lies between the two choices, and each device makes its own.
-        codes, (part, l1) = sparse.decoded(few, pre, bias, at, w_dec, decode_dense)
-        backward = sparse.chosen_backward(few, codes, xc, w_dec, l1_coefficient, backward_dense)
+        codes, (part, l1) = sparse_matmul.decoded(few, pre, bias, at, w_dec, decode_dense)
+        backward = sparse_matmul.chosen_backward(few, codes, xc, w_dec, l1_coefficient, backward_dense)
     else:
         (part, l1), backward = decode_dense(), backward_dense
     part, l1 = axes.sum((part, l1), "model")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from monosem_jax.sae.ops import sparse_matmul as sparse
+from monosem_jax.sae.ops import sparse_matmul
 
 GATHERED = 1 << 27  # numbers gathered at a time
 
@@ -30,19 +30,19 @@ class VisitRows(NamedTuple):
 
     def decode(self, f: Float[Array, "b k"], w: Float[Array, "F M"], i: TopKIndices) -> Float[Array, "b M"]:
         """The sums of a row's f times the rows of W that they belong to; f is 0 where it is not real."""
-        return sparse.decode(sparse.at_index(f, *i), w, len(f))
+        return sparse_matmul.decode(sparse_matmul.at_index(f, *i), w, len(f))
 
     def decode_backward(
         self, f: Array, w: Array, i: TopKIndices, d_out: Array, d_w: Float[Array, "F M"]
     ) -> tuple[Float[Array, "b k"], Float[Array, "F M"]]:
         """(gradient of f, gradient of W added to `d_w`)."""
-        codes = sparse.at_index(f, *i)
-        pieces, d_w = sparse.decode_backward(codes, d_out, w, d_w)
-        return sparse.to_index(codes, pieces, i.real), d_w
+        codes = sparse_matmul.at_index(f, *i)
+        pieces, d_w = sparse_matmul.decode_backward(codes, d_out, w, d_w)
+        return sparse_matmul.to_index(codes, pieces, i.real), d_w
 
     def outer(self, x: Float[Array, "b M"], d: Float[Array, "b k"], i: TopKIndices, n: int) -> Float[Array, "M F"]:
         """xᵀ · d for n features."""
-        return sparse.outer(sparse.at_index(d, *i), x, n)
+        return sparse_matmul.outer(sparse_matmul.at_index(d, *i), x, n)
 
 
 class GatherRows(NamedTuple):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from monosem_jax.sae.ops import sparse_matmul as sparse
+from monosem_jax.sae.ops import sparse_matmul
 from monosem_jax.sae.ops.gathered_matmul import GatherRows, RowProducts, VisitRows
 from monosem_jax.sae.ops.matmul import matmul, product
 
@@ -40,7 +40,7 @@ class Dense:
     def count(self, active: Bool[Array, "b F"]) -> Float[Array, " F"]:
         """In how many rows each feature is active."""
         if self.count_bits:
-            return sparse.count(sparse.positive(active))
+            return sparse_matmul.count(sparse_matmul.positive(active))
         return jnp.sum(active, axis=0, dtype=jnp.float32)
 
     def decode(self, f: Float[Array, "b F"], w: Float[Array, "F M"], visit: Bool[Array, "b F"]) -> Float[Array, "b M"]:
@@ -51,11 +51,11 @@ class Dense:
         """xᵀ · d."""
         if not self.visits(d.shape, x.shape[1]):
             return matmul(x.T, d)
-        at = sparse.by_row(sparse.positive(d != 0))
-        few = at.pieces <= sparse.capacity(d.shape)
+        at = sparse_matmul.by_row(sparse_matmul.positive(d != 0))
+        few = at.pieces <= sparse_matmul.capacity(d.shape)
 
         def visiting():
-            return sparse.outer(sparse.find(d, jnp.zeros(d.shape[1]), at), x, d.shape[1])
+            return sparse_matmul.outer(sparse_matmul.find(d, jnp.zeros(d.shape[1]), at), x, d.shape[1])
 
         return jax.lax.cond(few, visiting, lambda: matmul(x.T, d))
 
@@ -65,10 +65,10 @@ class VisitNonzero(Dense):
     """As `Dense` where many activations are not zero, or the arrays are small."""
 
     def visits(self, shape: tuple[int, ...], width: int) -> bool:
-        return sparse.worthwhile(shape, width)
+        return sparse_matmul.worthwhile(shape, width)
 
     def by_index(self, shape: tuple[int, ...], width: int) -> RowProducts | None:
-        return VisitRows() if sparse.worthwhile(shape, width) else None
+        return VisitRows() if sparse_matmul.worthwhile(shape, width) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +99,15 @@ def visiting_product(f: Float[Array, "b F"], w: Float[Array, "F M"], visit: Bool
 
 
 def _visit_forward(f, w, visit):
-    at = sparse.by_row(sparse.positive(visit))
-    few = at.pieces <= sparse.capacity(f.shape)
+    at = sparse_matmul.by_row(sparse_matmul.positive(visit))
+    few = at.pieces <= sparse_matmul.capacity(f.shape)
 
     def find():
-        return sparse.find(f, jnp.zeros(f.shape[1]), at)
+        return sparse_matmul.find(f, jnp.zeros(f.shape[1]), at)
 
     def visiting():
         codes = find()
-        return codes, sparse.decode(codes, w, len(f))
+        return codes, sparse_matmul.decode(codes, w, len(f))
 
     def multiplying():
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(find)), matmul(f, w)
@@ -120,8 +120,8 @@ def _visit_backward(kept, d_out):
     few, codes, f, w = kept
 
     def visiting():
-        d_f, d_w = sparse.decode_backward(codes, d_out, w)
-        return sparse.spread(codes, d_f, f.shape), d_w
+        d_f, d_w = sparse_matmul.decode_backward(codes, d_out, w)
+        return sparse_matmul.spread(codes, d_f, f.shape), d_w
 
     d_f, d_w = jax.lax.cond(few, visiting, lambda: (matmul(d_out, w.T), matmul(f.T, d_out)))
     return d_f, d_w, None

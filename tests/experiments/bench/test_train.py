@@ -67,7 +67,7 @@ def test_figures_of_steps():
 
 
 def test_on_cpus_products_of_whole_arrays_are_timed_beside_visiting_what_is_active(monkeypatch):
-    monkeypatch.setattr(train.visiting, "worthwhile", lambda shape, width: True)
+    monkeypatch.setattr(train.sparse_matmul, "worthwhile", lambda shape, width: True)
     rows = make_bench_rows(1, 32, M, jnp.float32)
     assert set(train._ours(F, sizes(), rows)) == {"ours", "ours, dense products"}
 
