@@ -86,7 +86,7 @@ def test_a_store_holds_every_row_once_with_its_place_and_its_bucket(run, store):
 
 def test_rows_are_the_activations_of_the_stores_own_tokens(run, store):
     context, position = store.origin(0, ROWS).astype(int).T
-    params = run.made._params
+    params = run.made.params
     acts = MODEL.apply({"params": params}, store.tokens(), "mlp_hidden.0", method=MODEL.to_acts)[1]
     expected = np.asarray(acts)[context, position]
     assert expected.std() > 0.01

@@ -123,7 +123,7 @@ def test_a_larger_store_has_buckets_of_whole_shards_that_fit_twice_into_memory(g
 def test_memory_for_less_than_a_million_rows_is_refused_with_what_would_do():
     with pytest.raises(BadInput, match=r"memory_gb 4\.0 holds buckets of 0 rows of width 50000: at least 1000000") as e:
         buckets(10**9, 50_000)
-    needed = float(str(e.value).split("that is ")[1].split(" GB")[0])
+    needed = float(str(e.value).split("which take ")[1].split(" GB")[0])
     assert buckets(10**9, 50_000, memory_gb=needed)[0] >= 10**6
     with pytest.raises(BadInput):
         buckets(10**9, 50_000, memory_gb=needed - 0.01)

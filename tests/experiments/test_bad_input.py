@@ -124,9 +124,9 @@ CASES = {
     "store of a newer format": (
         "harvest",
         ["--workdir={w}", "--from={tmp}/new"],
-        "new has store format 2: this version reads 1",
+        "new has store format 4: this version reads 3",
     ),
-    "check of a store of a newer format": ("harvest", ["--workdir={tmp}/new", "--verify"], "new has store format 2"),
+    "check of a store of a newer format": ("harvest", ["--workdir={tmp}/new", "--verify"], "new has store format 4"),
     "check of a store that is not there": ("harvest", ["--workdir={w}", "--verify"], "store.json does not exist"),
     "directory of something else": (
         "train_transformer",
@@ -145,7 +145,7 @@ def tmp(tmp_path_factory):
     np.save(tmp / "x.npy", np.ones((100, 4), np.float32))
     np.save(tmp / "cube.npy", np.ones((2, 3, 4), np.float32))
     (tmp / "new").mkdir()
-    (tmp / "new" / "store.json").write_text('{"format": 2}')
+    (tmp / "new" / "store.json").write_text('{"format": 4}')
     return tmp
 
 

@@ -46,7 +46,7 @@ def test_everything_fits_the_window_and_every_context_is_shown(tmp_path, many_re
     probe = re.search(r'data-probe="([\d ]+)"', dumped(tmp_path, file)).group(1)
     inner, scroll, wide, shown = map(int, probe.split())
     assert inner == width and scroll <= inner and wide == 0
-    assert shown == sum(len(f["examples"]) for f in many_records.features)
+    assert shown == sum(len(f.examples) for f in many_records.features)
 
 
 def test_the_page_opens_from_disk_and_paints(tmp_path, records):

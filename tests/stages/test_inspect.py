@@ -73,7 +73,7 @@ def test_a_dictionary_is_described(capsys, dictionary):
     assert f"jax {record['versions']['jax']}, " in out and f"; git {record['git'][:12]}\n" in out
     settings = dict(line.split(maxsplit=1) for line in section(out, "configuration") if len(line.split()) > 1)
     assert settings["sae.n_features"] == "16" and settings["train.learning_rate"] == "0.01"
-    assert settings["resample.steps"] == "[6]" and settings["train.optimizer.eps"] == "1e-08"
+    assert settings["resample.steps"] == "[6]" and settings["train.eps"] == "1e-08"
     assert "\nsummary\n" not in out
 
 
