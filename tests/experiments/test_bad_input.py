@@ -124,7 +124,7 @@ CASES = {
     "store of a newer format": (
         "harvest",
         ["--workdir={w}", "--from={tmp}/new"],
-        "new has store format 4: this version reads 3",
+        "new has store format 4: this version reads 1 to 3",
     ),
     "check of a store of a newer format": ("harvest", ["--workdir={tmp}/new", "--verify"], "new has store format 4"),
     "check of a store that is not there": ("harvest", ["--workdir={w}", "--verify"], "store.json does not exist"),
