@@ -147,9 +147,14 @@ def test_commands_are_accepted():
     found = [(name(page), command) for page in PAGES for command in own_commands(page)]
     assert len(found) > 60
     done = subprocess.run(
-        [sys.executable, "-m", "tests.command_check"], input=json.dumps([command for _, command in found]),
-        cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.command_check"],
+        input=json.dumps([command for _, command in found]),
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     assert done.returncode == 0, done.stderr
     said = zip(found, json.loads(done.stdout), strict=True)
     assert not [f"{page}: {' '.join(command)}: {what}" for (page, command), what in said if what]
@@ -175,18 +180,32 @@ def test_a_wrong_command_is_not_accepted():
     wrong = {
         "unknown flag --nosuch": ["experiments.train_sae", "--workdir=x", "--config.source=s", "--nosuch=1"],
         "l1_coefficient": ["experiments.train_sae", "--workdir=x", "--config.source=s", "--config.sae.l1_coefficent=1"],
-        "sae.k is 0": ["experiments.train_sae", "--workdir=x", "--config=topk", "--config.source=s",
-                       "--config.sae.k=0"],
+        "sae.k is 0": [
+            "experiments.train_sae",
+            "--workdir=x",
+            "--config=topk",
+            "--config.source=s",
+            "--config.sae.k=0",
+        ],
         "nosuch": ["experiments.train_sae", "--workdir=x", "--config=nosuch", "--config.source=s"],
-        "train.schedule.warmup_steps": ["experiments.train_sae", "--workdir=x", "--config.source=s",
-                                        "--config.train.warmup_steps=5"],
+        "train.schedule.warmup_steps": [
+            "experiments.train_sae",
+            "--workdir=x",
+            "--config.source=s",
+            "--config.train.warmup_steps=5",
+        ],
         "experiments.nosuch": ["experiments.nosuch", "--workdir=x"],
         "--process": ["launch.local", "--process=2", "--nosuch=1", "--", "experiments.harvest", "--workdir=x"],
-    }  # fmt: skip
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.command_check"], input=json.dumps(list(wrong.values())), cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.command_check"],
+        input=json.dumps(list(wrong.values())),
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     for word, said in zip(wrong, json.loads(done.stdout), strict=True):
         assert word in said, said
 
@@ -225,6 +244,8 @@ def test_links_lead_somewhere():
 def test_the_list_of_keys_is_that_of_the_classes():
     text = keys_reference.README.read_text(encoding="utf-8")
     assert keys_reference.written(text) == text, "run: python -m tests.keys_reference"
+    listed = text.split(keys_reference.BEGIN)[1].split(keys_reference.END)[0]
+    assert not re.findall(r"^\| (`[\w.]+`) \|.*\| \|$", listed, re.M), "keys without a meaning"
 
 
 def test_lists_of_the_guide_are_complete():
