@@ -1,6 +1,6 @@
 """Starts an experiment as several processes on this machine, and ends them together.
 
-  python -m launch.local --processes=4 --devices_per_process=2 -- experiments.harvest --workdir=runs/store
+  python -m launch.local --processes=4 --devices_per_process=2 -- harvest --workdir=runs/store
 
 Process 0 writes as it would alone; the lines of the others begin with their number: "[1] ...". SIGTERM and Ctrl-C go
 to all. When one fails, the others get --grace seconds to end by themselves, then they are terminated, then killed. The

@@ -7,6 +7,7 @@ a command that is fine. Each is a fork of this process, which has imported JAX a
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -24,9 +25,11 @@ STAGES = "monosem_jax.stages", "experiments.bench", "launch.compile_check"
 WITHOUT_SOURCE = "monosem_jax.stages.sweep.compare", "launch.compile_check.check.run"
 
 
-def stand_in(name: str) -> Callable[..., NoReturn]:
+def stand_in(function: Callable[..., object]) -> Callable[..., NoReturn]:
     """What a function of a stage is replaced by: it was reached, so the flags are right; are their values too?"""
+    name = f"{function.__module__}.{function.__name__}"
 
+    @functools.wraps(function)  # the class of a configuration is read from the annotations
     def accepted(*arguments: object, **more: object) -> NoReturn:
         for value in (*arguments, *more.values()):
             if isinstance(value, SaeRunConfig) and name in WITHOUT_SOURCE:
@@ -53,7 +56,7 @@ def disarm(modules: list[types.ModuleType]) -> None:
     for module in modules:
         for name, value in vars(module).copy().items():
             if inspect.isfunction(value) and not name.startswith("_") and value.__module__ == module.__name__:
-                setattr(module, name, stand_in(f"{module.__name__}.{name}"))
+                setattr(module, name, stand_in(value))
 
 
 def perform(module: str, flags: list[str]) -> None:
@@ -63,7 +66,7 @@ def perform(module: str, flags: list[str]) -> None:
         return perform(command[0], command[1:])
     if module == "launch.drill":
         drill = importlib.import_module(module)
-        drill.drills = stand_in("drills")
+        drill.drills = stand_in(drill.drills)
         drill.main(flags)
     sys.argv = [module, *flags]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -11,25 +11,24 @@ import pathlib
 from typing import Any
 
 from experiments.bench.suites import BenchConfig
+from monosem_jax.runtime.field_docs import field_docs
 from monosem_jax.sae.architectures import ARCHITECTURES
 from monosem_jax.sae.config import SaeConfig
 from monosem_jax.stages.train_sae import SaeRunConfig
 
-try:
-    from monosem_jax.runtime.field_docs import field_docs
-except ModuleNotFoundError:
-
-    def field_docs(cls: type) -> dict[str, str]:
-        return {}
-
-
 README = pathlib.Path(__file__).parents[1] / "experiments" / "README.md"
 BEGIN, END = "<!-- keys -->\n", "<!-- /keys -->"
 STAGES = {
-    "train_transformer": "TransformerRunConfig", "harvest": "HarvestRunConfig", "sweep": "SweepRunConfig",
-    "evaluate": "EvaluateRunConfig", "analyze": "AnalyzeRunConfig", "report": "ReportRunConfig",
-    "export": "ExportConfig", "inspect": "InspectConfig", "quickstart": "QuickstartConfig",
-}  # fmt: skip
+    "train_transformer": "TransformerRunConfig",
+    "harvest": "HarvestRunConfig",
+    "sweep": "SweepRunConfig",
+    "evaluate": "EvaluateRunConfig",
+    "analyze": "AnalyzeRunConfig",
+    "report": "ReportRunConfig",
+    "export": "ExportConfig",
+    "inspect": "InspectConfig",
+    "quickstart": "QuickstartConfig",
+}
 
 
 def rows(cls: type, stage: str, seen: dict[type, str], prefix: str = "") -> list[str]:
@@ -58,7 +57,7 @@ def architecture_rows() -> list[str]:
     """A row per key that any architecture has, with the default of each of them."""
     defaults: dict[str, dict[str, list[str]]] = {}
     docs: dict[str, str] = {}
-    for name, (config, _) in ARCHITECTURES.items():
+    for name, config in ARCHITECTURES.items():
         docs = field_docs(config) | docs
         for field in dataclasses.fields(config):
             if field.name != "architecture":

@@ -28,7 +28,7 @@ PAGES = [*GUIDES, *RESULTS, ROOT / "BUILD_NOTES.md"]
 NOTEBOOKS = sorted((ROOT / "experiments" / "notebooks").glob("*.ipynb"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 # What a set-up command may begin with besides python -m.
-TOOLS = ("ruff", ".", "pip", "python3")
+TOOLS = ("ruff", ".", "pip", "python3", "mypy", "monosem")
 
 
 def name(page: pathlib.Path) -> str:
@@ -53,10 +53,13 @@ def commands(page: pathlib.Path) -> Iterator[list[str]]:
 
 
 def own_commands(page: pathlib.Path) -> list[list[str]]:
-    """[module, flags …] of the commands that run a module of this repository."""
+    """[module, flags …] of the commands that run a module of this repository, by python or by monosem."""
     found = []
     for words in commands(page):
         bare = list(itertools.dropwhile(lambda w: re.fullmatch(r"[A-Z_]+=\S*", w), words))
+        if bare[0] == "monosem":
+            module = [f"launch.{bare[2]}", *bare[3:]] if bare[1] == "launch" else [f"experiments.{bare[1]}", *bare[2:]]
+            bare = ["python", "-m", *module]
         if bare[:2] == ["python", "-m"] and bare[2].split(".")[0] in ("experiments", "launch"):
             found.append(bare[2:])
     return found
@@ -98,19 +101,23 @@ def session(runs, monkeypatch) -> Callable[[str, str], None]:
 
 
 @pytest.fixture
-def architectures():
-    """What a page adds to the table of architectures is taken out again."""
+def tables():
+    """What a page adds to the tables of architectures, models and sources is taken out again."""
+    from monosem_jax.activations.sources import SOURCES
+    from monosem_jax.models import MODELS
     from monosem_jax.sae.architectures import ARCHITECTURES
 
-    before = dict(ARCHITECTURES)
+    found = (SOURCES, MODELS, ARCHITECTURES)
+    before = [dict(table) for table in found]
     yield
-    ARCHITECTURES.clear()
-    ARCHITECTURES.update(before)
+    for table, entries in zip(found, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", GUIDES, ids=name)
-def test_python_blocks_run(page, session, architectures):
+def test_python_blocks_run(page, session, tables):
     """The blocks of a page follow one another in one session."""
     found = blocks(page, "python")
     assert found or page.parent.name == "launch"
@@ -140,9 +147,14 @@ def test_commands_are_accepted():
     found = [(name(page), command) for page in PAGES for command in own_commands(page)]
     assert len(found) > 60
     done = subprocess.run(
-        [sys.executable, "-m", "tests.command_check"], input=json.dumps([command for _, command in found]),
-        cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.command_check"],
+        input=json.dumps([command for _, command in found]),
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     assert done.returncode == 0, done.stderr
     said = zip(found, json.loads(done.stdout), strict=True)
     assert not [f"{page}: {' '.join(command)}: {what}" for (page, command), what in said if what]
@@ -168,16 +180,32 @@ def test_a_wrong_command_is_not_accepted():
     wrong = {
         "unknown flag --nosuch": ["experiments.train_sae", "--workdir=x", "--config.source=s", "--nosuch=1"],
         "l1_coefficient": ["experiments.train_sae", "--workdir=x", "--config.source=s", "--config.sae.l1_coefficent=1"],
-        "sae.k is 0": ["experiments.train_sae", "--workdir=x", "--config=experiments/configs/topk.py",
-                       "--config.source=s", "--config.sae.k=0"],
-        "nosuch.py": ["experiments.train_sae", "--workdir=x", "--config=experiments/configs/nosuch.py"],
+        "sae.k is 0": [
+            "experiments.train_sae",
+            "--workdir=x",
+            "--config=topk",
+            "--config.source=s",
+            "--config.sae.k=0",
+        ],
+        "nosuch": ["experiments.train_sae", "--workdir=x", "--config=nosuch", "--config.source=s"],
+        "train.schedule.warmup_steps": [
+            "experiments.train_sae",
+            "--workdir=x",
+            "--config.source=s",
+            "--config.train.warmup_steps=5",
+        ],
         "experiments.nosuch": ["experiments.nosuch", "--workdir=x"],
         "--process": ["launch.local", "--process=2", "--nosuch=1", "--", "experiments.harvest", "--workdir=x"],
-    }  # fmt: skip
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.command_check"], input=json.dumps(list(wrong.values())), cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.command_check"],
+        input=json.dumps(list(wrong.values())),
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     for word, said in zip(wrong, json.loads(done.stdout), strict=True):
         assert word in said, said
 
@@ -216,24 +244,39 @@ def test_links_lead_somewhere():
 def test_the_list_of_keys_is_that_of_the_classes():
     text = keys_reference.README.read_text(encoding="utf-8")
     assert keys_reference.written(text) == text, "run: python -m tests.keys_reference"
+    listed = text.split(keys_reference.BEGIN)[1].split(keys_reference.END)[0]
+    assert not re.findall(r"^\| (`[\w.]+`) \|.*\| \|$", listed, re.M), "keys without a meaning"
 
 
 def test_lists_of_the_guide_are_complete():
-    from experiments import configs
-    from monosem_jax.models.transformer import SITES
+    from experiments import config_files
+    from monosem_jax.models.base import SITES
+    from monosem_jax.runtime.command import find
     from monosem_jax.sae.architectures import ARCHITECTURES
 
     text = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)\.N` \|", text, re.M) == list(SITES)
     listed = text.partition("### Which architecture")[2].partition("###")[0]
     assert re.findall(r"^\| `(\w+)` \|", listed, re.M) == list(ARCHITECTURES)
-    programs = {p.stem for p in (ROOT / "experiments").glob("*.py")} - {"__init__", "entry"} | {"bench"}
+    programs = {n.removeprefix("experiments.") for n in find(ROOT) if n.startswith("experiments.")}
     listed = text.partition("## Every experiment")[2].partition("##")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", listed, re.M)) == programs
-    shipped = {p.name for p in pathlib.Path(configs.__file__).parent.glob("*.py")}
     for page in PAGES:
-        for file in re.findall(r"experiments/configs/([a-z]\w*\.py)", page.read_text(encoding="utf-8")):
-            assert file in shipped, f"{name(page)}: {file}"
+        for file in re.findall(r"experiments/configs/([a-z]\w*)\.py", page.read_text(encoding="utf-8")):
+            assert file in config_files.shipped(), f"{name(page)}: {file}"
+
+
+def test_a_page_about_code_names_classes_and_files_that_there_are():
+    """Paths in the guide to the code, and in the module docstrings that send their reader to a page."""
+    text = GUIDES[3].read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:sae|models|activations|analysis|training|runtime|stages|report)/[\w/.]+)`", text):
+        assert (ROOT / "monosem_jax" / path).exists(), path
+    for path in re.findall(r"`(tests/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path
+    for file in (p for package in ("monosem_jax", "experiments", "launch") for p in (ROOT / package).rglob("*.py")):
+        for path in re.findall(r"\bexperiments/results/\w+\.md", file.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{name(file)}: {path}"
+        assert "BUILD_NOTES" not in file.read_text(encoding="utf-8"), name(file)
 
 
 @pytest.mark.slow

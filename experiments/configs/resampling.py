@@ -5,7 +5,7 @@
         --config.source=runs/quickstart/store
   done
 
-A minute and a half each on two CPU cores. BUILD_NOTES.md has the table.
+A minute and a half each on two CPU cores. experiments/results/quickstart.md has the table.
 """
 
 import dataclasses

@@ -5,7 +5,8 @@
   done
   python -m experiments.sweep --workdir=runs/family --compare
 
-All train on the same 512,000 rows in the same order with the same learning rate schedule. BUILD_NOTES.md has the table.
+All train on the same 512,000 rows in the same order with the same learning rate schedule.
+experiments/results/fronts.md has the table.
 """
 
 from experiments.short_runs import SHORT_RUNS

@@ -4,7 +4,8 @@
 
 Variants: relu, april_2024, topk, batchtopk, jumprelu, gated, matryoshka, p_anneal, abs_topk. The summary has
 `recovered`, the share of the true features that a dictionary vector matches with a cosine similarity above 0.9, and
-`mean_max_cosine`; README.md has the numbers to expect. The same settings on other rows: --config.source=ARRAY.
+`mean_max_cosine`; experiments/results/recovery.md has the numbers to expect. The same settings on other rows:
+--config.source=ARRAY.
 """
 
 import dataclasses

@@ -46,20 +46,21 @@ FEATURES = Bound(
 
 @dataclasses.dataclass(frozen=True)
 class SaeConfig(Variants):
-    """Keys of every architecture. `input_scale` multiplies activations by one number, found on the store and folded
-    into the parameters on loading: "unit_rms" for a mean square of 1 of their elements, "sqrt_width" for E‖x‖ = √M,
-    "unit_norm" for E‖x‖² = 1. W_enc starts as `tied_norm` times the transpose of W_dec, or apart from it (0): 0.1 makes
-    short runs better and leaves fewer features dead.
-
-    `sparse` "auto" visits only the features that are not zero where that is faster, on CPUs in fp32; "never" always
-    multiplies whole arrays; "gather" gathers those that TopK chose, on any device.
-    """
+    """Keys of every architecture."""
 
     architecture: str = ""
+    """Its name in the table of architectures."""
     n_features: int = key(4096, COUNT)
+    """Features, F."""
     input_scale: str = key("none", one_of("none", "unit_rms", "sqrt_width", "unit_norm"))
+    """Activations are multiplied by one number, found on the store and folded into the parameters on loading. unit_rms:
+    a mean square of 1 of their elements; sqrt_width: E‖x‖ = √M; unit_norm: E‖x‖² = 1; none: as they are."""
     sparse: str = key("auto", one_of("auto", "never", "gather"))
+    """auto: on CPUs in fp32 only features that are not zero are visited where that is faster; never: whole arrays are
+    always multiplied; gather: the features that TopK chose are gathered, on any device."""
     tied_norm: float = key(1.0, NUMBER)
+    """W_enc starts as this multiple of the transpose of W_dec; 0: it is drawn independently. Short runs reconstruct
+    better with 0.1 (experiments/results/fronts.md)."""
 
     def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
         """The parts of this architecture, for rows that consist of `parts`: () where these do not matter."""
@@ -147,22 +148,27 @@ def in_steps(value: float, steps: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class L1Config(SaeConfig):
-    """λ is `l1_coefficient`; it rises from 0 over `l1_warmup` steps, below 1 a fraction of `train.steps`."""
+    """Keys of architectures with an L1 penalty."""
 
     l1_coefficient: float = key(0.004, NUMBER)
+    """λ, the weight of L1. What it means depends on the units of the architecture's loss."""
     l1_warmup: float = key(0.0, STEPS)
+    """Steps over which the coefficient rises from 0; below 1 a fraction of train.steps."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TopConfig(SaeConfig):
-    """`k` features a row. Features that were not active in `dead_rows` rows are dead; the `k_aux` largest of them
-    reconstruct the error, with the weight `aux_coefficient` (0: never)."""
+    """Keys of architectures that choose k features, with AuxK for the dead ones."""
 
     input_scale: str = "unit_rms"
     k: int = key(32, FEATURES)
+    """Features that are active on a row; with batchtopk on average over a batch."""
     aux_coefficient: float = key(1 / 32, NUMBER)
+    """The weight of AuxK, the error that dead features leave of the reconstruction's error. 0: no AuxK."""
     k_aux: int = key(512, COUNT)
+    """Dead features that reconstruct the error of a row."""
     dead_rows: int = key(10_000_000, COUNT)
+    """A feature that was not active in so many rows is dead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,4 +176,6 @@ class AnyConfig(TopConfig, L1Config):
     """Keys of three activation functions: `activation` says which, and so which keys matter."""
 
     activation: str = key("batchtopk", one_of("relu", "topk", "batchtopk"))
+    """The activation function: relu has an L1 penalty, topk and batchtopk choose k features and have AuxK."""
     threshold_decay: float = key(0.999, DECAY)
+    """Of the running mean, over steps, of batchtopk's threshold."""

@@ -35,17 +35,20 @@ class ResampleSchedule(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ResampleConfig:
-    """When to resample, and from how many inputs. Values below 1 are fractions of `train.steps`; () never resamples.
+    """When to resample, and from how many inputs.
 
-    The paper's: steps 25k, 50k, 75k, 100k of 1M; dead = silent for the 12,500 steps before; losses on 819,200 inputs
-    (rounded up to whole batches: those about to be trained on). `method` "kaiming" draws dead features anew as at
-    initialisation: the baseline the paper compares with.
+    The defaults are the paper's: steps 25k, 50k, 75k, 100k of 1M; dead = silent for the 12,500 steps before; losses on
+    819,200 inputs (rounded up to whole batches: those about to be trained on).
     """
 
     steps: tuple[float, ...] = (0.025, 0.05, 0.075, 0.1)
+    """Steps at which dead features are resampled; values below 1 are fractions of train.steps. (): never."""
     window: float = 0.0125
+    """A feature that was silent for so many steps counts as dead; below 1 a fraction of train.steps."""
     n_inputs: int = 819_200
+    """Inputs whose losses decide from which of them dead features are made anew."""
     method: str = "paper"
+    """paper: from inputs that are badly reconstructed; kaiming: drawn as at initialisation, the paper's baseline."""
 
     def resolve(self, train: TrainConfig) -> ResampleSchedule:
         """The schedule in numbers of steps; raises BadInput naming the first impossible value."""

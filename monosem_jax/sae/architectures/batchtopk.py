@@ -21,10 +21,11 @@ from monosem_jax.sae.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class BatchTopKConfig(TopConfig):
-    """`k` features a row on average. `threshold_decay` is that of the running mean of the threshold."""
+    """`k` features a row on average."""
 
     architecture: str = "batchtopk"
     threshold_decay: float = key(0.999, DECAY)
+    """Of the running mean, over steps, of batchtopk's threshold."""
 
     def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
         return Recipe(

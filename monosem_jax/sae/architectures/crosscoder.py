@@ -22,11 +22,12 @@ from monosem_jax.sae.sites import SeveralSites
 
 @dataclasses.dataclass(frozen=True)
 class CrosscoderConfig(L1Config):
-    """`widths` of the sites; () where the source says so."""
+    """The published coefficient and warm-up; every site has an input scale of its own."""
 
     architecture: str = "crosscoder"
     input_scale: str = "sqrt_width"
     widths: tuple[int, ...] = ()
+    """Widths of the sites in a row. (): as the source says."""
     l1_coefficient: float = 2.0
     l1_warmup: float = 0.05
 

@@ -26,16 +26,20 @@ from monosem_jax.sae.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class JumpReluConfig(SaeConfig):
-    """λ is `l0_coefficient`; it rises over `l0_warmup` steps, below 1 a fraction of `train.steps`. `target_l0`: the
-    L0 that is aimed at, 0 for none. `bandwidth` is ε, `initial_threshold` θ at the beginning."""
+    """The coefficient is for activations of E‖x‖² = 1."""
 
     architecture: str = "jumprelu"
     input_scale: str = "unit_norm"
     l0_coefficient: float = key(6e-4, NUMBER)
+    """λ, the weight of L0, or of its distance from target_l0."""
     l0_warmup: float = key(10_000, STEPS)
+    """Steps over which the coefficient rises from 0; below 1 a fraction of train.steps."""
     target_l0: float = key(0.0, NUMBER)
+    """The L0 that is aimed at; 0: none, λ alone decides."""
     bandwidth: float = key(0.001, POSITIVE)
+    """ε, the width of the kernel by which the gradient of the threshold is estimated."""
     initial_threshold: float = key(0.001, POSITIVE)
+    """θ of every feature at the beginning."""
 
     def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
         return Recipe(

@@ -21,10 +21,11 @@ from monosem_jax.sae.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class MatryoshkaConfig(AnyConfig):
-    """`groups`: how many features each prefix has more than the one before, as shares of all of them or as numbers."""
+    """On the activation function that `activation` names."""
 
     architecture: str = "matryoshka"
     groups: tuple[float, ...] = (1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
+    """How many features each prefix has more than the one before, as shares of all features or as numbers."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""

@@ -41,15 +41,18 @@ EXPONENT = Bound(lambda value, config: 0 <= value <= 1, "0 to 1")
 
 @dataclasses.dataclass(frozen=True)
 class PAnnealConfig(L1Config):
-    """λ at p = 1 is `l1_coefficient`. `anneal_start`: the steps with p = 1, below 1 a fraction of `train.steps`."""
+    """λ at p = 1 is `l1_coefficient`."""
 
     architecture: str = "p_anneal"
     input_scale: str = "unit_norm"
     l1_coefficient: float = 0.1
     l1_warmup: float = 0.05
     anneal_start: float = key(0.05, STEPS)
+    """Steps with p = 1, before the exponent falls; below 1 a fraction of train.steps."""
     p_end: float = key(0.2, EXPONENT)
+    """The exponent p at the end of the training."""
     p_updates: int = key(10, COUNT)
+    """How many equal steps p takes from 1 to p_end."""
 
     def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
         return Recipe(

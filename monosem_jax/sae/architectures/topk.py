@@ -23,11 +23,11 @@ MULTI = 4  # times k features reconstruct in the second term of Multi-TopK
 
 @dataclasses.dataclass(frozen=True)
 class TopKConfig(TopConfig):
-    """`multi`: the weight of the error with 4 k features (1/8 in Multi-TopK), so that other numbers of features may be
-    used later."""
+    """TopK, or with `multi` Multi-TopK, of which other numbers of features may be used later."""
 
     architecture: str = "topk"
     multi: float = key(0.0, NUMBER)
+    """The weight of the error with 4 k features; Multi-TopK has 1/8."""
 
     def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
         error = ShareOfVariance()

@@ -22,12 +22,15 @@ from monosem_jax.sae.sites import BetweenSites
 
 @dataclasses.dataclass(frozen=True)
 class TranscoderConfig(AnyConfig):
-    """`skip`: with W_skip. `widths` (of x, of y); () where the source says so. x and y are scaled each for itself."""
+    """x and y have an input scale each."""
 
     architecture: str = "transcoder"
     activation: str = "topk"
     skip: bool = False
+    """Whether there is a linear path W_skip beside the features."""
     widths: tuple[int, ...] = ()
+    """Widths of the parts of a row: what is read and what is reconstructed, or one per site of a crosscoder. (): as the
+    source says."""
     tied_norm: float = 0.0
 
     def check(self) -> None:
