@@ -43,8 +43,8 @@ def test_a_bare_name_is_the_shipped_one(folder):
 def test_an_unknown_name_is_answered_with_the_nearest(folder, spec):
     with pytest.raises(BadInput) as refused:
         config_files.load(spec)
-    expected = f"--config={spec}: neither the path of a file nor a shipped configuration; nearest: topk, abs_topk, batchtopk"
-    assert str(refused.value) == expected
+    nearest = "nearest: topk, abs_topk, batchtopk"
+    assert str(refused.value) == f"--config={spec}: neither the path of a file nor a shipped configuration; {nearest}"
 
 
 def test_a_name_like_none_is_answered_with_all(folder):
