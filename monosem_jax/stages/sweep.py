@@ -164,17 +164,19 @@ def _train_members(
             {name: SaeMember(member.seed, member.sae, rundirs[name]) for name, member in group.items()}
             for group in config.groups()
         ]
+        # Read before training: later only the first process knows that a summary is written.
+        summaries = {name: rundir.summary for name, rundir in rundirs.items() if rundir.finished}
         ensembles, result, evaluator = _train(groups, config, source, mesh)
         seconds = time.perf_counter() - begin
         rows = []
         for group, ensemble, state, frozen in zip(groups, ensembles, result.states, result.frozen, strict=True):
             for i, (name, member) in enumerate(group.items()):
                 rundir = rundirs[name]
-                if not rundir.finished:
+                if name not in summaries:
                     alone = member_of(state, i, ensemble.ensemble)
                     own = (member.config, ensemble.sae, alone, result, evaluator, config.train, seconds, frozen[i])
-                    rundir.finish(train_sae.summarize(rundir.path, *own))
-                rows.append(row(name, member, rundir.summary))
+                    summaries[name] = rundir.finish(train_sae.summarize(rundir.path, *own))
+                rows.append(row(name, member, summaries[name]))
     return _write_table(path, rows, result, config.train, begin)
 
 

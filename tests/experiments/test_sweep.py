@@ -11,6 +11,7 @@ from monosem_jax import load_run
 from monosem_jax.activations.sources.base import ActivationSource
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.sae import trainer as dictionaries
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.resample import ResampleConfig
@@ -23,7 +24,7 @@ from tests.toy import Crash, crash
 SIZES, L1, SEEDS = (16, 32), (0.004, 3.0), (3, 5)  # with 3.0 features die, and are resampled
 STEPS, BATCH = 24, 64
 TRAIN = TrainConfig(
-    steps=STEPS, batch_size=BATCH, learning_rate=0.05, steps_per_dispatch=4, log_every=4, evaluate_every=8,
+    steps=STEPS, batch_size=BATCH, learning_rate=0.15, steps_per_dispatch=4, log_every=4, evaluate_every=8,
     checkpoint_every=8, guard=GuardConfig(stop_after=3), mesh="data=8",
 )  # fmt: skip
 
@@ -175,6 +176,14 @@ def test_a_sweep_killed_while_members_are_evaluated_goes_on_with_the_others(whol
     summary = sweep.sweep(tmp_path, config(source))
     assert summary["resumed_from_step"] == STEPS and summary["members"] == whole[1]["members"]
     assert before == {n: (tmp_path / "members" / n / "summary.json").stat().st_mtime_ns for n in finished}
+
+
+def test_a_process_that_writes_no_summaries_lists_the_members_too(whole, source, tmp_path, monkeypatch):
+    """All but the first of several processes, on whose machines the files may appear later or never."""
+    monkeypatch.setattr(RunDir, "finish", lambda rundir, summary: summary)
+    summary = sweep.sweep(tmp_path, config(source, sweep=sweep.SweepConfig((16,), (0.004,), (3,))))
+    assert not list(tmp_path.rglob("summary.json"))
+    assert summary["members"] == [r for r in whole[1]["members"] if r["name"] == "f16_l0.004_s3"]
 
 
 @pytest.fixture(scope="module")

@@ -218,7 +218,7 @@ def test_the_transformer_must_fit(root, exported, tmp_path):
 
 # What cannot be imported: changes to cfg.json, and what is said of it.
 CFG = {
-    "another architecture": ({"architecture": "abstopk"}, "architecture is 'abstopk': expected one of standard"),
+    "another architecture": ({"architecture": "temporal"}, "architecture is 'temporal': expected one of standard"),
     "no architecture": ({"architecture": None}, "architecture is None"),
     "an architecture of many parts": ({"architecture": ["standard"]}, "architecture is a list of 1"),
     "normalised": (

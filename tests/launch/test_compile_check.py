@@ -99,7 +99,7 @@ def test_memory_is_what_a_device_holds_with_the_rows_of_two_dispatches(lines):
     assert (capacity, following) == (1.05e6, pytest.approx(rows, rel=0.005))
     assert state + rows <= arguments <= state + rows + 100  # and scalars
     metrics = needed - (arguments + temporaries + following)  # all other results take the place of arguments
-    assert 0 < metrics < 400
+    assert 0 < metrics < 400 + 0.01 * needed  # rounded to three digits
     share = float(lines[1].split(" %")[0].split()[-1])
     assert share == pytest.approx(100 * needed / CHIP.memory, rel=0.01)
 

@@ -18,7 +18,7 @@ from monosem_jax.sae.ops import gathered_matmul as index
 from monosem_jax.sae.ops import sparse_matmul as sparse
 from monosem_jax.sae.ops.strategy import visiting_product
 from tests.conftest import mesh_of
-from tests.engine import close
+from tests.engine import close, in_batch
 from tests.family import Given
 from tests.sae.problems import CASES, VARIANCE, parameters, placed, sae_of, state_of
 
@@ -92,12 +92,14 @@ def found(name: str, how: str, *kind: float):
 
 def assert_same(name: str, *kind: float, how: str = "auto") -> float:
     """What is found out does not depend on whether features are visited alone; gives how many were active."""
-    (grads, stats, terms), (want, want_stats, want_terms) = (found(name, which, *kind) for which in (how, "never"))
-    for key in want:
-        close(grads[key], want[key], 1e-5, key)
-    for key in want_terms:
-        close(terms[key], want_terms[key], 1e-5, key)
-    jax.tree.map(np.testing.assert_array_equal, stats, want_stats)
+    result, expected = (found(name, which, *kind) for which in (how, "never"))
+    terms, want = in_batch(result), in_batch(expected)
+    assert result.grads.keys() == expected.grads.keys() and terms.keys() == want.keys()
+    for key, grad in expected.grads.items():
+        close(result.grads[key], grad, 1e-5, key)
+    for key, total in want.items():
+        close(terms[key], total, 1e-5, key)
+    jax.tree.map(np.testing.assert_array_equal, result.stats, expected.stats)
     return float(terms["l0"])
 
 

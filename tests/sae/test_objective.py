@@ -90,7 +90,7 @@ def test_a_warm_up_below_one_is_a_fraction_of_the_steps(monkeypatch, warmup, ste
     given = {}
     monkeypatch.setattr("monosem_jax.sae.trainer.dictionary_objective", lambda *a, **k: given.update(k))
     make_objective(SAE, config.sae, config.train, mesh_of(1, 1))
-    assert given == {"sparse": "never", "l1_warmup": steps, "micro_batches": 2}
+    assert given == {"sparse": "never", "l1_warmup": steps, "micro_batches": 2, "n_steps": 40}
 
 
 def test_rows_of_half_precision_are_scaled_in_fp32():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import jax
@@ -62,7 +61,7 @@ def test_the_training_program_multiplies_in_the_configured_dtype(dtype):
     sae, mesh = relu_sae(M, F, jnp.dtype(dtype)), mesh_of(1, 1)
     tx = dictionary_optimizer(CONFIG.train)
     state = jax.eval_shape(lambda: initial_state(sae, tx, jnp.zeros(M), 1.0, 0, L1))
-    objective = make_objective(dataclasses.replace(CONFIG), sae, mesh)
+    objective = make_objective(sae, CONFIG.sae, CONFIG.train, mesh)
     equations = jax.make_jaxpr(objective)(state, jnp.zeros((B, M))).jaxpr.eqns
     inner = next(e for e in equations if e.primitive.name == "shard_map").params["jaxpr"].eqns
     products = [e for e in inner if e.primitive.name == "dot_general"]
