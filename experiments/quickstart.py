@@ -1,4 +1,4 @@
-"""Text to transformer to activations to dictionary to report, in about ten minutes on two CPU cores.
+"""Text to transformer to activations to dictionary to report, in about five minutes on two CPU cores.
 
   python -m experiments.quickstart --workdir=runs/quickstart
   python -m experiments.quickstart --workdir=runs/mine --corpus=PATH      (.jsonl(.gz), .txt, or a directory of them)
