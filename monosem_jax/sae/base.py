@@ -1,11 +1,11 @@
-"""The protocol of an architecture, and the module that every one of them is.
+"""The protocol of an architecture, and the Flax module that all architectures share.
 
-A dictionary reads activations x, has features f of them, and reconstructs y, which is x itself but for transcoders:
+A dictionary encodes activations x as features f and reconstructs y, which is x itself except in transcoders:
 
     h = (x - b_dec) W_enc        f = activation(h)        ŷ = f W_dec + b_dec (+ x W_skip)
     loss = mean over the batch of  error(ŷ, y)  +  Σ penalties
 
-An architecture is a `recipe.Recipe`: a frozen record that names its parts, objects that other recipes can use too:
+An architecture is a `recipe.Recipe`: a frozen record that names its parts. Several recipes can share a part:
 
     activation   `activation_fns.ActivationFn`: f, its parameters, statistics and published form
     error        `errors.ReconstructionError`: mean or sum of squares, share of the variance, over prefixes
@@ -13,13 +13,13 @@ An architecture is a `recipe.Recipe`: a frozen record that names its parts, obje
     sites        `sites`: one site, from one to another, several together
     initial      `params.DecoderFirst` or `params.LinearLayers`
 
-Parts are asked in a fixed order. While training, on each device (`gradients`): `activation.train(h) -> Encoded`, each
+Parts are called in a fixed order. In training, on each device (`gradients`): `activation.train(h) -> Encoded`, each
 `penalty.local`, `error.local`; sums over features; `error.loss`, each `penalty.loss`; after the step
-`activation.update_stats` and `penalty.update_stats`. Published: `activation.to_inference`, `sites.unscale`, then
-`encode` and `decode`, in which a row does not depend on the other rows.
+`activation.update_stats` and `penalty.update_stats`. In the published form: `activation.to_inference`, `sites.unscale`,
+then `encode` and `decode`, in which a row does not depend on the other rows.
 
-To add an architecture: a file in `architectures/` with a frozen configuration whose `recipe` says the above, and a line
-in the table there. A part that is new is a class in that file; a parameter that is new is a line in `params`.
+To add an architecture, write a file in `architectures/` with a frozen configuration whose `recipe` names these parts,
+and add a line to the table there. Write a new part as a class in that file; add a new parameter as a line in `params`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class SparseAutoencoder(nn.Module):
     """Parameters W_enc [M,F], b_enc [F], W_dec [F,M], b_dec [M] and those of the recipe, in fp32; operands of products
     in `dtype`, sums in fp32.
 
-    `width` is that of a row, `parts` are the widths of what it consists of. Made by `architectures.build`. Methods that
-    take parameters are called by `apply({"params": …}, …, method=sae.encode)` with published ones.
+    `width` is the width of a row, `parts` the widths of its parts. `architectures.build` makes the module. Call methods
+    that read parameters as `apply({"params": …}, …, method=sae.encode)`, with published parameters.
     """
 
     width: int
@@ -58,24 +58,24 @@ class SparseAutoencoder(nn.Module):
 
     @property
     def width_in(self) -> int:
-        """M of the activations that are read."""
+        """M of the activations that the encoder reads."""
         return self.recipe.sites.widths(self.width)[0]
 
     @property
     def width_out(self) -> int:
-        """M of those that are reconstructed."""
+        """M of the activations that the decoder reconstructs."""
         return self.recipe.sites.widths(self.width)[1]
 
     # The published form.
 
     @nn.nowrap
     def inputs(self, rows: Float[Array, "*B W"]) -> Float[Array, "*B M"]:
-        """The activations of rows that are read."""
+        """The part of each row that the encoder reads."""
         return self.recipe.sites.inputs(rows)
 
     @nn.nowrap
     def targets(self, rows: Float[Array, "*B W"]) -> Float[Array, "*B M"]:
-        """Those that are to be reconstructed."""
+        """The part of each row that the decoder reconstructs."""
         return self.recipe.sites.targets(rows)
 
     def encode(self, x: Float[Array, "*B M"]) -> Float[Array, "*B F"]:
@@ -95,9 +95,9 @@ class SparseAutoencoder(nn.Module):
         return self.recipe.activation.active(f)
 
     def decode(self, f: Float[Array, "*B F"], x: Float[Array, "*B M"] | None = None) -> Float[Array, "*B M"]:
-        """Reconstructions from feature activations; x are the activations that they are of, which a skip needs.
+        """Reconstructions from feature activations; `x`: the activations that were encoded, needed for a skip.
 
-        Raises BadInput where x is needed and not given.
+        Raises BadInput if x is needed and not given.
         """
         p = self._params()
         y_hat = self._product(f, p["W_dec"]) + p["b_dec"]
@@ -116,7 +116,7 @@ class SparseAutoencoder(nn.Module):
     def row_losses(
         self, rows: Float[Array, "B W"], hyper: dict[str, Array]
     ) -> tuple[Float[Array, " B"], dict[str, Array]]:
-        """(how badly every row is reconstructed, terms): what resampling draws rows by."""
+        """(the loss of every row, terms): resampling draws rows by this loss."""
         f, y_hat = self.forward(rows)
         return (self.recipe.row_losses or squared_errors)(f, y_hat, self.targets(rows), hyper)
 
@@ -129,15 +129,14 @@ class SparseAutoencoder(nn.Module):
 
     @nn.nowrap
     def to_inference(self, params: dict[str, Any], stats: dict[str, Any]) -> dict[str, Any]:
-        """Parameters as `encode` takes them, from those that training has and its statistics."""
+        """Published parameters, as `encode` expects them, from the training's parameters and statistics."""
         return self.recipe.activation.to_inference(params, stats)
 
     @nn.nowrap
     def unscale(self, params: dict[str, Any], scale: Any) -> dict[str, Any]:
         """Published parameters for raw activations x from those for scale · x, with unit rows of W_dec.
 
-        `scale` is a number, or one for each of the parts of a row. Features come out in the units of what is
-        reconstructed.
+        `scale` is one number, or one number per part of a row. Features have the units of the reconstruction.
         """
         params = self.recipe.sites.unscale(params, scale)
         return params if self.recipe.unit_norm else with_unit_rows(params)
@@ -159,18 +158,18 @@ class SparseAutoencoder(nn.Module):
 
     @nn.nowrap
     def initial(self, key: Array) -> dict[str, Array]:
-        """Parameters at the beginning."""
+        """The initial parameters."""
         return dict(self.init(key, method=SparseAutoencoder.create)["params"])
 
     @nn.nowrap
     def init_value(self, name: str) -> float:
-        """What a feature's `name` is at the beginning, where it is one number."""
+        """The initial value of a feature's parameter `name`, if it is one number."""
         return self.recipe.parameters[name]
 
     @nn.nowrap
     def initial_stats(self) -> dict[str, Array]:
-        """`last_fired` [F]: the number of steps done when the feature last fired, 0 before it ever did; and those of
-        the recipe's parts."""
+        """The initial statistics: `last_fired` [F], the number of steps done when the feature last fired (0: never),
+        and the statistics of the recipe's parts."""
         stats = {"last_fired": jnp.zeros((self.n_features,), jnp.int32)} | self.recipe.activation.initial_stats()
         for penalty in self.recipe.penalties:
             stats |= penalty.initial_stats()
@@ -180,8 +179,8 @@ class SparseAutoencoder(nn.Module):
     def update_stats(
         self, ctx: StepContext, fired: Bool[Array, " F"], terms: dict[str, Array], aux: dict[str, Array]
     ) -> dict[str, Array]:
-        """Statistics after a step, from those before it, in which features fired, the step's terms (sums over all rows)
-        and `aux` of `gradients`."""
+        """Statistics after a step, from those before it, `fired` (which features fired), the step's terms (sums over
+        all rows) and the `aux` of `gradients`."""
         stats = {**ctx.stats, "last_fired": jnp.where(fired, ctx.step + 1, ctx.stats["last_fired"])}
         stats |= self.recipe.activation.update_stats(ctx, aux)
         for penalty in self.recipe.penalties:

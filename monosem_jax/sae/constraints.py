@@ -27,7 +27,7 @@ def project_out_parallel() -> optax.GradientTransformation:
 
 
 def renormalise() -> optax.GradientTransformation:
-    """Bends the update so that every dictionary vector has unit norm after it; the last link of the chain."""
+    """Changes the update so that every dictionary vector has unit norm after it; must be the last link of the chain."""
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         d = params[DICTIONARY]

@@ -1,10 +1,9 @@
-"""Gradients of any architecture on a mesh, written for one device of it: two halves with sums over features between.
+"""Gradients of any architecture on a mesh, as the program of one device: two halves with sums over features between.
 
     h = (x - b_dec) W_enc        sums = local(parameters, h)        loss = head(sums over `model`, b_dec, x)
 
-Neither half has a collective that is differentiated: the head's gradient with respect to the sums is the cotangent of
-the local half. So an architecture is its activation function, its error and its penalties, and what crosses devices is
-what these sum.
+Neither half differentiates a collective: the head's gradient with respect to the sums is the cotangent of the local
+half. An architecture supplies its activation function, its error and its penalties; devices exchange only their sums.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ Sums = dict[str, Array]
 def gradients(
     recipe: Recipe, params: Params, rows: Float[Array, "b W"], ctx: StepContext
 ) -> tuple[Params, dict[str, Array], dict[str, Array]]:
-    """(gradients, terms, aux) of scaled fp32 rows, on the features that lie on this device.
+    """(gradients, terms, aux) of scaled fp32 rows, for the features on this device.
 
-    All but `aux` are sums over the rows: of the gradients of every row's loss, the "loss" and its terms, and "fired"
-    [F], in how many rows each feature was active. `params` are those of this device's features alone.
+    Gradients and terms are sums over the rows. The terms are the "loss", its parts, and "fired" [F], the number of rows
+    in which each feature was active. `params` holds only this device's features.
     """
     x, y, dtype = recipe.sites.inputs(rows), recipe.sites.targets(rows), ctx.matmul.dtype
     shared = {name: p for name, p in params.items() if name not in FEATURE_AXIS}
     xc = (x - params["b_dec"] if recipe.apply_b_dec_to_input else x).astype(dtype)
     h = matmul(xc, params["W_enc"].astype(dtype))
-    # Where only few numbers of h matter, and it is known which, the others are not looked at again.
+    # If only a few known entries of h matter, the other entries are not used again.
     by_index = ctx.matmul.by_index(h.shape, x.shape[1]) if recipe.by_index else None
     at = _candidates(recipe, params, h, ctx) if by_index is not None else {}
     if by_index is not None:
@@ -67,7 +66,7 @@ def gradients(
 
 
 def _local(recipe: Recipe, p: Params, h: Float[Array, "b F"], ctx: StepContext) -> tuple[Sums, tuple[Array, Sums]]:
-    """(what is to be summed over features, (in how many rows each was active, aux))."""
+    """(the terms to sum over features, (the number of rows in which each feature was active, aux))."""
     code = recipe.activation.train(p, h, ctx)
     sums: Sums = {}
     for penalty in recipe.penalties:
@@ -77,7 +76,7 @@ def _local(recipe: Recipe, p: Params, h: Float[Array, "b F"], ctx: StepContext) 
 
 
 def _candidates(recipe: Recipe, p: Params, h: Float[Array, "b F"], ctx: StepContext) -> dict[str, TopKIndices]:
-    """The features of each row that matter: those that may be active, and those that penalties take."""
+    """The features of each row that matter: those that may be active, and those that penalties use."""
     z = recipe.activation.rectify(h + p["b_enc"])
     found = {"y_hat": recipe.activation.candidates(z, ctx)}
     for penalty in recipe.penalties:
@@ -93,7 +92,7 @@ def _local_at(
     rows: RowProducts,
     ctx: StepContext,
 ) -> tuple[Sums, tuple[Array, Sums]]:
-    """What `_local` gives, from h at the candidates alone."""
+    """The result of `_local`, computed from h at the candidates only."""
     f = {name: recipe.activation.at(p, h[name], i) for name, i in at.items()}
     sums: Any = decode_at(rows, f, p["W_dec"], at)
     for penalty in recipe.penalties:

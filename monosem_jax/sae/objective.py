@@ -1,4 +1,4 @@
-"""What the training loop is given for a dictionary: its loss on raw rows, and its optimizer."""
+"""The objective and the optimizer that the training loop uses for a dictionary."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ def dictionary_objective(
 ) -> Objective:
     """The loss of a dictionary on raw rows [B,M]; `state.hyper` holds its coefficients, `input_scale` and `variance`.
 
-    The program of one device is written out, so what crosses between devices is just what it says: sums over `model`
-    of the partial reconstructions, a vector [M] and a few scalars; sums over `data` of the gradients and of how often
-    features fired. `l1_warmup`: steps over which the coefficient of sparsity rises. `micro_batches`: into how many
-    parts a device's rows are cut, so that less of [B,F] is in memory at a time. `n_steps`: those of the whole training,
-    for penalties that change in its course.
+    The code is the program of one device, with explicit collectives: sums over `model` of the partial reconstructions,
+    a vector [M] and a few scalars; sums over `data` of the gradients and of how often each feature fired.
+
+    `l1_warmup`: steps over which the sparsity coefficient rises. `micro_batches`: the number of parts into which a
+    device's rows are split, so that less of [B,F] is in memory at a time. `n_steps`: the steps of the whole training,
+    for penalties that change during it.
     """
     axes, everywhere = Axes.of(mesh), PartitionSpec()
     strategy, recipe = resolve(mesh.devices.flat[0].platform, sae.dtype, sparse), sae.recipe
@@ -93,26 +94,26 @@ def dictionary_objective(
 def dictionary_optimizer(
     train: TrainConfig, sae: SparseAutoencoder | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """Adam, with the constraint of unit dictionary vectors where the architecture has it (None: it has)."""
+    """Adam, with the unit-norm constraint on dictionary vectors if the architecture has it (`sae` None: it has)."""
     if sae is None or sae.recipe.unit_norm:
         return optimizer(train, before=[project_out_parallel()], after=[renormalise()])
     return optimizer(train)
 
 
 def row_losses(sae: SparseAutoencoder, state: State, rows: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss [B] of every raw row under the state as it is, and its terms."""
+    """(the loss [B] of every raw row under the current state, its terms)."""
     params = sae.to_inference(state.params, state.stats)
     found: Any = sae.apply({"params": params}, scaled(sae, state, rows), state.hyper, method=sae.row_losses)
     return found
 
 
 def scaled(sae: SparseAutoencoder, state: State, rows: jax.Array) -> jax.Array:
-    """Rows as the dictionary sees them: fp32, times the input scale."""
+    """Rows in fp32, times the input scale: the input of the dictionary."""
     return rows.astype(jnp.float32) * per_column(sae, state.hyper["input_scale"])
 
 
 def per_column(sae: SparseAutoencoder, scale: jax.Array) -> jax.Array:
-    """The input scale, or those of the parts that rows consist of, as what rows are multiplied by."""
+    """The factor for rows: the input scale, or, if each part of a row has its own, these repeated per column [W]."""
     if not scale.ndim:
         return scale
     return jnp.repeat(scale, np.asarray(sae.parts), total_repeat_length=sum(sae.parts))

@@ -25,7 +25,7 @@ ENCODER_SCALE = 0.2  # of the mean norm of the alive features' encoder vectors
 
 
 class ResampleSchedule(NamedTuple):
-    """A `ResampleConfig` in numbers of steps."""
+    """A `ResampleConfig` whose fractions are converted to numbers of steps."""
 
     steps: tuple[int, ...]
     window: int
@@ -73,11 +73,11 @@ class ResampleConfig:
 
 
 class Resampler:
-    """The compiled parts of an event for one group of dictionaries, alone or stacked.
+    """The compiled parts of a resampling event for one ensemble: a single dictionary or stacked members.
 
-    The inputs are streamed twice, a block of batches at a time: once for their losses, which are few numbers, and once
-    for the rows that were drawn, each kept by the device that holds its feature. No device holds more than the rows of
-    its features, and the draws do not depend on the mesh but for rounding.
+    The inputs are streamed twice, one block of batches at a time: first to compute one loss per input, then to collect
+    the drawn rows, each on the device that holds its feature. A device stores rows only for its own features. The draws
+    are the same on every mesh, up to rounding.
     """
 
     def __init__(self, sae: Any, mesh: Mesh, rules: Rules, *, window: int, method: str, together: int = 0):
@@ -88,7 +88,7 @@ class Resampler:
         by_feature = NamedSharding(mesh, PartitionSpec(*lead, "data", *rules["W_dec"]))
 
         def dead(state):
-            # One that is frozen stays as it is.
+            # A frozen member does not change.
             return (state.step - state.stats["last_fired"] >= window) & (state.guard["frozen_at"] < 0)
 
         def weigh(state, block):
@@ -102,7 +102,7 @@ class Resampler:
             return rows_of_draws(shared[0], drawn - shared[1], mesh, rules)
 
         def replace(state, _, parts):
-            x = scaled(sae, state, jnp.sum(parts, axis=0))  # of the devices along `data` one held the row
+            x = scaled(sae, state, jnp.sum(parts, axis=0))  # one device along `data` held the row
             return replace_features(sae, state, dead(state), *rows_from_inputs(state, dead(state), x))
 
         def kaiming(state, _):
@@ -118,7 +118,7 @@ class Resampler:
         self._compiled: Any = None
 
     def finish(self, state: State, *parts: Array) -> State:
-        """The state after the event, in the memory of the old one."""
+        """The state after the event; it reuses the memory of `state`."""
         if self._compiled is None:
             self._compiled = jax.jit(self._finish, donate_argnums=0, out_shardings=self._shardings(state))
         return self._compiled(state, None, *parts)
@@ -127,7 +127,7 @@ class Resampler:
 def make_resampling(
     resamplers: Sequence[Resampler], steps: tuple[int, ...], n_inputs: int, train: TrainConfig
 ) -> Transform:
-    """The event for all groups at once, each batch read once for all of them (paper, appendix "Neuron Resampling")."""
+    """The event for all groups at once; the groups share each batch read (paper, appendix "Neuron Resampling")."""
     n_batches, most = -(-n_inputs // train.batch_size), train.steps_per_dispatch
 
     def blocks(step: int, batches: Any) -> Iterator[tuple[int, Array]]:
@@ -159,12 +159,12 @@ def _join(weights: list[Array]) -> Array:
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _add(a: Array, b: Array) -> Array:
-    return a + b  # an input lies in one block only, in the others its row is zero
+    return a + b  # an input lies in exactly one block; its row is zero in all other blocks
 
 
 def input_weights(sae: Any, state: State, rows: Float[Array, "K B M"]) -> Float[Array, "K B"]:
-    """The squared loss of every input, computed a batch at a time; zero for inputs that have no direction or whose loss
-    is not finite."""
+    """The squared loss of every input, computed one batch at a time; zero if the input is zero or its loss is not
+    finite."""
 
     def one(batch):
         losses, _ = row_losses(sae, state, batch)
@@ -175,8 +175,8 @@ def input_weights(sae: Any, state: State, rows: Float[Array, "K B M"]) -> Float[
 
 
 def rows_of_draws(rows: Float[Array, "K B M"], drawn: Int[Array, " F"], mesh: Mesh, rules: Rules) -> Array:
-    """[d,F,M]: for each feature the row with its number among K · B, zeros where there is none, as found by each of the
-    d devices along `data`: a device looks among its own rows, for the features that it has."""
+    """[d,F,M]: for each feature, the row at index `drawn` of the K · B rows, as found by each of the d devices along
+    `data`. A device searches its own rows for its own features; a row that it does not hold is zero."""
 
     def local(rows, drawn):
         k, b, _ = rows.shape
@@ -193,24 +193,24 @@ def rows_of_draws(rows: Float[Array, "K B M"], drawn: Int[Array, " F"], mesh: Me
 
 
 def draw_inputs(key: Array, dead: Array, weights: Float[Array, " N"]) -> Int[Array, " F"]:
-    """For each dead feature an input with probability ∝ `weights`; what the others get is not to be used.
+    """For each dead feature, the index of an input drawn with probability ∝ `weights`; ignore those of alive features.
 
-    Systematic sampling: one uniform offset, and the i-th of n dead features draws at (i + offset) / n of the cumulative
-    distribution. Every input is still expected n · p times, but no input is drawn twice unless n · p reaches 1.
-    Independent draws give twins, which have equal gradients from then on.
+    Systematic sampling: there is one uniform offset, and the i-th of n dead features draws at (i + offset) / n of the
+    cumulative distribution. The expected number of draws of an input is still n · p, but no input is drawn twice unless
+    n · p exceeds 1. Independent draws could give two features the same input; their gradients would then stay equal.
     """
     n_dead = jnp.maximum(jnp.sum(dead), 1)
     slot = jnp.cumsum(dead) - 1
     u = (slot + jax.random.uniform(key)) / n_dead
     cumulative = jax.lax.cummax(jnp.cumsum(weights))
     drawn = jnp.clip(jnp.searchsorted(cumulative, u * cumulative[-1], side="right"), 0, weights.size - 1)
-    # Rounding of the sums can lead to an input without weight: the last one before it that has some is meant.
+    # Rounding of the sums can select an input of weight zero: use the last input before it with a positive weight.
     weighty = jax.lax.cummax(jnp.where(weights > 0, jnp.arange(weights.size), 0))
     return weighty[drawn]
 
 
 def rows_from_inputs(state: State, dead: Array, x: Float[Array, "F M"]) -> tuple[Array, Array]:
-    """New (W_enc [M,F], W_dec [F,M]): the input's direction, for the encoder at 0.2 × the alive features' mean norm."""
+    """New (W_enc [M,F], W_dec [F,M]): the input's direction; W_enc has 0.2 × the mean norm of the alive features."""
     norms = jnp.linalg.norm(state.params["W_enc"], axis=0)
     n_alive = jnp.sum(~dead)
     mean = jnp.where(n_alive > 0, jnp.sum(norms * ~dead) / jnp.maximum(n_alive, 1), jnp.mean(norms))
@@ -225,8 +225,8 @@ def _kaiming(state: State, key: Array) -> tuple[Array, Array]:
 
 
 def replace_features(sae: Any, state: State, dead: Array, W_enc: Array, W_dec: Array) -> State:
-    """Gives dead features the new vectors, all else of theirs as at the beginning (a bias of 0), and clears their Adam
-    moments; the others are left as they are."""
+    """Gives dead features the new vectors, resets their other parameters to the initial values (a bias to 0), and
+    clears their Adam moments; alive features do not change."""
     new = {"W_enc": W_enc, "W_dec": W_dec}
 
     def put(name: str, old: Array, start: Any) -> Array:
@@ -242,7 +242,7 @@ def replace_features(sae: Any, state: State, dead: Array, W_enc: Array, W_dec: A
 
 
 def _clear_moments(opt_state: Any, put: Any) -> Any:
-    """Zeroes the dead features' entries of every array in the optimizer state that is named like a parameter."""
+    """Sets the dead features' entries to zero in every optimizer array that has the name of a parameter."""
 
     def clear(path, leaf):
         name = getattr(path[-1], "key", None) if path else None
