@@ -1,7 +1,7 @@
-"""Activation functions: from h = (x - b_dec) W_enc to features f, each with its parameters, statistics and both forms.
+"""Activation functions: from h = (x - b_dec) W_enc to features f, in the training form and in the published form.
 
-While it is trained an activation function may look at the whole batch (BatchTopK); in its published form a row's
-features depend on that row alone. A new one is a subclass of `ActivationFn` in the file of its architecture.
+In training an activation function may depend on the whole batch (BatchTopK); in the published form a row's features
+depend only on that row. To add one, write a subclass of `ActivationFn` in the file of its architecture.
 """
 
 from __future__ import annotations
@@ -23,56 +23,56 @@ from monosem_jax.sae.step_context import Encoded, Params, StepContext
 
 @dataclasses.dataclass(frozen=True)
 class ActivationFn:
-    """What an activation function is asked; the answers here are those of one without parameters of its own.
+    """The interface of an activation function; the defaults here are for one without parameters of its own.
 
-    `h` [*B,F] is x W_enc and `centre` [F] is b_dec W_enc where b_dec is subtracted from x, else 0. `form` names the
-    published form in exports: relu, topk, jumprelu, gated …
+    `h` [*B,F] is x W_enc; `centre` [F] is b_dec W_enc if b_dec is subtracted from x, else 0. `form` names the published
+    form in exports: relu, topk, jumprelu, gated …
     """
 
     form: ClassVar[str]
-    signed: ClassVar[bool] = False  # activations may be negative, so that a vector stands for its opposite too
+    signed: ClassVar[bool] = False  # activations may be negative, so a dictionary vector also stands for its opposite
 
-    # Methods that every one defines.
+    # Methods that every subclass defines.
 
     def inference(self, p: Params, h: Float[Array, "*B F"], centre: Any) -> Float[Array, "*B F"]:
-        """Features by published parameters; `h` is not centred yet, since one vector per batch is cheaper."""
+        """Features from published parameters; `h` is not centred, since centring one vector per batch is cheaper."""
         raise NotImplementedError
 
     def train(self, p: Params, h: Float[Array, "b F"], ctx: StepContext) -> Encoded:
         """Features on one device of the mesh, from centred h."""
         raise NotImplementedError
 
-    # Methods with a usual answer.
+    # Methods with a default.
 
     @property
     def sparsity_key(self) -> str | None:
-        """The key of the configuration that sets how many features are active; None where a penalty does."""
+        """The configuration key that sets how many features are active; None if a penalty sets it."""
         return None
 
     @property
     def whole_batch(self) -> bool:
-        """Whether features are chosen among all rows of a batch together."""
+        """Whether features are selected over all rows of a batch together."""
         return False
 
     @property
     def by_index(self) -> bool:
-        """Whether at most k features of each row matter, and `candidates` knows which."""
+        """Whether at most k features of each row matter, and `candidates` finds them."""
         return False
 
     def rectify(self, z: Array) -> Array:
-        """Activations before the selection, where `by_index`."""
+        """Activations before the selection; if `by_index`."""
         raise NotImplementedError
 
     def candidates(self, z: Float[Array, "b F"], ctx: StepContext) -> TopKIndices:
-        """The features of each row that may be active, on this device, where `by_index`."""
+        """This device's features that may be active in each row; if `by_index`."""
         raise NotImplementedError
 
     def at(self, p: Params, h: Float[Array, "b k"], i: TopKIndices) -> Float[Array, "b k"]:
-        """Features from h at some indices, 0 where these are not real, where `by_index`."""
+        """Features from h at the indices `i`, 0 at indices that are not real; if `by_index`."""
         raise NotImplementedError
 
     def parameters(self) -> dict[str, float]:
-        """Name -> initial value of parameters besides those that every dictionary has."""
+        """Name -> initial value of the parameters that not every dictionary has."""
         return {}
 
     def active(self, f: Float[Array, "*B F"]) -> Bool[Array, "*B F"]:
@@ -80,15 +80,15 @@ class ActivationFn:
         return f != 0 if self.signed else f > 0
 
     def threshold(self, p: Params) -> Float[Array, " F"]:
-        """What h + b_enc must exceed for a feature to be active, by published parameters."""
+        """The value that h + b_enc must exceed for a feature to be active, from published parameters."""
         return jnp.zeros_like(p["b_enc"])
 
     def initial_stats(self) -> dict[str, Array]:
-        """Statistics at the beginning; numbers, not arrays."""
+        """The initial statistics; numbers, not arrays."""
         return {}
 
     def update_stats(self, ctx: StepContext, aux: dict[str, Array]) -> dict[str, Array]:
-        """Those after a step; `aux` is what `train` noted."""
+        """The statistics after a step; `aux` is that of `Encoded`, from `train`."""
         return {}
 
     def to_inference(self, params: dict[str, Any], stats: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class ReLU(ActivationFn):
 
 @dataclasses.dataclass(frozen=True)
 class TopK(ActivationFn):
-    """The k largest of each row's ReLU(h + b_enc); of equal ones the first features."""
+    """The k largest values of ReLU(h + b_enc) in each row; ties go to the features with the lowest index."""
 
     form: ClassVar[str] = "topk"
     k: int
@@ -146,10 +146,10 @@ class TopK(ActivationFn):
 
 @dataclasses.dataclass(frozen=True)
 class BatchTopK(ActivationFn):
-    """The k B largest of a batch's ReLU(h + b_enc), B rows on all devices together.
+    """The k B largest values of ReLU(h + b_enc) in a batch of B rows on all devices together.
 
-    The smallest one that is kept is averaged over steps with a memory of 1 / (1 - threshold_decay) steps, at first a
-    tenth of the steps so far. Published, a feature is active where it exceeds that threshold.
+    The threshold is a running mean, over steps, of the smallest value kept. Its decay at step n is threshold_decay, or
+    n / (n + 10) if that is smaller. In the published form a feature is active if it exceeds this threshold.
     """
 
     form: ClassVar[str] = "jumprelu"
@@ -191,7 +191,7 @@ class BatchTopK(ActivationFn):
 
 @dataclasses.dataclass(frozen=True)
 class JumpReLU(ActivationFn):
-    """f = z H(z - θ) for z = h + b_enc, H being the step function and log θ what is trained, so that θ stays positive.
+    """f = z H(z - θ) for z = h + b_enc; H is the step function. log θ is trained, so that θ stays positive.
 
     Gradients are those of a kernel estimate (`step`, `jump`) of width `bandwidth`. Published as threshold = θ.
     """
@@ -212,7 +212,7 @@ class JumpReLU(ActivationFn):
 
     def train(self, p, h, ctx):
         z, theta = h + p["b_enc"], self.threshold(p)
-        visit = z > theta - self.bandwidth / 2  # θ has a gradient from just below it too
+        visit = z > theta - self.bandwidth / 2  # z just below θ also gives θ a gradient
         return Encoded(jump(z, theta, self.bandwidth), visit, z, gate=step(z, theta, self.bandwidth))
 
     def to_inference(self, params, stats):
@@ -241,7 +241,7 @@ class Gated(ActivationFn):
         return Encoded(f, f > 0, f, gate=nn.relu(h + p["b_gate"]))
 
     def threshold(self, p):
-        """What exp(r_mag) h + b_enc must exceed for the gate to be open."""
+        """The value that exp(r_mag) h + b_enc must exceed for the gate to be open."""
         return nn.relu(p["b_enc"] - jnp.exp(p["r_mag"]) * p["b_gate"])
 
     def _features(self, p: Params, h: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Keys that several architectures share, with what is possible for each of them."""
+"""Configuration keys that several architectures share, with the bound of each."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from monosem_jax.sae.recipe import Recipe
 
 
 class Bound(NamedTuple):
-    """What is possible for a value, given the whole configuration, and how that is said; {n} is n_features."""
+    """A check of a value, given the whole configuration, and its text for error messages; {n} is n_features."""
 
     holds: Callable[[Any, Any], bool]
     expected: str
 
 
 def key(default: Any, bound: Bound) -> Any:
-    """A field with what is possible for it. A subclass that only changes the default keeps the bound."""
+    """A dataclass field with a bound. A subclass that only changes the default keeps the bound."""
     return dataclasses.field(default=default, metadata={"bound": bound})
 
 
 def one_of(*values: str) -> Bound:
-    """One of some words."""
+    """The bound that a value is one of these words."""
     return Bound(lambda value, config: value in values, f"{', '.join(values[:-1])} or {values[-1]}")
 
 
@@ -63,13 +63,13 @@ class SaeConfig(Variants):
     better with 0.1 (experiments/results/fronts.md)."""
 
     def recipe(self, parts: tuple[int, ...] = ()) -> Recipe:
-        """The parts of this architecture, for rows that consist of `parts`: () where these do not matter."""
+        """The parts of this architecture, for rows with parts of widths `parts`; () if these do not matter."""
         raise NotImplementedError(f"{type(self).__name__} is not the configuration of an architecture")
 
     @classmethod
     def variant(cls, values: dict[str, Any]) -> type[SaeConfig]:
-        """The class of configuration that `values` are of, as their architecture says. Raises BadInput when one of them
-        belongs to another architecture."""
+        """The configuration class for `values`, chosen by their architecture. Raises BadInput if one of them belongs to
+        another architecture."""
         return config_class(values) if cls is SaeConfig else cls
 
     def check(self) -> None:
@@ -78,47 +78,47 @@ class SaeConfig(Variants):
             self.check_key(field.name)
 
     def check_key(self, name: str) -> None:
-        """The same of one key."""
+        """Raises BadInput if the value of this key is impossible."""
         value, bound = getattr(self, name), self._bound(name)
         if bound and not bound.holds(value, self):
             raise BadInput(f"sae.{name} is {value!r}: expected {bound.expected.format(n=self.n_features)}")
 
     def _bound(self, name: str) -> Bound | None:
-        """That of the nearest class which gives one."""
+        """The bound from the nearest class in the method resolution order that declares one, or None."""
         fields = (getattr(cls, "__dataclass_fields__", {}).get(name) for cls in type(self).__mro__)
         return next((f.metadata["bound"] for f in fields if f is not None and "bound" in f.metadata), None)
 
     @property
     def sparsity_key(self) -> str:
-        """The key that decides how many features are active: what a sweep varies."""
+        """The key that sets how many features are active; a sweep varies it."""
         return self.recipe().sparsity_key
 
     @property
     def sparsity(self) -> float:
-        """Its value."""
+        """The value of `sparsity_key`."""
         return getattr(self, self.sparsity_key)
 
     def hyper(self) -> dict[str, float]:
-        """What the members of one program may differ in."""
+        """Name -> value of the keys in which members of one program may differ."""
         return {name: getattr(self, name) for name in self.recipe().hyper}
 
     def warmup_steps(self, steps: int) -> int:
-        """Over how many of `steps` the coefficient rises from 0."""
+        """The number of steps, of `steps` in all, over which the coefficient rises from 0."""
         name = self.recipe().warmup
         return in_steps(getattr(self, name), steps) if name else 0
 
 
-# Every architecture's class of configuration, in the order of `register`.
+# The configuration class of every architecture, in the order of `register`.
 ARCHITECTURES: dict[str, type[SaeConfig]] = {}
 
 
 def register(*configs: type[SaeConfig]) -> None:
-    """Makes architectures known by the names in their configurations."""
+    """Adds architectures to the table, under the names in their configurations."""
     ARCHITECTURES.update({config.architecture: config for config in configs})
 
 
 def find(architecture: str) -> type[SaeConfig]:
-    """The class of configuration of an architecture; raises BadInput on an unknown name."""
+    """The configuration class of an architecture; raises BadInput on an unknown name."""
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise BadInput(f"sae.architecture is {architecture!r}: expected one of {known}")
@@ -126,9 +126,9 @@ def find(architecture: str) -> type[SaeConfig]:
 
 
 def config_class(values: Mapping[str, Any]) -> type[SaeConfig]:
-    """The class of configuration that these values are of, as their architecture says.
+    """The configuration class for these values, chosen by their architecture.
 
-    Raises BadInput when one of them belongs to another architecture.
+    Raises BadInput if one of them belongs to another architecture.
     """
     name = values.get("architecture", "relu")
     cls = find(name)
@@ -142,7 +142,7 @@ def config_class(values: Mapping[str, Any]) -> type[SaeConfig]:
 
 
 def in_steps(value: float, steps: int) -> int:
-    """A number of steps; below 1 it is a fraction of `steps`."""
+    """`value` as a number of steps; a value below 1 is a fraction of `steps`."""
     return round(value * steps) if value < 1 else int(value)
 
 

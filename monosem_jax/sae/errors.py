@@ -1,4 +1,4 @@
-"""Errors of reconstruction: how squares of y - ŷ become the first term of a loss, and how ŷ is put together for it."""
+"""Reconstruction errors: how ŷ is computed, and how squares of y - ŷ become the first term of the loss."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from jaxtyping import Array, Float
 from monosem_jax.sae.ops import top_k
 from monosem_jax.sae.step_context import Encoded, StepContext
 
-Complete = Callable[[Array], Array]  # adds to the sum over features what else ŷ consists of: b_dec, x W_skip
+Complete = Callable[[Array], Array]  # adds the other terms of ŷ to the sum over features: b_dec, x W_skip
 
 
 class ReconstructionError:
-    """What an error is asked; the answers here are those of the plain error of ŷ."""
+    """The interface of a reconstruction error; the defaults here are for the plain error of ŷ."""
 
     needs_variance = False  # `hyper` holds the mean over M of the variance of y
-    by_index = True  # only ŷ itself is needed, so that features may be decoded by their indices
+    by_index = True  # it needs only ŷ itself, so features may be decoded by their indices
 
     def weigh(self, squares: Array, width: int, ctx: StepContext) -> Array:
-        """A sum of squared errors over rows and the `width` numbers of y, in the units of the loss."""
+        """A sum of squared errors over rows and the `width` columns of y, converted to the units of the loss."""
         raise NotImplementedError
 
     def local(self, w_dec: Float[Array, "F M"], code: Encoded, ctx: StepContext) -> dict[str, Array]:
-        """What a device's features add up to; it is summed over features."""
+        """Name -> this device's part of a sum over features."""
         return {"y_hat": ctx.matmul.decode(code.f, w_dec, code.visit)}
 
     def loss(
@@ -95,7 +95,7 @@ class WithMoreFeatures(ReconstructionError):
 
 @dataclasses.dataclass(frozen=True)
 class Prefixes(ReconstructionError):
-    """The mean of the errors of ŷ from the first features alone, over all prefixes: none, and up to each of `ends`."""
+    """The mean error of ŷ decoded from a prefix of the features: the empty prefix, and one up to each of `ends`."""
 
     error: ReconstructionError
     ends: tuple[int, ...]
@@ -110,7 +110,7 @@ class Prefixes(ReconstructionError):
         return self.error.weigh(squares, width, ctx)
 
     def local(self, w_dec, code, ctx):
-        """{"y_hat": what each group of features adds, [G,b,M]}."""
+        """{"y_hat": the contribution of each group of features [G,b,M]}."""
         size, starts = w_dec.shape[0], (0, *self.ends[:-1])
 
         def of_device(i: int, f: Array, w: Array, visit: Array) -> Array:
@@ -123,7 +123,7 @@ class Prefixes(ReconstructionError):
 
         if ctx.axes.model == 1:
             return {"y_hat": of_device(0, code.f, w_dec, code.visit)}
-        # Where groups end is known for each device, but differs between them.
+        # The group ends are static on each device, but differ between devices.
         branches: list[Callable[..., Any]] = [lambda *a, i=i: of_device(i, *a) for i in range(ctx.axes.model)]
         return {"y_hat": jax.lax.switch(jax.lax.axis_index("model"), branches, code.f, w_dec, code.visit)}
 

@@ -1,7 +1,7 @@
-"""The parameters of dictionaries, one line each: shape, feature axis, initial value, how an input scale is undone.
+"""The parameters of dictionaries, one line each: shape, feature axis, initial value, how to undo an input scale.
 
-A new parameter is a line in `PARAMETERS`; initial values, sharding rules, resampling, the published form and the
-reading of single features follow from it.
+To add a parameter, add a line to `PARAMETERS`. Initial values, sharding rules, resampling, the published form and the
+reading of single features all use this table.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ FEATURES, READ, RECONSTRUCTED = "F", "M_in", "M_out"
 
 
 class Parameter(NamedTuple):
-    """`axes` are letters of the shape: F features, M_in numbers that are read, M_out numbers that are reconstructed.
+    """`axes` are letters of the shape: F features, M_in columns of the encoder's input, M_out of the reconstruction.
 
-    Trained on s · x and t · y, the published parameter for x and y is the trained one times s^a t^b with
-    `scale` = (a, b). A parameter with b = -1 and a feature axis is in the units of its feature's activation.
-    `initial` is its value at the beginning, where that is one number.
+    After training on s · x and t · y, the published parameter for x and y is the trained one times s^a t^b, with
+    `scale` = (a, b). A parameter with b = -1 and a feature axis has the units of its feature's activation.
+    `initial` is its initial value, if that is one number.
     """
 
     axes: tuple[str, ...]
@@ -31,12 +31,12 @@ class Parameter(NamedTuple):
 
     @property
     def feature_axis(self) -> int | None:
-        """The axis along which features lie; None where the parameter belongs to all features together."""
+        """The axis of features; None if all features share the parameter."""
         return self.axes.index(FEATURES) if FEATURES in self.axes else None
 
     @property
     def sharding(self) -> PartitionSpec:
-        """Features are divided over `model`, all else is replicated."""
+        """The feature axis is sharded over `model`; the other axes are replicated."""
         if self.feature_axis is None:
             return PartitionSpec()
         return PartitionSpec(*("model" if axis == FEATURES else None for axis in self.axes))
@@ -77,18 +77,18 @@ def linear_init(fan_in_axis: int) -> nn.initializers.Initializer:
 
 
 class LinearLayers(NamedTuple):
-    """The paper's: W_enc and W_dec as two linear layers, rows of W_dec then divided by their norm."""
+    """The paper's initial values: W_enc and W_dec as two linear layers, then rows of W_dec divided by their norm."""
 
     def create(self, param: Callable[..., Array], shape: Shapes) -> None:
-        # Each call takes the next random key, so their order is part of the result.
+        # Each call uses the next random key, so the order of the calls changes the result.
         param("W_enc", linear_init(0), shape("W_enc"))
         param("b_enc", nn.initializers.zeros, shape("b_enc"))
         param("W_dec", lambda *a: unit_rows(linear_init(0)(*a)), shape("W_dec"))
 
 
 class DecoderFirst(NamedTuple):
-    """Rows of W_dec in random directions with norm `row_norm`; W_enc is `tied_norm` times their transpose, or drawn as
-    a linear layer where `tied_norm` is 0. From then on the two are independent."""
+    """Rows of W_dec in random directions with norm `row_norm`. W_enc is `tied_norm` times their transpose or, if
+    `tied_norm` is 0, drawn as a linear layer. Training then changes the two independently."""
 
     tied_norm: float = 1.0
     row_norm: float = 1.0
@@ -107,13 +107,13 @@ def unit_rows(w: Float[Array, "F M"]) -> Float[Array, "F M"]:
 
 
 def row_norms(w: Float[Array, "F M"]) -> Float[Array, " F"]:
-    """Norms of rows, whose gradient at a row of zeros is zero."""
+    """Norms of rows; the gradient at a zero row is zero."""
     squares = jnp.sum(jnp.square(w), axis=-1)
     return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
 def with_unit_rows(params: dict[str, Any]) -> dict[str, Any]:
-    """The same dictionary with rows of W_dec of norm 1: activations are multiplied by the norm that a row had."""
+    """The same dictionary with rows of W_dec of norm 1: activations are multiplied by the former norm of the row."""
     norm = (params["W_dec"] ** 2).sum(axis=-1) ** 0.5
     norm = norm + (norm == 0)
     per_feature = {name: p * norm for name, p in params.items() if PARAMETERS[name].in_feature_units}
@@ -121,7 +121,7 @@ def with_unit_rows(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def unscale(params: dict[str, Any], s: Any, t: Any) -> dict[str, Any]:
-    """Published parameters for raw x and y from those for s · x and t · y; features come out in the units of y."""
+    """Published parameters for raw x and y from those for s · x and t · y; features have the units of y."""
 
     def one(name: str, p: Any) -> Any:
         a, b = PARAMETERS[name].scale
@@ -133,7 +133,7 @@ def unscale(params: dict[str, Any], s: Any, t: Any) -> dict[str, Any]:
 
 
 def unscale_columns(params: dict[str, Any], scale: Any) -> dict[str, Any]:
-    """The same where column m was multiplied by scale[m], scale [M], so that features cannot have the unit of x."""
+    """`unscale` for columns m multiplied by scale[m], scale [M]; features then cannot have the units of x."""
 
     def one(name: str, p: Any) -> Any:
         axes = PARAMETERS[name].axes

@@ -1,4 +1,4 @@
-"""Penalties: the terms of a loss that keep features few, and alive. Each declares its configuration keys once."""
+"""Penalties: loss terms that make features sparse or revive dead ones. Each declares its configuration keys once."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Norms = Callable[[Array], Array]  # W_dec [F,M] -> the weight [F] of each featur
 
 
 class Penalty:
-    """What a penalty is asked; the answers here are those of one that neither has keys nor statistics."""
+    """The interface of a penalty; the defaults here are for a penalty without keys and statistics."""
 
     coefficient: str | None = None  # the key of its coefficient, which rises from 0 over `warmup` steps
-    warmup: str | None = None  # the key that says over how many
-    whole_batch = False  # whether it looks at all rows of a batch together
+    warmup: str | None = None  # the key of that number of steps
+    whole_batch = False  # whether it depends on all rows of a batch together
     by_index = False  # whether `candidates` and `at` are defined, for products by index
 
     @property
     def sparsity_key(self) -> str | None:
-        """The key of the configuration that sets how many features are active."""
+        """The configuration key that sets how many features are active."""
         return self.coefficient
 
     @property
@@ -38,33 +38,33 @@ class Penalty:
         return (self.coefficient,) if self.coefficient else ()
 
     def initial_stats(self) -> dict[str, Array]:
-        """Statistics at the beginning; numbers, not arrays."""
+        """The initial statistics; numbers, not arrays."""
         return {}
 
     def update_stats(self, ctx: StepContext, terms: Terms) -> dict[str, Array]:
-        """Those after a step; `terms` are sums over all rows and features."""
+        """The statistics after a step; `terms` are sums over all rows and features."""
         return {}
 
     def local(self, p: Params, code: Encoded, ctx: StepContext) -> Terms:
-        """What is to be summed over features, from those of a device."""
+        """Name -> this device's part of a sum over features."""
         raise NotImplementedError
 
     def candidates(self, z: Float[Array, "b F"], ctx: StepContext) -> dict[str, TopKIndices]:
-        """Name -> the features of each row that it decodes, from z before the selection, where `by_index`."""
+        """Name -> the features of each row that the penalty decodes, from z before the selection; if `by_index`."""
         return {}
 
     def at(self, ctx: StepContext) -> Terms:
-        """What `local` sums beside those that are decoded, where `by_index`."""
+        """The sums of `local` other than decoded ones; if `by_index`."""
         return {}
 
     def loss(self, sums: Terms, error: Float[Array, "b M"], ctx: StepContext) -> tuple[Array | float, Terms]:
-        """(what is added to the loss, the terms that are reported): sums over rows. `error` is ŷ - y."""
+        """(the term to add to the loss, the terms to report), both summed over rows. `error` is ŷ - y."""
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class L1(Penalty):
-    """λ Σ_F f, or λ Σ_F f w with weights w of W_dec: its rows' norms, say."""
+    """λ Σ_F f, or λ Σ_F f w with weights w computed from W_dec, for example the norms of its rows."""
 
     weights: Norms | None = None
 
@@ -81,7 +81,7 @@ class L1(Penalty):
 
 @dataclasses.dataclass(frozen=True)
 class SiteNorms:
-    """The weights Σ_s ‖W_dec,s‖ for rows of W_dec that consist of parts of these widths, one part per site."""
+    """The weights Σ_s ‖W_dec,s‖ of rows of W_dec; each row has one part per site, of these widths."""
 
     widths: tuple[int, ...]
 
@@ -101,7 +101,7 @@ class GateL1(L1):
 
 @dataclasses.dataclass(frozen=True)
 class GateReconstruction(Penalty):
-    """Σ_M (y - gate W_dec - b_dec)², W_dec and b_dec taken as given: it trains the gates."""
+    """Σ_M (y - gate W_dec - b_dec)², without gradients for W_dec and b_dec: it trains the gates."""
 
     def local(self, p, code, ctx):
         frozen = jax.lax.stop_gradient(p["W_dec"])
@@ -115,7 +115,7 @@ class GateReconstruction(Penalty):
 
 @dataclasses.dataclass(frozen=True)
 class L0(Penalty):
-    """λ Σ_F gate, the gates being 0 or 1; with a `target`, λ (L0 / target - 1)² where L0 is the mean over the batch."""
+    """λ Σ_F gate, with gates 0 or 1; with a `target`, λ (L0 / target - 1)², where L0 is the mean over the batch."""
 
     target: float = 0.0
 
@@ -141,7 +141,7 @@ class L0(Penalty):
         weight, l0 = ctx.hyper["l0_coefficient"], sums["l0"]
         if not self.target:
             return weight * l0, {}
-        # Its derivative is of all rows together, so it is written as a number times the sum over these rows.
+        # The slope depends on all rows together, so the term is written as this number times the sum over local rows.
         target = ctx.hyper["target_l0"]
         off = ctx.axes.sum(jax.lax.stop_gradient(l0), "data") / ctx.n_rows / target - 1
         slope = weight * 2 * off / target
@@ -151,12 +151,12 @@ class L0(Penalty):
 
 @dataclasses.dataclass(frozen=True)
 class AuxK(Penalty):
-    """Dead features are trained to reconstruct what the living ones leave over (Gao et al., 2024).
+    """Trains dead features to reconstruct the error that the alive features leave (Gao et al., 2024).
 
-        e = y - ŷ (taken as given)        AuxK = Σ ‖e - ê‖² / Σ ‖e - mean e‖²        ê = z_aux W_dec
+        e = y - ŷ (no gradient)        AuxK = Σ ‖e - ê‖² / Σ ‖e - mean e‖²        ê = z_aux W_dec
 
-    with z_aux the `k_aux` largest activations among dead features. Its gradient reaches encoder and decoder of dead
-    features alone. A feature is dead if it was not active in `dead_rows` rows.
+    where z_aux are the `k_aux` largest activations of dead features. The gradient reaches only the encoder and decoder
+    of dead features. A feature is dead if it was not active in the last `dead_rows` rows.
     """
 
     weight: float
@@ -170,7 +170,7 @@ class AuxK(Penalty):
         return bool(self.weight)
 
     def local(self, p, code, ctx):
-        """{"aux": the part of ê [b,M] that a device's features make, "n_dead": how many of them are dead}."""
+        """{"aux": the part of ê [b,M] from this device's features, "n_dead": the number of them that are dead}."""
         if not self.weight:
             return {}
         dead, n_dead = self.dead(ctx), self.count_dead(ctx)
@@ -182,12 +182,12 @@ class AuxK(Penalty):
         def none(z, w_dec):
             return jnp.zeros((len(z), w_dec.shape[1]))
 
-        # On every device of `model`, or on none: candidates travel between them.
+        # All devices of `model` must take the same branch, since they exchange candidates.
         aux = jax.lax.cond(ctx.axes.sum(n_dead, "model") > 0, some, none, code.z, p["W_dec"])
         return {"aux": aux, "n_dead": jax.lax.stop_gradient(n_dead)}
 
     def candidates(self, z, ctx):
-        """{"aux": the dead features of each row that are to reconstruct the error}."""
+        """{"aux": the dead features of each row that reconstruct the error}."""
         if not self.weight:
             return {}
         dead, k = self.dead(ctx), self._k(ctx)
@@ -215,12 +215,12 @@ class AuxK(Penalty):
         return self.weight * found, {"aux": jax.lax.stop_gradient(found)}
 
     def dead(self, ctx: StepContext) -> Bool[Array, " F"]:
-        """Which of a device's features are dead."""
+        """Which of this device's features are dead."""
         # In steps: the number of rows may exceed int32.
         return ctx.step - ctx.stats["last_fired"] >= -(-self.dead_rows // ctx.n_rows)
 
     def count_dead(self, ctx: StepContext) -> Float[Array, ""]:
-        """How many of them are."""
+        """The number of this device's features that are dead."""
         return jnp.sum(self.dead(ctx), dtype=jnp.float32)
 
     def _k(self, ctx: StepContext) -> int:

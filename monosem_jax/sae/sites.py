@@ -1,4 +1,4 @@
-"""What a row of activations consists of: one site, two (from one to another), or several that share their features."""
+"""The parts of a row of activations: one site, two (from one to the other), or several that share their features."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from monosem_jax.sae.params import unscale, unscale_columns
 
 @dataclasses.dataclass(frozen=True)
 class OneSite:
-    """Rows are activations of one site, which are reconstructed."""
+    """Rows are activations of one site, which is both read and reconstructed."""
 
     def parts(self, width: int) -> tuple[int, ...]:
-        """The widths that rows of `width` consist of."""
+        """The widths of the parts of a row of `width`."""
         return (width,)
 
     def widths(self, width: int) -> tuple[int, int]:
-        """(M of the activations that are read, M of those that are reconstructed), for rows of `width`."""
+        """(M of the activations that the encoder reads, M of the reconstruction), for rows of `width`."""
         return width, width
 
     def inputs(self, rows: Float[Array, "*B W"]) -> Float[Array, "*B M"]:
-        """The activations that are read."""
+        """The activations that the encoder reads."""
         return rows
 
     def targets(self, rows: Float[Array, "*B W"]) -> Float[Array, "*B M"]:
-        """Those that are reconstructed."""
+        """The activations that the decoder reconstructs."""
         return rows
 
     def unscale(self, params: dict[str, Any], scale: Any) -> dict[str, Any]:

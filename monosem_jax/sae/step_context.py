@@ -1,4 +1,4 @@
-"""What passes between the parts of an architecture and the gradients of a step."""
+"""The records that the parts of an architecture and the gradients of a step exchange."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Params = dict[str, Array]  # by the names of `monosem_jax.sae.params.PARAMETERS`
 
 
 class StepContext(NamedTuple):
-    """What a device of the mesh knows of a step besides its rows and its features' parameters.
+    """The inputs of a step on one device of the mesh, other than its rows and its features' parameters.
 
-    `hyper` are the coefficients as they are at this `step`, `stats` the statistics of this device's features before it,
-    `n_rows` the rows of the batch on all devices, `n_features` the features on all devices, `n_steps` the steps of the
-    whole training (0 where nothing depends on them).
+    `hyper`: the coefficients at this `step`. `stats`: the statistics of this device's features before it. `n_rows`:
+    rows of the batch on all devices. `n_features`: features on all devices. `n_steps`: steps of the whole training (0
+    if nothing depends on them).
     """
 
     axes: Axes
@@ -33,9 +33,9 @@ class StepContext(NamedTuple):
 class Encoded(NamedTuple):
     """Activations f [b,F] of a device's features.
 
-    `visit`: where the gradient with respect to f is wanted; f is zero elsewhere. `z`: activations before the selection,
-    from which AuxK takes those of dead features. `gate` [b,F]: what a penalty on the gates is of, where the activation
-    function has gates. `aux`: numbers for the statistics.
+    `visit`: where the gradient with respect to f is needed; f is zero elsewhere. `z`: activations before the selection;
+    AuxK uses those of dead features. `gate` [b,F]: the gates that penalties use, if the activation function has gates.
+    `aux`: numbers for the statistics.
     """
 
     f: Float[Array, "b F"]
