@@ -1,13 +1,13 @@
-"""What one training step of a dictionary takes on a mesh data x model: memory, FLOPs and traffic of every device.
+"""The costs of one training step of a dictionary on a mesh data x model: memory, FLOPs and traffic of each device.
 
     x[B_data, M] · W_enc[M, F_model] → f[B_data, F_model];  f[B_data, F_model] · W_dec[F_model, M] → x̂[B_data, M]
 
-The second product sums over features, so each device of `model` has a part of x̂: an all-reduce the size of x̂. The
-gradients sum over rows: over `data` an all-reduce the size of the dictionary. So the numbers of rows and of features
-decide which axis is cheaper.
+The second product sums over features, so each device of `model` has a partial x̂; `model` all-reduces an array of the
+size of x̂. Gradients are sums over rows, so `data` all-reduces an array of the size of the dictionary. The numbers of
+rows and of features therefore decide which axis is cheaper.
 
 The figures of a step come from the shapes of its parameters and from its traced program
-(`monosem_jax.sae.trainer.step_cost`), not from what is known of an architecture.
+(`monosem_jax.sae.trainer.step_cost`), not from formulas for each architecture.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from monosem_jax.runtime.formatting import quantity
 
 FP32 = INT32 = 4
 ADAM = 3  # copies of each parameter: itself and its two moments
-SCALARS = 4  # of the metrics, at most, which are summed over features together with x̂
+SCALARS = 4  # metrics that are summed over features together with x̂, at most
 MAX_DEVICES = 4096
 
 
 class PredictedCollective(NamedTuple):
-    """What each of an axis's `devices` puts in during a step: `bytes` that are all-reduced, and `gathered` bytes that
-    all others receive."""
+    """The input of each of an axis's `devices` to collectives in a step: `bytes` that are all-reduced, and `gathered`
+    bytes that all others receive."""
 
     axis: str
     devices: int
@@ -44,10 +44,10 @@ class PredictedCollective(NamedTuple):
 class StepCost:
     """One dictionary's step on a mesh. Features lie along `model`, rows along `data`.
 
-    Figures are of each device, unless they say otherwise. `row_width` numbers are in a row. `compute_bytes` are those
-    of a number in a product: 4 in fp32, 2 in bfloat16. The whole dictionary has `all_parameters` numbers, a device
-    `parameters`. For each row, `reconstructed` numbers are made by products besides features. `flops` are those of the
-    products, as if none skipped zeros.
+    Figures are per device, unless stated otherwise. `row_width`: numbers in a row. `compute_bytes`: bytes of an operand
+    of a product, 4 in fp32, 2 in bfloat16. `all_parameters`: numbers in the whole dictionary; `parameters`: on one
+    device. `reconstructed`: numbers per row that products compute, other than features. `flops`: those of the products
+    if none skips zeros.
     """
 
     data: int
@@ -69,12 +69,12 @@ class StepCost:
 
     @property
     def rows(self) -> int:
-        """Rows of a batch."""
+        """Rows of a batch on each device."""
         return self.batch_size // self.data
 
     @property
     def features(self) -> int:
-        """Features that a device holds."""
+        """Features on each device."""
         return self.n_features // self.model
 
     @property
@@ -84,34 +84,34 @@ class StepCost:
 
     @property
     def gradient_bytes(self) -> int:
-        """Gradients in fp32, alive from the backward pass to the update."""
+        """Gradients in fp32, held from the backward pass to the update."""
         return FP32 * self.parameters
 
     @property
     def activation_bytes(self) -> int:
-        """An estimate: f and the gradient before the activation as operands of products, the fp32 result that turns
-        into them, and the reconstructions with their gradients."""
+        """An estimate: f and the gradient before the activation as operands of products, the fp32 result from which
+        they are computed, and the reconstructions with their gradients."""
         of_a_row = self.features * (2 * self.compute_bytes + FP32) + 2 * FP32 * self.reconstructed
         return self.rows // self.micro_batches * of_a_row
 
     def row_bytes(self, steps_per_dispatch: int, element_bytes: int) -> int:
-        """The rows of a dispatch, and those of the next, which are fetched meanwhile."""
+        """The rows of a dispatch, and those of the next one, which are prefetched."""
         return 2 * steps_per_dispatch * self.rows * self.row_width * element_bytes
 
     @property
     def traffic(self) -> float:
-        """Bytes that a device sends in a step."""
+        """Bytes that each device sends in a step."""
         return _sent_by_each(self.collectives, self.devices)
 
 
 def _sent_by_each(collectives: tuple[PredictedCollective, ...], devices: int) -> float:
-    """Bytes that a device sends; divided once, so that equal meshes compare equal."""
+    """Bytes that each device sends; there is one division, so that meshes with equal traffic compare equal."""
     return sum(c.traffic * (devices // c.devices) for c in collectives) / devices
 
 
 def mesh_traffic(data: int, model: int, n_features: int, width: int, batch_size: int) -> float:
-    """Bytes that a device sends in a step of a ReLU dictionary on a mesh: x̂ and the gradient that comes through the
-    encoder over `model`; over `data` the gradients, and how often each feature fired."""
+    """Bytes that each device sends in a step of a ReLU dictionary on a mesh: over `model`, x̂ and the gradient through
+    the encoder; over `data`, the gradients and the number of times each feature fired."""
     features = n_features // model
     x_hat = FP32 * (batch_size // data * width + width + SCALARS)
     gradients = FP32 * (2 * features * width + features + width) + INT32 * features
@@ -120,11 +120,11 @@ def mesh_traffic(data: int, model: int, n_features: int, width: int, batch_size:
 
 
 def choose_mesh(n_devices: int, n_features: int, width: int, batch_size: int) -> tuple[int, int]:
-    """(data, model) of the least traffic per device and step; of equals, the one with more data.
+    """(data, model) with the least traffic per device and step; of equals, the one with the larger `data`.
 
-    Traffic is nearly proportional to B model + 2 F data: narrow dictionaries are split by rows, wide ones by features,
-    and where both numbers are alike a mixture is best. What the host uploads is not counted. Raises BadInput when no
-    mesh of that many devices divides both rows and features.
+    Traffic is nearly proportional to B model + 2 F data: a small F favours `data`, a large F favours `model`, and if B
+    and F are similar, a mesh with both axes is best. Uploads from the host are not counted. Raises BadInput if no mesh
+    of `n_devices` devices divides both rows and features.
     """
     if not 1 <= n_devices <= MAX_DEVICES:
         raise BadInput(f"{n_devices} devices: expected 1 to {MAX_DEVICES}")
@@ -139,7 +139,7 @@ def choose_mesh(n_devices: int, n_features: int, width: int, batch_size: int) ->
 
 
 def describe(cost: StepCost, steps_per_dispatch: int, element_bytes: int) -> str:
-    """Two lines to be read before a run: mesh, memory and FLOPs; collectives. `element_bytes`: of a number in a row."""
+    """Two lines of text: mesh, memory and FLOPs; then collectives. `element_bytes`: bytes per number in a row."""
     parts = {
         "state": cost.state_bytes,
         "gradients": cost.gradient_bytes,

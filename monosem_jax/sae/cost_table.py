@@ -1,8 +1,8 @@
-"""What a run or a sweep of dictionaries will take, before anything is started: memory, FLOPs, time, rows to be read.
+"""Predicts the costs of a run or a sweep of dictionaries before it starts: memory, FLOPs, time, rows read.
 
-The members of a sweep are trained on the same batches, which are read once. Members of one size are a group: they are
-stacked in one program, and the programs of several groups take turns. So states and times are sums over all members,
-and memory that is needed only during a step is that of the most demanding group. Resampling, evaluation and compilation
+The members of a sweep train on the same batches, which are read once. Members of one size form a group: they are
+stacked in one program, and the programs of several groups take turns. States and times are therefore sums over all
+members; memory that is needed only during a step is the largest of any group. Resampling, evaluation and compilation
 are not counted.
 """
 
@@ -33,8 +33,8 @@ class PlannedMember(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleCosts:
-    """The members of one size, of which `together` are computed at a time. `seconds` are those of all their steps; the
-    properties are figures of one member, whose step costs `step`."""
+    """The members of one size; `together` of them are computed at a time. `seconds` is the time of all their steps. The
+    properties are figures of one member; `step` is the cost of its step."""
 
     members: tuple[PlannedMember, ...]
     step: StepCost
@@ -44,28 +44,28 @@ class EnsembleCosts:
 
     @property
     def parameters(self) -> int:
-        """On all devices together."""
+        """Parameters of one member, on all devices together."""
         return self.step.all_parameters
 
     @property
     def state_bytes(self) -> int:
-        """Held by each device from beginning to end."""
+        """Bytes on each device during the whole training."""
         return self.step.state_bytes
 
     @property
     def step_bytes(self) -> int:
-        """Held by each device during a step."""
+        """Additional bytes on each device during a step."""
         return self.step.gradient_bytes + self.step.activation_bytes
 
     @property
     def flops(self) -> int:
-        """Of all steps on all devices."""
+        """FLOPs of all steps on all devices."""
         return self.steps * self.step.flops * self.step.devices
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepCosts:
-    """The figures of all members. `basis` says where the time comes from; a `bytes_limit` of 0 is not known."""
+    """The figures of all members. `basis` names the source of the time; a `bytes_limit` of 0 means unknown."""
 
     groups: tuple[EnsembleCosts, ...]
     steps_per_dispatch: int
@@ -88,22 +88,22 @@ class SweepCosts:
 
     @property
     def step_bytes(self) -> int:
-        """Of the group that needs most, as they take turns."""
+        """Additional bytes on each device during a step: the largest of any group, since groups take turns."""
         return max(g.together * g.step_bytes for g in self.groups)
 
     @property
     def row_bytes(self) -> int:
-        """Of the rows on a device, which all members share."""
+        """Bytes of the rows on a device, which all members share."""
         return self.groups[0].step.row_bytes(self.steps_per_dispatch, self.element_bytes)
 
     @property
     def device_bytes(self) -> int:
-        """What each device holds at most."""
+        """The most bytes that a device holds."""
         return self.state_bytes + self.step_bytes + self.row_bytes
 
     @property
     def fits(self) -> bool:
-        """Whether a device holds it; True when its limit is not known."""
+        """Whether `device_bytes` is within the device's limit; True if the limit is unknown."""
         return not self.bytes_limit or self.device_bytes <= self.bytes_limit
 
     @property
@@ -121,7 +121,7 @@ class SweepCosts:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of those rows."""
+        """Bytes of the rows read."""
         return self.rows * self.groups[0].step.row_width * self.element_bytes
 
 
@@ -137,18 +137,18 @@ def estimate(
     bytes_limit: int = 0,
     store_rows: int = 0,
 ) -> SweepCosts:
-    """What `steps` steps of every member take.
+    """The costs of `steps` steps of every member.
 
     Args:
-      step_costs: the cost of one member's step, by size.
-      time: where the time of a step comes from.
-      together: how many members with this number of features on a device are computed at a time; by default all of a
-        size.
-      element_bytes: of a number in a stored row.
-      bytes_limit: memory of a device, 0 if it is not known.
+      step_costs: the cost of one member's step, by number of features.
+      time: the source of the time of a step.
+      together: the number of members computed at a time, given the number of features per device; by default all of
+        one size.
+      element_bytes: bytes per number in a stored row.
+      bytes_limit: memory of a device in bytes, 0 if unknown.
       store_rows: rows in the store, 0 if it has no end.
 
-    Raises BadInput on no members, no steps, or an impossible time.
+    Raises BadInput if there are no members or no steps, or if a time is impossible.
     """
     if not members:
         raise BadInput("there is nothing to plan: expected at least one member")
@@ -168,11 +168,11 @@ def estimate(
 
 
 class TimeBasis(Protocol):
-    """Where the time of a step comes from."""
+    """The source of the time of a step."""
 
     def seconds_per_step(self, flops: Mapping[int, int], compute_bytes: int) -> tuple[Mapping[int, float], str]:
-        """(seconds of one step of all members of each size, where they come from in words), given the FLOPs that such
-        a step takes of each device. Raises BadInput on an impossible value."""
+        """(seconds of one step of all members of each size, their source as text), from `flops`, the FLOPs per device
+        of such a step. Raises BadInput on an impossible value."""
         ...
 
 
@@ -191,8 +191,8 @@ class MeasuredSteps:
 
 @dataclasses.dataclass(frozen=True)
 class ShareOfPeak:
-    """`mfu` is the share of the matmul peak that steps reach, above 0 and at most 1; `peak_tflops` is that of a device,
-    measured here where it is 0."""
+    """`mfu` is the fraction of the matmul peak that steps reach, above 0 and at most 1; `peak_tflops` is the peak of
+    one device in TFLOP/s, measured on this machine if it is 0."""
 
     mfu: float
     peak_tflops: float = 0.0
@@ -213,9 +213,9 @@ def _check_positive(name: str, value: float, most: float = math.inf) -> None:
 
 
 def table(costs: SweepCosts) -> str:
-    """The costs as text: a line for every member, the sums, then what is common to all in words.
+    """The costs as text: a line for every member, the sums, then the figures that all members share.
 
-    The time is the group's, in its first line; a '"' repeats it.
+    The first line of a group has the time of the whole group; its other lines have a '"' instead.
     """
     lines: list[tuple[str, ...]] = [HEADER]
     for g in costs.groups:
@@ -230,7 +230,7 @@ def table(costs: SweepCosts) -> str:
 
 
 def _words(costs: SweepCosts) -> list[str]:
-    """What is common to all members: steps, rows, time, and memory compared with its limit."""
+    """Lines on the figures that all members share: steps, rows, time, and memory compared with its limit."""
     step, n = costs.groups[0].step, costs.n_members
     read = f"read once for all {n}" if n > 1 else "read"
     epochs = f"; the store has {costs.store_rows:,}" if costs.store_rows else ""

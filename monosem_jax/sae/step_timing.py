@@ -1,4 +1,4 @@
-"""Measured times of training steps, before a training is started."""
+"""Measures the time of training steps before a training starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ MEASURED_FLOPS = 2e11  # about a second on two CPU cores
 def measure_steps(
     saes: Sequence[SparseAutoencoder], groups: Sequence[Sequence[SaeMember]], train: TrainConfig, mesh: Mesh
 ) -> dict[int, float]:
-    """Seconds of one step of all members of each size, from one step on as few random rows as a second allows."""
+    """Number of features -> seconds per step of all members of that size.
+
+    Times one step on random rows, few enough to take about a second, and scales the time to the whole batch.
+    """
     found: dict[int, float] = {}
     for sae, members in zip(saes, groups, strict=True):
         shards, width = mesh.shape["data"] * train.micro_batches, sum(sae.parts)

@@ -1,7 +1,7 @@
-"""What a traced training step does on each device: FLOPs of its products, and what it sends to other devices.
+"""The costs of a traced training step on each device: FLOPs of its products, and bytes sent to other devices.
 
-The figures are read from the program as JAX traces it, before any compiler sees it, so they are right for every
-architecture. Tracing takes some tenths of a second.
+The figures come from the program that JAX traces, before compilation, so they are right for every architecture. Tracing
+takes a few tenths of a second.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
-REDUCING = ("psum", "psum2", "psum_invariant", "pmax", "pmin")  # their result is as large as what is put in
+REDUCING = ("psum", "psum2", "psum_invariant", "pmax", "pmin")  # collectives whose result is as large as their input
 
 
 class TracedCosts(NamedTuple):
-    """Of one step on each device: `flops` of products of matrices, `reconstructions` [rows,M] that products make,
-    `reduced` and `gathered` bytes that are put into collectives, by the axis of the mesh."""
+    """The costs of one step on each device: `flops` of matrix products; `reconstructions`, the number of products with
+    a result [rows,M]; `reduced` and `gathered`, the input bytes of such collectives by mesh axis."""
 
     flops: int
     reconstructions: int
@@ -29,8 +29,8 @@ class TracedCosts(NamedTuple):
 def read_trace(program: ClosedJaxpr, rows: int, width: int) -> TracedCosts:
     """Reads a step on micro-batches of `rows` that reconstructs activations of `width`.
 
-    Of the branches of a choice, the one with the most FLOPs counts. A loop whose number of steps is not known counts
-    as one step: those of dictionaries exchange single numbers only.
+    Of the branches of a `cond`, the one with the most FLOPs counts. A loop of unknown length counts as one iteration:
+    such loops of dictionaries exchange only scalars.
     """
     flops, reconstructions, reduced, gathered = 0, 0, Counter[str](), Counter[str]()
     for equation, times in _equations(program.jaxpr, 1):
@@ -47,7 +47,7 @@ def read_trace(program: ClosedJaxpr, rows: int, width: int) -> TracedCosts:
 
 
 def _equations(program: Jaxpr, times: int) -> Iterator[tuple[JaxprEqn, int]]:
-    """The equations that hold no others and whose results are used, with how often each runs."""
+    """The equations that contain no others and whose results are used, each with the number of times it runs."""
     for equation in _used(program):
         inner = [_open(p) for value in equation.params.values() for p in _each(value) if _open(p) is not None]
         if equation.primitive.name == "cond":
@@ -61,8 +61,8 @@ def _equations(program: Jaxpr, times: int) -> Iterator[tuple[JaxprEqn, int]]:
 
 
 def _used(program: Jaxpr) -> list[JaxprEqn]:
-    """The equations that the results depend on. A hand-written gradient also has products that nobody asks for, which
-    the compiler drops."""
+    """The equations that the results depend on. A hand-written gradient also has unused products, which the compiler
+    removes."""
     needed, found = {v for v in program.outvars if isinstance(v, Var)}, []
     for equation in reversed(program.eqns):
         if equation.effects or needed.intersection(equation.outvars):
@@ -76,7 +76,7 @@ def _each(value: Any) -> tuple[Any, ...]:
 
 
 def _open(value: Any) -> Any:
-    """The program in a parameter of an equation, None where it is something else."""
+    """The program in a parameter of an equation, or None if the parameter is not a program."""
     if isinstance(value, ClosedJaxpr):
         return value.jaxpr
     return value if isinstance(value, Jaxpr) else None
@@ -92,7 +92,7 @@ def _flops(program: Jaxpr) -> int:
 
 
 def _product_flops(equation: JaxprEqn) -> int:
-    """A multiplication and an addition for each number of the result and each number that is summed over."""
+    """One multiplication and one addition per element of the result and per element of the contracted axes."""
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = _aval(equation.invars[0]).shape
     return 2 * math.prod(_aval(equation.outvars[0]).shape) * math.prod(left[axis] for axis in contracted)
