@@ -1,4 +1,4 @@
-"""The geometric median, where the decoder bias starts."""
+"""The geometric median, which is the initial value of the decoder bias."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def geometric_median(x: Float[Array, "B M"], *, max_steps: int = 100, tolerance:
     def body(carry):
         i, centre, _ = carry
         d = distances(centre)
-        # A row at the centre would have infinite weight; the floor keeps it finite and the pull of the others real.
+        # A row at the centre would have infinite weight. The floor keeps it finite, so other rows still have an effect.
         w = 1.0 / jnp.maximum(d, 1e-12 + 1e-6 * jnp.mean(d))
         new = jnp.sum(w[:, None] * x, axis=0) / jnp.sum(w)
         moved = jnp.linalg.norm(new - centre) / jnp.maximum(jnp.mean(d), 1e-30)

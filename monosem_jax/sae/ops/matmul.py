@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """a · b with sums in fp32, and products of fp32 in full: some accelerators would round them."""
+    """a · b with sums in fp32; fp32 operands keep full precision, since some accelerators would round them."""
     exact = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
     return jnp.matmul(a, b, precision=exact, preferred_element_type=jnp.float32)
 

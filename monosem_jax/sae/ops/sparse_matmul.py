@@ -1,6 +1,7 @@
-"""Products with feature activations that are nearly all zero, by visiting only those that are not.
+"""Products with feature activations that are nearly all zero: a loop visits only the nonzero ones.
 
-For CPUs: a loop over short pieces of rows, which the caches hold, takes a fraction of the dense products' time there.
+For CPUs: the loop runs over short pieces of rows that fit in the cache, and takes a fraction of the time of the dense
+products.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 PIECE = 32  # activations visited at a time: W_dec's rows for them stay in the nearest cache
-WORD = 32  # features to a word of bits
-# Beyond this share of the features the dense products are faster, as they are for small dictionaries.
+WORD = 32  # features per word of bits
+# Dense products are faster above this fraction of nonzero activations, and for small dictionaries.
 MOST, LEAST_FEATURES, LEAST_WIDTH = 1 / 48, 2048, 128
 
 
 class BlockedCodes(NamedTuple):
-    """Rows of activations [B,F] cut into pieces.
+    """Rows of activations [B,F] split into pieces.
 
-    The first `n_pieces` of P pieces are real, `row[p]` is the row of piece p, and its activations `value[p]` belong to
-    features `feature[p]`. The rest of a row's last piece has value 0 and `real` False.
+    The first `n_pieces` of P pieces are real. `row[p]` is the row of piece p; its activations `value[p]` belong to the
+    features `feature[p]`. Padding of a row's last piece has value 0 and `real` False.
     """
 
     n_pieces: Int[Array, ""]
@@ -32,31 +33,31 @@ class BlockedCodes(NamedTuple):
 
 
 def positive(f: Float[Array, "B F"]) -> Int[Array, "G F"]:
-    """Where activations are positive, as bits: word g of a feature stands for rows 32 g … 32 g + 31. It takes one pass
-    over [B,F], while XLA counts them in several on CPUs. Rows that are added to fill the last word are not positive."""
+    """Where activations are positive, as bits: word g of a feature has the bits of rows 32 g … 32 g + 31. This takes
+    one pass over [B,F]; XLA's sum takes several on CPUs. The bits of rows that pad the last word are 0."""
     f = jnp.pad(f > 0, ((0, -len(f) % WORD), (0, 0)))
     bits = f.reshape(-1, WORD, f.shape[1]).astype(jnp.uint32)
     return jnp.sum(bits << jnp.arange(WORD, dtype=jnp.uint32)[:, None], axis=1, dtype=jnp.uint32)
 
 
 def count(words: Int[Array, "G F"]) -> Float[Array, " F"]:
-    """In how many rows each feature is positive."""
+    """The number of rows in which each feature is positive."""
     return jnp.sum(jax.lax.population_count(words), axis=0).astype(jnp.float32)
 
 
 def worthwhile(shape: tuple[int, ...], width: int) -> bool:
-    """Whether activations of this shape may be worth visiting one by one, if few of them are positive."""
+    """Whether visiting nonzero activations of this shape can be faster than dense products, if few are positive."""
     return shape[1] >= LEAST_FEATURES and shape[1] % WORD == 0 and shape[0] % WORD == 0 and width >= LEAST_WIDTH
 
 
 def capacity(shape: tuple[int, ...]) -> int:
-    """The number of pieces there is room for."""
+    """The largest number of pieces that the arrays hold."""
     return int(shape[0] * shape[1] * MOST) // PIECE
 
 
 class NonzeroBits(NamedTuple):
-    """Where activations are positive, by row: `words` of 32 features each, the number of positive ones `upto` the end
-    of each word of the row, and the number of pieces that all rows make."""
+    """Where activations are positive, by row: `words` of 32 features each; `upto`, the number of positive activations
+    of the row up to the end of each word; `pieces`, the number of pieces of all rows together."""
 
     words: Int[Array, "B W"]
     upto: Int[Array, "B W"]
@@ -64,7 +65,7 @@ class NonzeroBits(NamedTuple):
 
 
 def by_row(words: Int[Array, "G F"]) -> NonzeroBits:
-    """The bits of `positive` turned from features to rows."""
+    """The bits of `positive`, transposed from words per feature to words per row."""
     groups, n = words.shape
     apart = words.reshape(groups, n // WORD, WORD).transpose(0, 2, 1)[:, :, None]  # [G, feature of word, 1, word]
     each = jnp.arange(WORD, dtype=jnp.uint32)
@@ -75,7 +76,7 @@ def by_row(words: Int[Array, "G F"]) -> NonzeroBits:
 
 
 def find(pre: Float[Array, "B F"], bias: Float[Array, " F"], at: NonzeroBits) -> BlockedCodes:
-    """The pieces of relu(pre + bias), positive `at` these positions; only correct where there is room for them all."""
+    """The pieces of relu(pre + bias), which is positive `at` these bits; correct only if they fit into `capacity`."""
     upto = at.upto
     n_words, pieces = upto.shape[1], _pieces(upto)
     ends = jnp.cumsum(pieces)
@@ -97,7 +98,7 @@ def _pieces(upto: Array) -> Array:
 
 
 def _first_above(upto: Array, row: Array, wanted: Array) -> Array:
-    """The first word of a row up to whose end more than `wanted` bits are set: a binary search for each."""
+    """For each `wanted`, by binary search, the row's first word with `upto` above `wanted`."""
     n_words, flat = upto.shape[1], upto.reshape(-1)
     found, step = jnp.zeros_like(wanted), 1 << (n_words - 1).bit_length()
     while step:
@@ -109,7 +110,7 @@ def _first_above(upto: Array, row: Array, wanted: Array) -> Array:
 
 
 def _nth_bit(bits: Array, n: Array) -> Array:
-    """The position of the n-th set bit of a word, counted from 0, by halving the word."""
+    """The position of the n-th set bit of a word, counted from 0, by bisection of the word."""
     found = jnp.zeros_like(n)
     for half in (16, 8, 4, 2, 1):
         low = bits & jnp.uint32((1 << half) - 1)
@@ -136,7 +137,7 @@ def decoded(
     w_dec: Float[Array, "F M"],
     dense: Any,
 ) -> tuple[BlockedCodes, tuple[Float[Array, "B M"], Array]]:
-    """(codes, (f · W_dec, the sum of f)) for f = relu(pre + bias): by visiting it if `few`, else by `dense()`."""
+    """(codes, (f · W_dec, the sum of f)) for f = relu(pre + bias); visits nonzero f if `few`, else calls `dense()`."""
 
     def visiting():
         c = find(pre, bias, at)
@@ -150,7 +151,7 @@ def decoded(
 
 
 def chosen_backward(few: Array, c: BlockedCodes, x: Array, w_dec: Array, d_l1: Array, dense: Any) -> Any:
-    """The function d_out -> what `backward` gives: that itself if `few`, else `dense`."""
+    """The function d_out -> the result of `backward`: it calls `backward` if `few`, else `dense`."""
     return lambda d_out: jax.lax.cond(few, lambda d: backward(c, x, d, w_dec, d_l1), dense, d_out)
 
 
@@ -175,7 +176,7 @@ def backward(
 def decode_backward(
     c: BlockedCodes, d_out: Float[Array, "B M"], w_dec: Float[Array, "F M"], before: Float[Array, "F M"] | None = None
 ) -> tuple[Float[Array, "P piece"], Float[Array, "F M"]]:
-    """(d_out · W_decᵀ where f was visited, fᵀ · d_out added to `before`)."""
+    """(d_out · W_decᵀ at the activations visited, `before` + fᵀ · d_out)."""
 
     def add(p, totals):
         d_f, dec = totals
@@ -188,14 +189,14 @@ def decode_backward(
 
 
 def spread(c: BlockedCodes, values: Float[Array, "P piece"], shape: tuple[int, int]) -> Float[Array, "B F"]:
-    """[B,F]: the values at the activations that were visited, 0 elsewhere."""
+    """[B,F]: the values at the activations visited, 0 elsewhere."""
     rows = jnp.broadcast_to(c.row[:, None], c.feature.shape)
-    # The filling of a piece goes to a row that does not exist, and is dropped.
+    # Padding of a piece gets the index of a row that does not exist, so it is dropped.
     return jnp.zeros(shape, values.dtype).at[jnp.where(c.real, rows, shape[0]), c.feature].set(values, mode="drop")
 
 
 def outer(c: BlockedCodes, x: Float[Array, "B M"], n_features: int) -> Float[Array, "M F"]:
-    """xᵀ · f for the values that were visited."""
+    """xᵀ · f for the values visited."""
 
     def add(p, total):
         return total.at[c.feature[p]].add(c.value[p][:, None] * x[c.row[p]])
@@ -204,7 +205,7 @@ def outer(c: BlockedCodes, x: Float[Array, "B M"], n_features: int) -> Float[Arr
 
 
 def at_index(values: Float[Array, "B k"], at: Int[Array, "B k"], real: Bool[Array, "B k"]) -> BlockedCodes:
-    """The pieces of rows whose values lie at these features where `real`; pieces without a real one are left out."""
+    """The pieces of rows with `values` at the features `at` where `real`; omits pieces without a real value."""
     n_rows, k = at.shape
     per_row = -(-k // PIECE)
 
@@ -218,7 +219,7 @@ def at_index(values: Float[Array, "B k"], at: Int[Array, "B k"], real: Bool[Arra
 
 
 def to_index(c: BlockedCodes, values: Float[Array, "P piece"], real: Bool[Array, "B k"]) -> Float[Array, "B k"]:
-    """Values of the pieces of `at_index`, back in the order of `at`."""
+    """The values of the pieces of `at_index`, in the order of its argument `at`."""
     n_rows, k = real.shape
     per_row = -(-k // PIECE)
     some = jnp.any(jnp.pad(real, ((0, 0), (0, per_row * PIECE - k))).reshape(-1, PIECE), axis=1)

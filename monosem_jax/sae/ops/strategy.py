@@ -1,10 +1,10 @@
-"""In which way products with activations are computed: resolved once per training from device, dtype and `sae.sparse`.
+"""How products with activations are computed: resolved once per training from device, dtype and `sae.sparse`.
 
     Dense           whole arrays
-    VisitNonzero    in a loop over the activations that are not zero, where they are few: fastest on CPUs in fp32
-    Gather          the k features of each row that TopK chose are gathered; all other products are dense
+    VisitNonzero    a loop over the nonzero activations, if they are few: fastest on CPUs in fp32
+    Gather          gathers the k features of each row that TopK selected; all other products are dense
 
-What depends on the shape of a single product (is it large enough for a loop to pay?) is asked of the strategy there.
+Callers ask the strategy about each single product whose shape matters (is it large enough for a loop to be faster?).
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from monosem_jax.sae.ops.matmul import matmul, product
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """Operands of products are in `dtype`, sums in fp32. `count_bits`: how many rows a feature is active in is counted
-    by way of bits, which takes CPUs one pass over [b,F] where XLA's sum takes several."""
+    """Operands of products are in `dtype`, sums in fp32. `count_bits`: count the rows in which a feature is active with
+    bit operations; on CPUs this takes one pass over [b,F], and XLA's sum takes several."""
 
     dtype: Any = jnp.dtype(jnp.float32)
     count_bits: bool = False
 
     def visits(self, shape: tuple[int, ...], width: int) -> bool:
-        """Whether activations [b,F] that are decoded to `width` numbers are visited one by one, if few are nonzero."""
+        """Whether a product visits activations [b,F] one by one if few are nonzero; they decode to `width` numbers."""
         return False
 
     def by_index(self, shape: tuple[int, ...], width: int) -> RowProducts | None:
-        """How products use the indices of the features that TopK chose; None where they do not."""
+        """The products that use the indices of the features that TopK selected; None for products without indices."""
         return None
 
     def count(self, active: Bool[Array, "b F"]) -> Float[Array, " F"]:
-        """In how many rows each feature is active."""
+        """The number of rows in which each feature is active."""
         if self.count_bits:
             return sparse_matmul.count(sparse_matmul.positive(active))
         return jnp.sum(active, axis=0, dtype=jnp.float32)
 
     def decode(self, f: Float[Array, "b F"], w: Float[Array, "F M"], visit: Bool[Array, "b F"]) -> Float[Array, "b M"]:
-        """f · W. f is zero outside of `visit`, and its gradient may be left out there."""
+        """f · W. f is zero outside `visit`, and its gradient may be omitted there."""
         return visiting_product(f, w, visit) if self.visits(f.shape, w.shape[1]) else product(self.dtype, f, w)
 
     def outer(self, x: Float[Array, "b M"], d: Float[Array, "b F"]) -> Float[Array, "M F"]:
@@ -62,7 +62,7 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class VisitNonzero(Dense):
-    """As `Dense` where many activations are not zero, or the arrays are small."""
+    """Visits nonzero activations; computes as `Dense` if many are nonzero or the arrays are small."""
 
     def visits(self, shape: tuple[int, ...], width: int) -> bool:
         return sparse_matmul.worthwhile(shape, width)
@@ -73,7 +73,7 @@ class VisitNonzero(Dense):
 
 @dataclasses.dataclass(frozen=True)
 class Gather(Dense):
-    """For accelerators with many features."""
+    """Gathers the selected features; for accelerators and many features."""
 
     def by_index(self, shape: tuple[int, ...], width: int) -> RowProducts | None:
         return GatherRows(self.dtype)
@@ -83,7 +83,7 @@ MatmulStrategy = Dense | VisitNonzero | Gather
 
 
 def resolve(platform: str, dtype: Any, key: str) -> MatmulStrategy:
-    """The strategy for `sae.sparse` = `key` ("auto", "never" or "gather") on devices of a platform."""
+    """The strategy for `sae.sparse` = `key` ("auto", "never" or "gather") on this JAX platform."""
     on_cpu, dtype = platform == "cpu", jnp.dtype(dtype)
     if key == "gather":
         return Gather(dtype, on_cpu)
@@ -94,7 +94,7 @@ def resolve(platform: str, dtype: Any, key: str) -> MatmulStrategy:
 
 @jax.custom_vjp
 def visiting_product(f: Float[Array, "b F"], w: Float[Array, "F M"], visit: Bool[Array, "b F"]) -> Float[Array, "b M"]:
-    """f · W by visiting f where `visit` is true if that is in few places; else the whole product."""
+    """f · W: visits f where `visit` is true if there are few such entries; else computes the whole product."""
     return _visit_forward(f, w, visit)[0]
 
 

@@ -1,6 +1,6 @@
-"""Which features are active where this depends on the other features, on a mesh that divides them.
+"""Selection of the largest activations, over features that a mesh shards.
 
-Little crosses devices: for each row a device's own k candidates, for a batch a few counts.
+Devices exchange little: for a selection per row, k candidates each; for a selection per batch, a few counts.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from monosem_jax.runtime.mesh import Axes
 
-GROUP = 128  # features whose largest is looked at first
-GROUPED = 8192  # features from which on that pays
+GROUP = 128  # features in a group; groups are ranked by their largest number
+GROUPED = 8192  # the number of features from which grouping is faster
 USUAL_STEPS, MOST_STEPS = 24, 120
 
 
 def top_k(z: Float[Array, "b F"], k: int) -> tuple[Float[Array, "b k"], Array]:
-    """The k largest numbers of each row and their positions, largest first; of equal numbers the first comes first.
+    """The k largest numbers of each row and their positions, largest first; ties are in order of position.
 
-    Of many features, groups are ranked by their largest number: the k largest lie in the first k groups.
+    If there are many features, groups are ranked by their largest number: the k largest lie in the first k groups.
     """
     b, n = z.shape
     groups = n // GROUP
@@ -27,17 +27,17 @@ def top_k(z: Float[Array, "b F"], k: int) -> tuple[Float[Array, "b k"], Array]:
         return jax.lax.top_k(z, k)
     grouped = z.reshape(b, groups, GROUP)
     _, best = jax.lax.top_k(jnp.max(grouped, axis=-1), k)
-    best = jnp.sort(best, axis=-1)  # so that of equal numbers the first is taken
+    best = jnp.sort(best, axis=-1)  # so that ties go to the first position
     candidates = jnp.take_along_axis(grouped, best[..., None], axis=1).reshape(b, -1)
     values, at = jax.lax.top_k(candidates, k)
     return values, jnp.take_along_axis(best, at // GROUP, axis=1) * GROUP + at % GROUP
 
 
 def row_index(z: Float[Array, "b F"], k: int, axes: Axes) -> tuple[Int[Array, "b k"], Bool[Array, "b k"]]:
-    """(which features are a device's candidates for each row, which of them are among the k largest of all devices of
-    `model` together, and positive).
+    """(the indices of this device's candidates for each row, whether each is positive and among the k largest over all
+    devices of `model`).
 
-    Every device gives its own k candidates to the others; of equal numbers the first features are taken.
+    Every device sends its own k candidates to the others; ties go to the first features.
     """
     z = jax.lax.stop_gradient(z)
     values, at = top_k(z, min(k, z.shape[1]))
@@ -48,34 +48,34 @@ def row_index(z: Float[Array, "b F"], k: int, axes: Axes) -> tuple[Int[Array, "b
         everyone = jax.lax.all_gather(values, "model", axis=1, tiled=True)
         _, chosen = jax.lax.top_k(everyone, min(k, everyone.shape[1]))
         chosen = chosen - jax.lax.axis_index("model") * mine
-        chosen = jnp.where((chosen >= 0) & (chosen < mine), chosen, mine)  # what is another device's is dropped
+        chosen = jnp.where((chosen >= 0) & (chosen < mine), chosen, mine)  # candidates of other devices are dropped
         kept = jnp.zeros(values.shape, bool).at[rows, chosen].set(True, mode="drop")
     return at, kept & (values > 0)
 
 
 def row_mask(z: Float[Array, "b F"], k: int, axes: Axes) -> Bool[Array, "b F"]:
-    """Where the k largest of each row's positive numbers are, on all devices of `model` together."""
+    """True at the k largest positive numbers of each row, over all devices of `model`."""
     at, kept = row_index(z, k, axes)
     return jnp.zeros(z.shape, bool).at[jnp.arange(len(z))[:, None], at].set(kept)
 
 
 def per_row(z: Float[Array, "*b F"], k: int) -> Float[Array, "*b F"]:
-    """The k numbers of each row that are largest by magnitude where they are, and 0 elsewhere; on one device."""
+    """z with all but the k numbers of largest magnitude in each row set to 0; on one device."""
     flat = z.reshape(-1, z.shape[-1])
     return jnp.where(row_mask(jnp.abs(flat), k, Axes(1, 1)), flat, 0).reshape(z.shape)
 
 
 def batch_mask(z: Float[Array, "b F"], n: int, axes: Axes) -> Bool[Array, "b F"]:
-    """Where the n largest of all positive numbers are, on all devices together; numbers equal to the n-th all count.
+    """True at the n largest positive numbers over all devices; all numbers equal to the n-th are included.
 
-    Finds a number that n of them reach, by counting for each guess. A guess interpolates between the last ones, on the
-    assumption that the logarithm of the count is linear; every third halves the interval, and after the usual
-    number of steps how many numbers of fp32 are in it: 31 such steps leave one, however far apart activations are.
+    Searches for a threshold that n numbers reach, by counting them for each guess. A guess interpolates between the
+    bounds, assuming that the logarithm of the count is linear. Every third guess halves the interval; after
+    `USUAL_STEPS` it halves the count of fp32 numbers in it, and 31 such steps leave one for any range of activations.
     """
     z = jax.lax.stop_gradient(z)
 
     def count(where):
-        # Of more there are enough on every device; the sum over devices must remain an int32.
+        # Larger counts are enough on any device, so they are capped: the sum over devices must fit in int32.
         here = jnp.minimum(jnp.sum(where, dtype=jnp.int32), (2**31 - 1) // (axes.data * axes.model))
         return axes.sum(axes.sum(here, "model"), "data")
 
@@ -102,7 +102,7 @@ def batch_mask(z: Float[Array, "b F"], n: int, axes: Axes) -> Bool[Array, "b F"]
         guess = jnp.clip(guess, jnp.nextafter(low, high), high)
         return i + 1, low, n_low, high, n_high, guess
 
-    # `low` is reached by n or more, `high` by fewer, unless all that are positive are too few.
+    # At least n numbers reach `low` and fewer reach `high`, unless fewer than n numbers are positive.
     above_top = jnp.nextafter(top, jnp.float32(jnp.inf))
     start = (jnp.int32(0), jnp.float32(0), positive, above_top, jnp.int32(0), top / 2)
     _, low, _, _, _, _ = jax.lax.while_loop(unfinished, body, start)
@@ -110,11 +110,11 @@ def batch_mask(z: Float[Array, "b F"], n: int, axes: Axes) -> Bool[Array, "b F"]
 
 
 def _middle(low: Array, high: Array) -> Array:
-    """The number that as many numbers of fp32 are below as are above, between two that are not negative."""
+    """The median of the fp32 numbers between two nonnegative numbers."""
     bits = lambda x: jax.lax.bitcast_convert_type(x, jnp.int32)  # noqa: E731
     return jax.lax.bitcast_convert_type(bits(low) + (bits(high) - bits(low)) // 2, jnp.float32)
 
 
 def least(z: Float[Array, "b F"], mask: Bool[Array, "b F"], axes: Axes) -> Float[Array, ""]:
-    """The smallest number of the mask on all devices; infinite where it is empty."""
+    """The smallest z in the mask over all devices; infinite if the mask is empty."""
     return -axes.max_of_all(-jnp.min(jnp.where(mask, jax.lax.stop_gradient(z), jnp.inf)))
