@@ -1,6 +1,6 @@
-"""Architectures: one file each. A new one is a file with a configuration, and a line in the table here.
+"""Architectures: one file each. To add one, write a file with a configuration and add a line to the table here.
 
-Its configuration is a frozen `monosem_jax.sae.config.SaeConfig` whose `recipe` names the parts: see
+The configuration is a frozen `monosem_jax.sae.config.SaeConfig` whose `recipe` names the parts: see
 `monosem_jax.sae.base`.
 """
 
@@ -39,9 +39,9 @@ register(
 
 
 def build(config: SaeConfig, width: int, dtype: Any, parts: tuple[int, ...] = ()) -> SparseAutoencoder:
-    """The module of a configuration for rows of `width`, which consist of `parts` where they are of several sites.
+    """The module of a configuration for rows of `width`; `parts` are the widths of the sites in a row, if several.
 
-    Raises BadInput when the rows do not consist of what the architecture needs.
+    Raises BadInput if the rows do not have the parts that the architecture needs.
     """
     parts = config.recipe(parts).sites.parts(width)
     return SparseAutoencoder(width, config.n_features, config, dtype, parts)

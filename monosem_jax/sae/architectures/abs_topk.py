@@ -1,11 +1,11 @@
 """AbsTopK (Zhu et al., 2025, "AbsTopK: Rethinking Sparse Autoencoders For Bidirectional Features"): features of either
 sign, so that one feature may stand for a direction and its opposite.
 
-    z = (x - b_dec) W_enc + b_enc        f = the k of z that are largest by magnitude, with their signs
+    z = (x - b_dec) W_enc + b_enc        f = the k numbers of z with the largest magnitude, with their signs
     x̂ = f W_dec + b_dec        loss = mean over the batch of  mean_M (x - x̂)² / variance  +  α AuxK
 
-A feature is active where f is not 0, and AuxK takes the dead features that are largest by magnitude. All else is as of
-TopK. SAELens calls it abstopk.
+A feature is active where f is not 0, and AuxK uses the dead features of largest magnitude. Everything else is as in
+TopK. SAELens calls this architecture abstopk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from monosem_jax.sae.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class AbsTopK(TopK):
-    """The k of each row's h + b_enc that are largest by magnitude; of equal ones the first features."""
+    """The k numbers of h + b_enc with the largest magnitude in each row; ties go to the first features."""
 
     form: ClassVar[str] = "abs_topk"
     signed: ClassVar[bool] = True

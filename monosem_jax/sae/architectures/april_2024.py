@@ -1,10 +1,11 @@
-"""The recipe of Anthropic's update of April 2024, with which Scaling Monosemanticity was trained.
+"""The recipe of Anthropic's update of April 2024, which Scaling Monosemanticity used.
 
     f = ReLU(x W_enc + b_enc)        x̂ = f W_dec + b_dec
     loss = mean over the batch of  Σ_M (x - x̂)²  +  λ Σ_F f ‖W_dec,f‖
 
-for activations of E‖x‖ = √M. Rows of W_dec are free; they start at norm 0.1, and W_enc as their transpose. There is no
-resampling. A feature's activation is reported as f ‖W_dec,f‖, its direction as W_dec,f / ‖W_dec,f‖: so it is loaded.
+for activations with E‖x‖ = √M. Rows of W_dec are free; they start at norm 0.1, and W_enc as their transpose. There is
+no resampling. The published form, which loading returns, has activations f ‖W_dec,f‖ and directions
+W_dec,f / ‖W_dec,f‖.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""BatchTopK (Bussmann et al., 2024): a row may have more features than another, a batch has k of them on average.
+"""BatchTopK (Bussmann et al., 2024): rows differ in the number of active features; the mean over a batch is k.
 
     f = BatchTopK(ReLU((x - b_dec) W_enc + b_enc))        x̂ = f W_dec + b_dec
     loss = mean over the batch of  mean_M (x - x̂)²  +  α AuxK
 
-BatchTopK keeps the k B largest activations of a batch of B rows, on all devices together. The smallest one it keeps is
-averaged over steps; published, a feature is active where it exceeds that threshold, whatever else is in the batch, and
-the dictionary is a JumpReLU one.
+BatchTopK keeps the k B largest activations of a batch of B rows, on all devices together. The mean over steps of the
+smallest activation kept is the threshold. In the published form a feature is active if it exceeds this threshold, which
+does not depend on the batch: a JumpReLU dictionary.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The activation function that `sae.activation` names, with the penalty that goes with it."""
+"""The activation function that `sae.activation` names, with its penalty."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from monosem_jax.sae.penalties import L1, AuxK, Penalty
 
 
 def chosen(config: AnyConfig) -> tuple[ActivationFn, Penalty]:
-    """ReLU has L1, the others AuxK. Raises BadInput on an unknown name."""
+    """(activation function, penalty): L1 for ReLU, AuxK for the others. Raises BadInput on an unknown name."""
     config.check_key("activation")
     aux = AuxK(config.aux_coefficient, config.k_aux, config.dead_rows)
     table: dict[str, tuple[ActivationFn, Penalty]] = {

@@ -3,9 +3,9 @@
     f = ReLU(Σ_s x_s W_enc,s + b_enc)        x̂_s = f W_dec,s + b_dec,s
     loss = mean over the batch of  Σ_s Σ_M (x_s - x̂_s)²  +  λ Σ_F f Σ_s ‖W_dec,s,f‖
 
-A row is the activations of all sites beside each other, each scaled to E‖x_s‖ = √M_s, and so are the columns of W_dec:
-the norms of the parts of a feature's row of W_dec say in which sites it lives. The rest is the recipe of April 2024.
-Parameters are W_enc [ΣM,F], b_enc [F], W_dec [F,ΣM], b_dec [ΣM].
+A row is the concatenation of the activations of all sites, each scaled to E‖x_s‖ = √M_s; the columns of W_dec have the
+same order and scale. The norms of the parts of a feature's row of W_dec show which sites the feature belongs to.
+Everything else is as in the recipe of April 2024. Parameters are W_enc [ΣM,F], b_enc [F], W_dec [F,ΣM], b_dec [ΣM].
 """
 
 from __future__ import annotations

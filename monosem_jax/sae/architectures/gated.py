@@ -4,8 +4,8 @@
     f = H(gate) ReLU(exp(r_mag) π + b_enc)        x̂ = f W_dec + b_dec
     loss = mean over the batch of  Σ_M (x - x̂)²  +  λ Σ_F ReLU(gate)  +  Σ_M (x - ReLU(gate) W_dec - b_dec)²
 
-In the last term W_dec and b_dec are taken as given. Which features are active is learnt from the last two terms, how
-much from the first.
+In the last term W_dec and b_dec get no gradient. The last two terms train which features are active, the first term
+trains their magnitudes.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
     z = (x - b_dec) W_enc + b_enc        f = z H(z - θ)        x̂ = f W_dec + b_dec
     loss = mean over the batch of  Σ_M (x - x̂)²  +  λ Σ_F H(z - θ)
 
-for activations of E‖x‖² = 1. H is the step function. Its gradient is that of a kernel estimate, K being 1 on
-(-1/2, 1/2) and 0 elsewhere:
+for activations with E‖x‖² = 1. H is the step function. Its gradient is a kernel estimate, where K is 1 on (-1/2, 1/2)
+and 0 elsewhere:
 
     ∂f/∂θ = -(θ/ε) K((z - θ)/ε)        ∂H(z - θ)/∂θ = -(1/ε) K((z - θ)/ε)        ∂f/∂z = H(z - θ)
 
-log θ is what is trained, so that θ stays positive. With a target, the second term is λ (L0 / target - 1)² instead, L0
-being the mean over the batch.
+log θ is trained, so that θ stays positive. With a target, the second term is λ (L0 / target - 1)² instead, where L0 is
+the mean over the batch.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Matryoshka dictionaries (Bussmann et al., 2025): their first features are a smaller dictionary themselves.
+"""Matryoshka dictionaries (Bussmann et al., 2025): each prefix of the features is a smaller dictionary.
 
-    x̂_p = Σ_{f < p} f W_dec,f + b_dec        loss = mean over prefixes p of mean_M (x - x̂_p)², and what keeps f sparse
+    x̂_p = Σ_{f < p} f W_dec,f + b_dec        loss = mean over prefixes p of mean_M (x - x̂_p)², plus a sparsity penalty
 
-Among the prefixes is the empty one. `activation` "batchtopk" selects over all features as in
-`monosem_jax.sae.architectures.batchtopk`, with AuxK on the error of all of them; "relu" has λ Σ_F f.
+The empty prefix is one of the prefixes. `activation` "batchtopk" selects over all features as in
+`monosem_jax.sae.architectures.batchtopk`, with AuxK on the error of all features; "relu" has the penalty λ Σ_F f.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class MatryoshkaConfig(AnyConfig):
         self.ends(checked=True)
 
     def ends(self, *, checked: bool = True) -> tuple[int, ...]:
-        """The sizes of the prefixes; raises BadInput when they are not what `n_features` can be divided into."""
+        """The sizes of the prefixes; raises BadInput if the groups do not add up to `n_features` or one is empty."""
         n = self.n_features
         sizes = [g * n if 0 < g < 1 else g for g in self.groups]
         possible = all(math.isfinite(g) and g >= 1 for g in sizes)
         ends = tuple(round(sum(sizes[: i + 1])) for i in range(len(sizes))) if possible else ()
-        if checked and (ends[-1:] != (n,) or len(set(ends)) < len(ends)):  # none is empty by rounding
+        if checked and (ends[-1:] != (n,) or len(set(ends)) < len(ends)):  # rounding must not make a group empty
             raise BadInput(f"sae.groups is {self.groups}: expected shares, or numbers of features, that make {n}")
         return ends
 

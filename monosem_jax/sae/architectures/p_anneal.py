@@ -1,20 +1,20 @@
 """p-annealing (Karvonen et al., 2024, "Measuring progress in dictionary learning for language model interpretability
-with board game models"): L1 that turns into a penalty which is closer to L0.
+with board game models"): an L1 penalty that changes during training into one closer to L0.
 
     f = ReLU((x - b_dec) W_enc + b_enc)        x̂ = f W_dec + b_dec
     loss = mean over the batch of  Σ_M (x - x̂)²  +  λ Σ_F f^p
 
-for activations of E‖x‖² = 1. p is 1 until `anneal_start`; then it falls by equal amounts in `p_updates` updates,
-equally far apart, so that the last stretch of the training has `p_end`. At each update λ is multiplied by the ratio of
-Σ_F f^p with the old p to that with the new one on recent activations: the penalty's strength is kept while its shape
-changes.
+for activations with E‖x‖² = 1. p is 1 until `anneal_start`. Then it falls by equal amounts in `p_updates` updates at
+equal distances, so that p is `p_end` in the last interval of the training. At each update λ is multiplied by the ratio
+of Σ_F f^p with the old p to that with the new p on recent activations: this keeps the strength of the penalty while its
+shape changes.
 
-`trainers/p_anneal.py` of dictionary_learning, from which SAEBench's dictionaries come, is the source (its "Lp^p").
-`p_end` is 0 by default there, a penalty whose gradient vanishes at the end; published runs pass 0.2, with the constant
-phase 10,000 of some 240,000 steps and λ from 0.006 to 0.025: so 0.2 is the default here. Three things differ. There the
-last update falls on the last step; recent activations are the last ten batches with equal weights, while here the
-weight of a batch falls by a tenth with every later one; and the error is ‖x - x̂‖. Below `FLOOR`, f^p is replaced by the
-line through 0, since its slope is infinite there.
+The source is `trainers/p_anneal.py` of dictionary_learning (its "Lp^p"), which trained SAEBench's dictionaries. Its
+default for `p_end` is 0, a penalty whose gradient vanishes at the end. Published runs use 0.2, with a constant phase of
+10,000 of about 240,000 steps and λ from 0.006 to 0.025, so the default here is 0.2. There are three differences. In the
+source the last update is at the last step; recent activations are the last ten batches with equal weights, while here
+each new batch reduces the weight of earlier ones by a tenth; and the error is ‖x - x̂‖. Below `FLOOR`, f^p is replaced
+by the line through 0, since its slope at 0 is infinite.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from monosem_jax.sae.penalties import L1
 from monosem_jax.sae.recipe import Recipe
 
 FLOOR = 1e-4
-MEMORY = 0.9  # by which the weight of a batch falls with every later one
+MEMORY = 0.9  # the weight of a batch is multiplied by this at every later batch
 
 EXPONENT = Bound(lambda value, config: 0 <= value <= 1, "0 to 1")
 
@@ -66,16 +66,16 @@ class PAnnealConfig(L1Config):
 
 @dataclasses.dataclass(frozen=True)
 class AnnealedLp(L1):
-    """λ s Σ_F f^p. Statistics: `lp_scale`, which is s; `lp_sum` and `lp_sum_next`, sums of Σ_F f^p with the p of now
-    and of the next update over the batches since the last one, older ones counting less."""
+    """λ s Σ_F f^p. Statistics: `lp_scale` is s; `lp_sum` and `lp_sum_next` are sums of Σ_F f^p over the batches since
+    the last update, with the current p and with the next one; older batches have less weight."""
 
     start: float = 0.0
     p_end: float = 0.2
     updates: int = 10
 
     def updates_done(self, step: Any, n_steps: int) -> Array:
-        """How many updates of p lie before the training's step number `step`, counted from 0."""
-        if not n_steps:  # the length of the training is not known: p stays 1
+        """The number of updates of p done when step `step` begins; steps count from 0."""
+        if not n_steps:  # the length of the training is unknown: p stays 1
             return jnp.int32(0)
         start = in_steps(self.start, n_steps)
         if start >= n_steps:
@@ -84,7 +84,7 @@ class AnnealedLp(L1):
         return jnp.sum(step >= jnp.asarray(at))
 
     def exponent(self, done: Any) -> Array:
-        """p after so many updates."""
+        """p after `done` updates."""
         return 1 - (1 - self.p_end) * jnp.minimum(done, self.updates) / self.updates
 
     def initial_stats(self):
@@ -114,5 +114,5 @@ class AnnealedLp(L1):
 
 
 def power(f: Float[Array, "b F"], p: Array) -> Float[Array, "b F"]:
-    """f^p for f from `FLOOR` on, below it the line from 0 to there."""
+    """f^p for f above `FLOOR`; below it, the line from 0 to f^p at `FLOOR`."""
     return jnp.where(f > FLOOR, jnp.maximum(f, FLOOR) ** p, f * FLOOR ** (p - 1))

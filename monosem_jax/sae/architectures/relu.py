@@ -3,8 +3,8 @@
     f = ReLU((x - b_dec) W_enc + b_enc)        x̂ = f W_dec + b_dec
     loss = mean over the batch of  mean_M (x - x̂)²  +  λ Σ_F f
 
-The squared error is a mean over the M elements of an activation and the L1 a sum over features, as the paper's text
-says. Rows of W_dec have unit norm.
+As in the paper's text, the squared error is a mean over the M elements of an activation, and L1 is a sum over features.
+Rows of W_dec have unit norm.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def row_losses(
 def step_gradients(
     recipe: Recipe, params: Params, rows: Float[Array, "b M"], ctx: StepContext
 ) -> tuple[Params, dict[str, Array], dict[str, Array]]:
-    """What `monosem_jax.sae.gradients.gradients` gives, by hand."""
+    """The result of `monosem_jax.sae.gradients.gradients`, from gradients written by hand."""
     weight = ctx.hyper["l1_coefficient"]
     grads, terms = gradients(params, rows, weight, axes=ctx.axes, strategy=ctx.matmul)
     return grads, {"loss": terms["mse"] + weight * terms["l1"], **terms}, {}
@@ -69,11 +69,12 @@ def gradients(
     axes: Axes,
     strategy: MatmulStrategy,
 ) -> tuple[Params, dict[str, Array]]:
-    """(gradients, terms) on some rows and on the features that lie on this device.
+    """(gradients, terms) for some rows and for the features on this device.
 
-    By hand, because that leaves five matmuls and few passes over [b,F]. All are sums over the rows x, which are fp32
-    and scaled: of the gradients of every row's loss, of "mse" and "l1", and "fired" [F], in how many rows each feature
-    was positive. Gradients and "fired" are of this device's features only, but b_dec's gradient, which knows all.
+    Written by hand, since this needs only five matmuls and few passes over [b,F]. All results are sums over the rows x,
+    which are fp32 and scaled: the gradients of every row's loss, "mse" and "l1", and "fired" [F], the number of rows in
+    which each feature was positive. Gradients and "fired" are for this device's features only; b_dec's gradient
+    includes all features.
     """
     dtype = strategy.dtype
     w_enc, w_dec, width = params["W_enc"].astype(dtype), params["W_dec"].astype(dtype), x.shape[1]
@@ -86,7 +87,7 @@ def gradients(
     if strategy.count_bits:
         words = sparse_matmul.positive(pre + bias)
         fired = sparse_matmul.count(words)
-    else:  # accelerators count while they encode
+    else:  # accelerators count in the same pass as they encode
         words, fired = None, jnp.sum(features() > 0, axis=0, dtype=jnp.float32)
 
     def decode_dense():
@@ -101,7 +102,8 @@ def gradients(
     if strategy.visits(pre.shape, width):
         at = sparse_matmul.by_row(sparse_matmul.positive(pre + bias) if words is None else words)
         few = at.pieces <= sparse_matmul.capacity(pre.shape)
-        # The sum over devices lies between the two choices, and each device makes its own.
+        # The forward and the backward pass each branch on `few`, which may differ between devices; the sum over devices
+        # lies between the two branches.
         codes, (part, l1) = sparse_matmul.decoded(few, pre, bias, at, w_dec, decode_dense)
         backward = sparse_matmul.chosen_backward(few, codes, xc, w_dec, l1_coefficient, backward_dense)
     else:
@@ -109,7 +111,7 @@ def gradients(
     part, l1 = axes.sum((part, l1), "model")
     error = part + params["b_dec"] - x
     enc, bias_grad, dec = backward((error * (2 / width)).astype(dtype))
-    # b_dec is both added to the output and, through the encoder, taken from the input.
+    # b_dec is added to the output and, before the encoder, subtracted from the input.
     through = axes.sum(params["W_enc"] @ bias_grad, "model")
     b_dec = jnp.sum(error, axis=0) * (2 / width) - through
     terms = {"mse": jnp.sum(jnp.square(error)) / width, "l1": l1, "fired": fired}

@@ -4,7 +4,7 @@
     loss = mean over the batch of  mean_M (x - x̂)² / variance  +  α AuxK  (+ multi · the same error with 4 k)
 
 `variance` is the mean over M of the activations' variance. Rows of W_dec have unit norm, W_enc starts as their
-transpose and b_dec at the geometric median. Of equal activations the first features are taken.
+transpose and b_dec at the geometric median. Ties between activations go to the first features.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from monosem_jax.sae.params import DecoderFirst
 from monosem_jax.sae.penalties import AuxK
 from monosem_jax.sae.recipe import Recipe
 
-MULTI = 4  # times k features reconstruct in the second term of Multi-TopK
+MULTI = 4  # the second term of Multi-TopK uses this many times k features
 
 
 @dataclasses.dataclass(frozen=True)
 class TopKConfig(TopConfig):
-    """TopK, or with `multi` Multi-TopK, of which other numbers of features may be used later."""
+    """TopK or, with `multi`, Multi-TopK, which can also be used with other k after training."""
 
     architecture: str = "topk"
     multi: float = key(0.0, NUMBER)

@@ -1,9 +1,9 @@
 """Transcoders (Dunefsky et al., 2024) and skip transcoders (Paulo et al., 2025): from one site to another.
 
     f = activation(x W_enc + b_enc)        ŷ = f W_dec + b_dec (+ x W_skip)
-    loss = mean over the batch of  mean_M (y - ŷ)² / variance  +  what keeps f sparse, as of that activation
+    loss = mean over the batch of  mean_M (y - ŷ)² / variance  +  the penalty of that activation function
 
-A row is x and y beside each other: those of an MLP's input and output, say. W_skip starts at zero. Parameters are
+A row is the concatenation of x and y, for example an MLP's input and output. W_skip starts at zero. Parameters are
 W_enc [M_in,F], b_enc [F], W_dec [F,M_out], b_dec [M_out], and W_skip [M_in,M_out].
 """
 
