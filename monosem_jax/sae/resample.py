@@ -73,7 +73,7 @@ class ResampleConfig:
 
 
 class Resampler:
-    """The compiled parts of a resampling event for one ensemble: a single dictionary or stacked members.
+    """The compiled parts of a resampling event for one group: a single dictionary or stacked members.
 
     The inputs are streamed twice, one block of batches at a time: first to compute one loss per input, then to collect
     the drawn rows, each on the device that holds its feature. A device stores rows only for its own features. The draws

@@ -39,7 +39,7 @@ class OneSite:
 
 @dataclasses.dataclass(frozen=True)
 class SeveralSites(OneSite):
-    """Rows are activations of several sites beside each other. `given` are their widths, () if unknown."""
+    """Rows are activations of several sites side by side. `given` are their widths, () if unknown."""
 
     given: tuple[int, ...] = ()
 
@@ -59,7 +59,7 @@ class SeveralSites(OneSite):
 
 @dataclasses.dataclass(frozen=True)
 class BetweenSites(OneSite):
-    """Rows are activations of two sites beside each other: the first is read, the second reconstructed.
+    """Rows are activations of two sites side by side: the first is read, the second reconstructed.
 
     `given` are their widths, () if unknown.
     """

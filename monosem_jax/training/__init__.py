@@ -1,1 +1,1 @@
-"""One training loop for every model: it is given an objective and knows neither language models nor dictionaries."""
+"""One training loop for every model: it uses an objective and does not depend on language models or dictionaries."""

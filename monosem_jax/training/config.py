@@ -1,4 +1,4 @@
-"""How a model is trained: the keys of `config.train`, in sections."""
+"""The configuration of training: the keys of `config.train`, in sections."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class TrainConfig:
             )
 
     def retention(self) -> Retention:
-        """Which checkpoints stay."""
+        """The rule for which checkpoints are kept."""
         kept = self.checkpoint
         return Retention(kept.keep, kept.keep_every, kept.keep_best, self.checkpoint_every)
 
@@ -156,13 +156,13 @@ class TrainConfig:
         return round(self.steps * (1 - self.schedule.decay_fraction))
 
     def open_mesh(self, spec: str = "") -> Mesh:
-        """The mesh of this run, or `spec` where it names none; raises BadInput when devices or batch do not fit it."""
+        """The mesh of `train.mesh`, or of `spec` if that is empty; raises BadInput if devices or batch do not fit."""
         mesh = make_mesh(self.mesh or spec)
         self.check_mesh(mesh)
         return mesh
 
     def check_mesh(self, mesh: Mesh) -> None:
-        """Raises BadInput when the batch cannot be divided as this mesh asks for."""
+        """Raises BadInput if the batch cannot be divided among the data shards of the mesh and the micro-batches."""
         shards = mesh.shape["data"]
         if self.batch_size % shards:
             raise BadInput(f"train.batch_size {self.batch_size} is not divisible by the {shards} data shards")

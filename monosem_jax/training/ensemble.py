@@ -28,9 +28,9 @@ Dispatch = Callable[..., tuple[State, DispatchResult]]  # (state, batches [K,B,.
 
 @dataclasses.dataclass
 class Ensemble:
-    """What one program trains: a single model, or members of equal shape stacked along the first axis of `state`.
-    Every member has a run directory of its own. `together`: how many of the stacked members are computed at a time; 0
-    for a single model."""
+    """The models that one program trains: a single model, or members of equal shape stacked along the first axis of
+    `state`. Every member has its own run directory. `together`: the number of stacked members computed at a time; 0 for
+    a single model."""
 
     state: State
     objective: Objective
@@ -48,7 +48,7 @@ class Ensemble:
     def compile(self, config: TrainConfig) -> Dispatch:
         """The jitted dispatch (state, batches [K,B,...], signals) -> (state, result); it reuses the state's memory.
 
-        `signals` [devices] are those of `PreemptionSync.signals`; where they are not None, the result has the largest.
+        `signals` [devices] come from `PreemptionSync.signals`; unless they are None, the result has the largest.
         """
         outputs = (
             tree_shardings(self.state, self.rules, self.mesh, stacked=self.stacked),
@@ -65,17 +65,17 @@ class Ensemble:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Numbers to be logged every `every` steps, computed from the state at that step: scalars, or [S] for S members."""
+    """Numbers to log every `every` steps, computed from the state at that step: scalars, or [S] for S members."""
 
     every: int
     numbers: Callable[[State], dict[str, Any]]
 
 
 class EnsembleTrainer:
-    """An ensemble while it is trained, with the checkpoints and logs of its members.
+    """An ensemble in training, with the checkpoints and logs of its members.
 
-    `frozen` has the step at which the guard stopped each member, or None; `signal` is the largest signal number in the
-    results of the dispatches that were fetched.
+    `frozen` has, for each member, the step at which the guard stopped it, or None; `signal` is the largest signal
+    number in the dispatch results fetched so far.
     """
 
     def __init__(self, group: Ensemble, config: TrainConfig):
@@ -95,7 +95,7 @@ class EnsembleTrainer:
         return member_of(self.state, i, self.group)
 
     def restored(self, members: list[State]) -> None:
-        """Continues from these states of the members."""
+        """Replaces the ensemble's state with these states of its members."""
         if self.group.stacked:
             shardings = tree_shardings(self.state, self.group.rules, self.group.mesh, stacked=True)
             self.state = jax.jit(_joined, out_shardings=shardings)(members)
@@ -104,11 +104,11 @@ class EnsembleTrainer:
         self._note_frozen(self.state.guard["frozen_at"])
 
     def open_logs(self, step: int) -> None:
-        """Opens the logs of all members, to log from `step` on."""
+        """Opens the logs of all members for steps after `step`."""
         self.logs = [MetricsLog(run, self._log_every, step) for run in self.group.runs]
 
     def dispatch(self, step: int, block: Any, signals: Any = None) -> None:
-        """Starts the steps up to `step`, and then logs those of the dispatch before: the device never waits."""
+        """Starts the steps up to `step`, then logs the previous dispatch, so that the device never waits."""
         self.state, result = self._dispatch(self.state, block, signals)
         for array in jax.tree.leaves(result):
             array.copy_to_host_async()
@@ -133,7 +133,7 @@ class EnsembleTrainer:
         for i, at in enumerate(np.ravel(np.asarray(steps))):
             if at >= 0 and self.frozen[i] is None:
                 self.frozen[i] = int(at)
-                for log in self.logs[i : i + 1]:  # none is open yet while states are restored
+                for log in self.logs[i : i + 1]:  # logs are not open yet while states are restored
                     log.flush()
 
     def add(self, step: int, report: Report) -> None:
@@ -145,13 +145,13 @@ class EnsembleTrainer:
                 log.add(step, {name: float(v[i]) for name, v in numbers.items()})
 
     def close(self) -> None:
-        """Waits for the checkpoints that are being written."""
+        """Waits until all checkpoints are written."""
         for store in self.stores:
             store.close()
 
 
 def restore(trained: Sequence[EnsembleTrainer]) -> int:
-    """Continues from the newest step that all members have a checkpoint of; returns it."""
+    """Restores the newest step for which all members have a checkpoint; returns it, or the current step if none."""
     like = [t.member(0) for t in trained]
     wanted = [(store, m.params, _rest(m)) for t, m in zip(trained, like, strict=True) for store in t.stores]
     found = restore_together(wanted)
@@ -164,12 +164,12 @@ def restore(trained: Sequence[EnsembleTrainer]) -> int:
 
 
 def save(trained: Sequence[EnsembleTrainer], step: int, *, whole_lines: bool, needed: bool) -> float:
-    """Writes the logs, and starts writing the checkpoints of all members; returns the seconds that the devices wait.
+    """Writes the logs and starts writing the checkpoints of all members; returns the seconds that the devices wait.
 
     Args:
-      whole_lines: ends the current line of each log. After a stop it is left unfinished and saved instead: the process
-        that resumes continues it, so that its lines are those of an undisturbed run.
-      needed: the checkpoint is the last one, so that it is waited for.
+      whole_lines: whether to end the current line of each log. False after a stop: the unfinished line is saved and the
+        resuming process continues it, so that its lines are those of an uninterrupted run.
+      needed: whether this checkpoint is the last one, so that the process waits for it.
     """
     jax.block_until_ready([t.state for t in trained])
     begin = time.perf_counter()
@@ -189,7 +189,7 @@ def save(trained: Sequence[EnsembleTrainer], step: int, *, whole_lines: bool, ne
 
 
 def check_frozen(trained: Sequence[EnsembleTrainer], guard: GuardConfig) -> None:
-    """Raises BadInput when the guard has stopped every member."""
+    """Raises BadInput if the guard has stopped every member."""
     at = [step for t in trained for step in t.frozen if step is not None]
     if len(at) == sum(len(t.frozen) for t in trained):
         path = trained[0].group.runs[0].path
@@ -200,7 +200,7 @@ def check_frozen(trained: Sequence[EnsembleTrainer], guard: GuardConfig) -> None
 
 
 def member_of(state: State, i: int, group: Ensemble) -> State:
-    """The state of an ensemble's i-th member, as if it were trained alone."""
+    """The state of an ensemble's i-th member, in the form of a single model."""
     if not group.stacked:
         return state
     if group.take is None:

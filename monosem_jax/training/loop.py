@@ -1,11 +1,11 @@
 """The training loop: dispatches of many steps, transforms between them, reports and checkpoints.
 
-It trains one ensemble, or several on the same batches. The order is a contract:
+It trains one or more ensembles on the same batches. The order is a contract:
   1. reports on the states before the dispatch (evaluation; checkpoint, step 0 included)
   2. the next block of batches [K,B,...], prefetched to the device
   3. transforms that are due
   4. one dispatch of K steps for every group
-  5. the metrics of the dispatch before are fetched and logged
+  5. the metrics of the previous dispatch are fetched and logged
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Transform:
 
 @dataclasses.dataclass
 class FitResult:
-    """The final states of the groups, and the cost in this process: steps and seconds of earlier, interrupted runs do
-    not count. `frozen` has, for each group, the step at which the guard stopped each member, or None. `stalls` has the
-    seconds for which each checkpoint, of all groups together, kept the devices waiting."""
+    """The final states of the groups, and the steps and seconds of this process, without those of earlier, interrupted
+    runs. `frozen` has, for each group, the step at which the guard stopped each member, or None. `stalls` has, for each
+    checkpoint of all groups together, the seconds that the devices waited."""
 
     states: list[State]
     steps: int
@@ -49,17 +49,17 @@ class FitResult:
 
     @property
     def mean_stall(self) -> float:
-        """Mean seconds for which a checkpoint kept the devices waiting. The first, which compiles programs, and the
-        last, which is waited for, are left out if there are others."""
+        """Mean seconds that the devices waited for a checkpoint. Omits the first one, which compiles programs, and the
+        last one, which must finish, if there are others."""
         usual = self.stalls[1:-1] or self.stalls
         return sum(usual) / max(len(usual), 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class DispatchSchedule:
-    """Where dispatches begin and what is due there: a function of the step alone, so that a resumed run follows it too.
+    """Where dispatches begin and what is due there: a function of the step only, so that resumed runs agree.
 
-    `boundaries` are steps at which a dispatch must begin, `every` numbers at whose multiples one must begin."""
+    A dispatch must begin at each of `boundaries` and at each multiple of a number in `every`."""
 
     config: TrainConfig
     boundaries: tuple[int, ...]
@@ -90,12 +90,12 @@ def fit(
     """Trains from the newest checkpoint that all members have, or from the groups' states, to `config.steps`.
 
     Args:
-      batches: (start, n) -> batches start … start+n-1 as one device array [n,B,...]; a pure function, so that a data
-        position is the step number. Every batch is read once and used by all groups.
-      unit, unit_per_batch: what the progress bar counts, and how many of them a batch has (0: `config.batch_size`).
+      batches: (start, n) -> batches start … start+n-1 as one device array [n,B,...]; a pure function, so that the data
+        position is the step number. All groups share each batch.
+      unit, unit_per_batch: the unit of the progress bar, and the number of units in a batch (0: `config.batch_size`).
 
-    A member that the guard stops stays as it is, and the others continue. Raises Stopped after a signal (the states are
-    checkpointed), BadInput when the guard has stopped every member.
+    If the guard stops a member, its state no longer changes and the others continue. Raises Stopped after a signal (the
+    states are checkpointed), BadInput if the guard has stopped every member.
     """
     due_at = tuple(s for t in transforms for s in t.steps), tuple(r.every for r in reports)
     schedule = DispatchSchedule(config, *due_at)
@@ -109,7 +109,7 @@ def fit(
         shown = progress(config.steps * per_batch, description, unit, initial=step * per_batch)
         with preemption_sync(groups[0].mesh) as stop, shown as bar:
             ahead = prefetcher.submit(batches, step, schedule.span(step)) if step < config.steps else None
-            barrier_next("training begins")  # collectives on CPUs give up on a process that is half a minute late
+            barrier_next("training begins")  # collectives on CPUs fail if a process is half a minute late
             begin = time.perf_counter()
             while True:
                 if step > first:
@@ -125,7 +125,7 @@ def fit(
                     break
                 stop.check()
                 n, block = schedule.span(step), cast(Future, ahead).result()
-                # Transforms read batches too: the next ones are not prefetched before they are done.
+                # Transforms also read batches, so the prefetch of the next block starts after them.
                 _transform(trained, [t for t in transforms if step in t.steps], step, batches)
                 if step + n < config.steps:
                     ahead = prefetcher.submit(batches, step + n, schedule.span(step + n))

@@ -1,4 +1,4 @@
-"""Metrics of a training loop become numbers here, one line of metrics.jsonl for every `log_every` steps."""
+"""Converts the metrics of a training loop to numbers: one line of metrics.jsonl for every `log_every` steps."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from monosem_jax.training.metrics import Metrics, from_json, merged, to_json
 
 
 class MetricsLog:
-    """The log of one run: merges the metrics of `every` steps and writes a line of their numbers. `shown` is what the
-    progress bar says, `latest` the last finite value of every metric."""
+    """The log of one run: merges the metrics of `every` steps and writes a line of their numbers. `shown` has the
+    values on the progress bar, `latest` the last finite value of every metric."""
 
     def __init__(self, run: RunDir, every: int, step: int, on_bar: Sequence[str] = ("loss",)):
-        """Logs into `run` from `step` on: lines of later steps are dropped, an unfinished line is continued.
+        """Logs into `run` from `step` on: removes lines of later steps and continues an unfinished line.
 
         Args:
           on_bar: the metrics of a line that the progress bar shows.
@@ -37,12 +37,12 @@ class MetricsLog:
                 raise BadInput(f"{self._unfinished}: since is {since!r}, expected a step")
             self._metrics, self._since = from_json(_saved_metrics(saved), self._unfinished), since
         run.rewind(step)
-        for logged, numbers in run.logged():  # so that `latest` is what it was in the process that saved this step
+        for logged, numbers in run.logged():  # so `latest` is as in the process that saved this step
             if logged <= step:
                 self._note(numbers)
 
     def take(self, step: int, metrics: Metrics) -> None:
-        """Takes the metrics of the dispatch that ended at `step`, as floats."""
+        """Merges the metrics, as floats, of the dispatch that ended at `step`; writes a line if one is due."""
         self._metrics = merged(self._metrics, metrics)
         self._last = step
         if step // self._every > self._since // self._every:
@@ -55,7 +55,7 @@ class MetricsLog:
         self.shown = {**self.shown, **{k: f"{v:.4g}" for k, v in numbers.items()}}
 
     def flush(self) -> None:
-        """Writes a line of everything taken so far."""
+        """Writes a line of all metrics since the last one."""
         if not self._metrics:
             return self._run.flush()
         numbers = {name: metric.number() for name, metric in sorted(self._metrics.items())}
@@ -71,15 +71,15 @@ class MetricsLog:
         self.latest |= {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
 
     def suspend(self) -> None:
-        """Saves the unfinished line for the process that resumes, whose lines are then those of an undisturbed run."""
+        """Saves the unfinished line for the resuming process, so that its lines are those of an uninterrupted run."""
         self._run.flush()
         if first_process():
             write_json(self._unfinished, {"step": self._last, "since": self._since, "metrics": to_json(self._metrics)})
 
 
 def _saved_metrics(saved: dict[str, Any]) -> Any:
-    """The metrics in a file of an unfinished line. Versions before typed metrics wrote sums, one count for all of them,
-    and the number of steps skipped."""
+    """The metrics in the file of an unfinished line. Versions before typed metrics wrote sums, one shared count, and
+    the number of steps skipped."""
     if "metrics" in saved:
         return saved["metrics"]
     sums = saved.get("sums")

@@ -1,16 +1,17 @@
-"""What a training step measures: sums, means and last values, merged over steps on the device.
+"""The metrics of a training step: sums, means and last values, merged over steps on the device.
 
 To add a metric, put it under its name into the `metrics` that an objective returns (`models/objective.py`,
 `sae/objective.py`) or, for every kind of model, into those of `training/step.py`:
 
-    metrics["l0"] = Mean(total, count)    # or Mean.of(value, count), where the mean of a batch is known
+    metrics["l0"] = Mean(total, count)    # or Mean.of(value, count), if the mean of a batch is known
     metrics["fires"] = Sum(total)
     metrics["l1_coefficient"] = Last.of(value)
 
-That is all: the dispatch merges it over its steps, `metric_log.py` over the steps of a line, and metrics.jsonl,
-TensorBoard and Weights & Biases have it under the same name. A metric must be a scalar that is the same on all devices.
+Nothing else is needed: the dispatch merges it over its steps, `metric_log.py` over the steps of a line, and
+metrics.jsonl, TensorBoard and Weights & Biases show it under this name. A metric must be a scalar that is the same on
+all devices.
 
-Zeros are neutral in all three kinds: a step that is not applied counts as nothing by setting all numbers to zero.
+Zeros are neutral in all three kinds: setting all numbers of a step to zero removes a step that is not applied.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Number = Any  # a scalar array, an array over steps or members, or a float
 
 
 class Sum(NamedTuple):
-    """A number that adds up over the steps of a line of the log, such as how often something happened."""
+    """A number that is summed over the steps of a log line, such as a count of events."""
 
     total: Number
 
@@ -45,14 +46,14 @@ class Sum(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """A mean over `count` items, such as the rows of a batch: their sum, divided once, when it is logged."""
+    """A mean over `count` items, such as the rows of a batch, stored as their sum and divided when it is logged."""
 
     total: Number
     count: Number
 
     @classmethod
     def of(cls, value: Number, count: Number) -> Mean:
-        """From the mean itself."""
+        """A metric from the mean itself."""
         return cls(value * count, count)
 
     def over_steps(self) -> Mean:
@@ -76,7 +77,7 @@ class Last(NamedTuple):
 
     @classmethod
     def of(cls, value: Number) -> Last:
-        """Of a step that is applied."""
+        """The value of a step that is applied."""
         return cls(jnp.asarray(value, jnp.float32), jnp.float32(1))
 
     def over_steps(self) -> Last:
@@ -100,7 +101,7 @@ KINDS: dict[str, type[Metric]] = {"sum": Sum, "mean": Mean, "last": Last}
 
 
 def applied_only(metrics: Metrics, applied: jax.Array) -> Metrics:
-    """The metrics of a step, which count as nothing if it is not applied."""
+    """The metrics of a step, all zero if it is not applied."""
     return jax.tree.map(lambda number: jnp.where(applied, number, 0), metrics)
 
 
@@ -110,12 +111,12 @@ def over_steps(metrics: Metrics) -> Metrics:
 
 
 def member_metrics(metrics: Metrics, i: int) -> Metrics:
-    """Those of the i-th of stacked members, from arrays [S], as floats."""
+    """The metrics of the i-th stacked member as floats, from arrays [S]."""
     return jax.tree.map(lambda number: float(number[i]), metrics)
 
 
 def merged(metrics: Metrics, later: Metrics) -> Metrics:
-    """Metrics of some steps and of later ones, together."""
+    """Merges the metrics of some steps with those of later steps."""
     found: dict[str, Any] = dict(metrics)
     for name, metric in later.items():
         found[name] = found[name].merge(metric) if name in found else metric
@@ -123,12 +124,12 @@ def merged(metrics: Metrics, later: Metrics) -> Metrics:
 
 
 def to_json(metrics: Metrics) -> dict[str, list]:
-    """Metrics as JSON has them: name → [kind, number, ...]."""
+    """Metrics in their JSON form: name → [kind, number, ...]."""
     return {name: [type(metric).__name__.lower(), *metric] for name, metric in metrics.items()}
 
 
 def from_json(values: Any, where: object) -> Metrics:
-    """The metrics that `to_json` made these values of; raises BadInput naming `where` they are from if it did not."""
+    """The inverse of `to_json`; raises BadInput naming the source `where` if these values have another form."""
     try:
         return {str(name): KINDS[kind](*map(float, numbers)) for name, (kind, *numbers) in values.items()}
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as e:

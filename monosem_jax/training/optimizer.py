@@ -1,4 +1,4 @@
-"""Adam(W) with the configured schedule, and a place for constraints."""
+"""Adam(W) with the configured schedule and optional constraints."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def _matrices(params: Any) -> Any:
 
 
 def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformationExtraArgs:
-    """Optax's transformation of the same name; its update takes `applied`: where that is false, its state stays.
+    """Optax's transformation of the same name, with an argument `applied` of its update: if false, its state is kept.
 
-    To choose between the old and the new state outside of it makes all of Adam three times as slow on CPUs.
+    Selecting between the old and the new state after the update would make Adam three times as slow on CPUs.
     """
 
     def update(updates, state, params=None, *, applied=True, **_):

@@ -1,8 +1,9 @@
-"""Stopping all processes of a training at the same step, whichever of them a signal reached.
+"""Stops all processes of a training at the same step after any of them receives a signal.
 
-A process passes the number of its signal to its next dispatch as one more input, and the largest number of all
-processes comes back with the metrics. All processes fetch these one dispatch later, at the same step. This needs no
-message of its own and no waiting. (JAX's preemption service would take SIGTERM away from Python, and ignores Ctrl-C.)
+Each process passes the number of its signal to its next dispatch as an additional input, and the dispatch returns the
+largest number of all processes with the metrics. All processes fetch these one dispatch later, at the same step. This
+needs no extra message and no waiting. (JAX's preemption service would replace Python's SIGTERM handler, and it ignores
+Ctrl-C.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from monosem_jax.runtime.signals import SignalFlag, signal_flag
 
 
 class PreemptionSync:
-    """The signal that training should stop for. `requested`, its name, is the same in all processes at a step."""
+    """The signal that asks training to stop. At each step its name, `requested`, is the same in all processes."""
 
     def __init__(self, own: SignalFlag, mesh: Mesh):
         self._own, self._heard = own, 0
@@ -29,7 +30,7 @@ class PreemptionSync:
         self._shape = (mesh.size,)
 
     def signals(self) -> jax.Array | None:
-        """The number of this process's signal, or 0, on each of its devices [devices]; None when there is only one
+        """The number of this process's signal, or 0, on each of its devices [devices]; None if there is only one
         process."""
         if self._alone:
             return None
@@ -37,7 +38,7 @@ class PreemptionSync:
         return jax.make_array_from_callback(self._shape, self._sharding, lambda _: np.full(1, number, np.int32))
 
     def heard(self, number: int) -> None:
-        """Notes the largest number that came back with the metrics."""
+        """Records the largest signal number returned with the metrics."""
         self._heard = number
 
     @property
@@ -47,7 +48,7 @@ class PreemptionSync:
         return signal.Signals(self._heard).name if self._heard else ""
 
     def check(self) -> None:
-        """Raises Stopped if a signal has come."""
+        """Raises Stopped if a signal has been received."""
         if self.requested:
             raise Stopped(self.requested)
 

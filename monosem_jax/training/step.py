@@ -1,6 +1,6 @@
-"""A training step as a pure function, many of them compiled into one dispatch, for one model or several at once.
+"""A training step as a pure function, and a dispatch that compiles many steps, for one model or several stacked ones.
 
-Nothing here knows transformer or dictionary: an objective gives gradients. `training.loop` is the loop around it.
+This module does not depend on transformers or dictionaries: an objective supplies gradients. `training.loop` calls it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from monosem_jax.training.config import GuardConfig, TrainConfig
 from monosem_jax.training.metrics import Last, Mean, Metrics, Sum, applied_only, over_steps
 from monosem_jax.training.optimizer import learning_rate
 
-LEVEL_DECAY = 0.99  # of the running loss that spikes are compared with
+LEVEL_DECAY = 0.99  # decay of the running loss to which spikes are compared
 
 
 class State(flax.struct.PyTreeNode):
-    """Everything that changes while a model is trained: this is what a checkpoint holds.
+    """Everything that changes in training: the content of a checkpoint.
 
     `stats` are running statistics that the objective returns, `hyper` scalars that may differ between stacked members,
-    `guard` counts the steps that were not applied, `key` is the run's random key, folded with the step where it is
-    used. Stacked, every array but `step` has a leading axis S of members.
+    `guard` counts the steps that were not applied, `key` is the run's random key; users of it fold in the step. With
+    stacked members every array except `step` has a leading axis S of members.
     """
 
     step: jax.Array
@@ -46,10 +46,10 @@ class State(flax.struct.PyTreeNode):
 
 
 class BatchResult(NamedTuple):
-    """What an objective gives for one batch.
+    """The result of an objective for one batch.
 
-    `grads` are those of the mean loss, `stats` the statistics after the step, `loss` is what the guard judges, and
-    `metrics` are further ones to be logged.
+    `grads` are the gradients of the mean loss, `stats` the statistics after the step, `loss` is the loss that the guard
+    checks, and `metrics` are additional metrics to log.
     """
 
     grads: Any
@@ -62,8 +62,8 @@ Objective = Callable[["State", Any], BatchResult]  # (state, batch) -> its resul
 
 
 class DispatchResult(NamedTuple):
-    """What comes back from a dispatch besides the state: metrics merged over its steps, the step at which the guard
-    stopped training (-1: it did not), and the largest signal number of all processes where there are several. For S
+    """The result of a dispatch in addition to the state: metrics merged over its steps, the step at which the guard
+    stopped training (-1: it did not), and, with several processes, the largest signal number of all of them. For S
     stacked members metrics and `frozen_at` are arrays [S]."""
 
     metrics: Metrics
@@ -74,7 +74,7 @@ class DispatchResult(NamedTuple):
 def make_step(
     objective: Objective, tx: optax.GradientTransformationExtraArgs, guard: GuardConfig, rate: optax.Schedule
 ) -> Callable[[State, Any], tuple[State, Metrics]]:
-    """One optimizer step as a pure function (state, batch) -> (state, metrics); `guard` says what is not applied.
+    """One optimizer step as a pure function (state, batch) -> (state, metrics); `guard` decides if it is applied.
 
     Args:
       rate: the learning rate that `tx` uses, as a function of the number of steps applied before; it is only logged.
@@ -90,7 +90,7 @@ def make_step(
         def keep(new: jax.Array, old: jax.Array) -> jax.Array:
             return jnp.where(applied, new, old)
 
-        # Arrays of the optimizer are Adam's, which has seen to them.
+        # Arrays of the optimizer state belong to Adam, whose update already handles `applied`.
         opt_state = jax.tree.map(lambda new, old: new if new.ndim else keep(new, old), opt_state, state.opt_state)
         stats = jax.tree.map(keep, stats, state.stats)
         own: Metrics = {
@@ -107,7 +107,7 @@ def make_step(
 
 
 def _judge(state: State, loss: jax.Array, norm: jax.Array, config: GuardConfig) -> tuple[jax.Array, dict]:
-    """Whether a step with this mean loss and this norm of the gradient is applied, and the guard after it."""
+    """(whether a step with this mean loss and this gradient norm is applied, the guard after it)."""
     guard, frozen = state.guard, state.guard["frozen_at"] >= 0
     # The norm sums the squares, so while it is finite Adam's second moments are too.
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -142,11 +142,11 @@ def make_dispatch(
 
 
 def over_members(function: Callable, together: int) -> Callable:
-    """`function(state, shared, *own)` for stacked members: each has its part of the state and of `own`, and all see
-    the same `shared`. What it returns gets a leading axis S too, but for the step of a State.
+    """`function(state, shared, *own)` for stacked members: each has its own part of the state and of `own`, and all use
+    the same `shared`. Its results have a leading axis S too, except the step of a State.
 
     Args:
-      together: how many members are computed at a time; 0: a single model, which is not stacked.
+      together: the number of members computed at a time; 0: a single model, which is not stacked.
     """
     if not together:
         return function
@@ -171,9 +171,9 @@ def over_members(function: Callable, together: int) -> Callable:
 
 
 def create_state(initial: Callable[..., State], rules: Rules, mesh: Mesh, *own: Any) -> State:
-    """The initial state, made where its shards lie: no device ever holds more than its part.
+    """The initial state, created as shards on their devices: a device never holds more than its shard.
 
-    With arrays `own` [S,...] it is that of stacked members, each made by `initial` from its part of them.
+    With arrays `own` [S,...] it is the state of stacked members; `initial` makes each member from its part of `own`.
     """
     make = initial
     if own:
