@@ -93,7 +93,7 @@ def launch(experiment: Experiment) -> None:
     def main() -> None:
         function, arguments = read(experiment, tokens)
         if flags.FLAGS.verbosity == 0:
-            logging.set_verbosity(logging.WARNING)  # app.run turns on INFO, and Orbax tells a lot
+            logging.set_verbosity(logging.WARNING)  # app.run turns on INFO, and Orbax logs a lot
         from monosem_jax.runtime.processes import start_processes  # imported here: JAX takes a second
 
         start_processes()
@@ -158,7 +158,7 @@ def _parse(experiment: Experiment, tokens: Sequence[str]) -> dict[str, Any]:
 
 
 def _wrong_value(experiment: Experiment, message: str) -> str:
-    """absl's message "flag --step=x: reason" in our words, if the flag is the experiment's own."""
+    """absl's message "flag --step=x: reason" in our wording, if the flag is the experiment's own."""
     name, _, rest = message.removeprefix("flag --").partition("=")
     flag = experiment.flags.get(name)
     if flag is None or flag.kind is str:
@@ -178,7 +178,7 @@ def _unknown_flag(experiment: Experiment, name: str) -> str:
 
 
 def _configuration(experiment: Experiment, line: overrides.CommandLine, values: Flags) -> Any:
-    """The configuration that the command line gives."""
+    """The configuration after the command line's overrides."""
     cls = experiment.config_class(values)
     found = to_dict(_start(experiment, line.config, cls))
     for override in line.overrides:
@@ -193,7 +193,7 @@ def _configuration(experiment: Experiment, line: overrides.CommandLine, values: 
 
 
 def _start(experiment: Experiment, spec: str, cls: type) -> Any:
-    """The configuration before flags change it."""
+    """The configuration before the overrides."""
     spec = spec or experiment.config
     if not spec:
         return cls()

@@ -1,4 +1,4 @@
-"""How an experiment ends: one line and an exit code for what a user can mend, a traceback for everything else."""
+"""How an experiment ends: one line and an exit code for errors that a user can fix, a traceback for all others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def guarded(body: Callable[[], T]) -> T:
             end("the disk is full; what was committed is kept: free space, then the same command resumes", 1, "error: ")
         if _processes():
             text = traceback.format_exc()
-            time.sleep(PATIENCE)  # if another process died, that is the cause, and its line ends this one
+            time.sleep(PATIENCE)  # if a lost process is the cause, the watchdog reports it meanwhile
             end(text, 1, "error: ")
         raise
 
@@ -58,7 +58,7 @@ def end(line: str, code: int, kind: str = "") -> NoReturn:
 
 def _processes() -> ModuleType | None:
     """`monosem_jax.runtime.processes` if this is one of several processes, else None."""
-    if not os.environ.get("MONOSEM_COORDINATOR"):  # alone: do not import JAX to say that a flag is misspelt
+    if not os.environ.get("MONOSEM_COORDINATOR"):  # a single process: do not import JAX just to report a misspelt flag
         return None
     from monosem_jax.runtime import processes
 
@@ -66,7 +66,7 @@ def _processes() -> ModuleType | None:
 
 
 class ForgivingStream:
-    """An output stream that drops its text when its disk is full or its reader is gone (`| head`); work goes on."""
+    """An output stream that drops text when its disk is full or its reader is gone (`| head`), so the work continues."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -78,7 +78,7 @@ class ForgivingStream:
         return len(text)
 
     def flush(self) -> None:
-        """Flushes the stream, or drops what it holds."""
+        """Flushes the stream, or drops the buffered text."""
         with self._forgiven():
             self._stream.flush()
 

@@ -11,8 +11,8 @@ from typing import Any
 from experiments import config_files
 from monosem_jax.runtime.field_docs import field_docs
 
-NARROW, WIDE = 60, 120  # columns: lines are as long as the terminal within these
-SHORTEST_COLUMN = 34  # for the meanings; where less is left, each begins on a line of its own
+NARROW, WIDE = 60, 120  # columns: lines are as wide as the terminal, within these bounds
+SHORTEST_COLUMN = 34  # for the meanings; if less is left, each meaning begins on its own line
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,7 +65,7 @@ def _is_value(token: str) -> bool:
 
 
 def apply(overrides: Iterable[Override], values: dict[str, Any]) -> None:
-    """Sets keys of nested dictionaries in place; a value is read as what the key has now.
+    """Sets keys of nested dictionaries in place; a value is parsed as the type of the key's current value.
 
     A tuple's flag may be given several times, once per element. Raises BadInput on an unknown key or unreadable value.
     """
@@ -81,7 +81,7 @@ def apply(overrides: Iterable[Override], values: dict[str, Any]) -> None:
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one: "sae.n_features" -> value."""
+    """Nested dictionaries as a flat one: "sae.n_features" -> value."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
@@ -97,7 +97,7 @@ def set_key(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The message for a key that is none, with the nearest ones."""
+    """The message for an unknown key, with the most similar known keys."""
     inside = [k for k in known if k.startswith(f"{key}.")]
     if inside:
         return f"config.{key} is a section: set one of its keys, such as --config.{inside[0]}"
@@ -112,7 +112,7 @@ def same_last_part(key: str, known: Iterable[str]) -> list[str]:
 
 
 def _read(override: Override, now: Any) -> Any:
-    """The override's value, of the kind that the key has now."""
+    """The override's value, parsed as the type of the key's current value."""
     name, text = f"--config.{override.key}", override.text
     if isinstance(now, bool) and text is None:
         return not override.negated

@@ -1,4 +1,4 @@
-"""Settings with which each architecture does well in a few thousand steps; a new architecture gets one entry here.
+"""Settings that work well for each architecture in a few thousand steps; a new architecture gets one entry here.
 
 `--config=synthetic:NAME` and `--config=sweep_family:NAME` take them from this table.
 """
@@ -14,16 +14,16 @@ from monosem_jax.sae.config import SaeConfig
 
 @dataclasses.dataclass(frozen=True)
 class ShortRun:
-    """`synthetic` for the known features of --config=synthetic, `sweep` for the quickstart's store; the size is set by
-    those files. `sparsities`: values of the key that decides how many features are active, from few to many."""
+    """`synthetic` for the known features of --config=synthetic, `sweep` for the quickstart's store; those files set the
+    size. `sparsities`: values of the key that decides how many features are active, from few to many."""
 
     synthetic: SaeConfig
     sweep: SaeConfig
     sparsities: tuple[float, ...]
 
 
-# In few steps, encoders that start small do better. JumpReLU's thresholds must start below its first pre-activations,
-# but not so low that they cannot rise to where they belong.
+# In short runs, encoders that start small do better. JumpReLU's thresholds must start below its first pre-activations,
+# but not so low that they cannot rise far enough during the run.
 TIED: dict[str, Any] = {"tied_norm": 0.1}
 SMALL_AUXK: dict[str, Any] = {"k_aux": 64, "dead_rows": 50_000}
 AUXK: dict[str, Any] = {"k_aux": 256, "dead_rows": 50_000, **TIED}

@@ -4,7 +4,7 @@
   python -m launch.drill --workdir=runs/drill --only=kill     those whose name has "kill" in it
   python -m launch.drill --workdir=runs/drill --scale=0.2     fewer repetitions
 
-Writes drill.json into the directory, prints a line per drill, and ends with exit code 1 if anything was lost.
+Writes drill.json into the directory, prints one line per drill, and exits with code 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
 
 
 def attempt(drill: Callable[[Ground], Outcome], ground: Ground) -> Outcome:
-    """What comes of a drill; one that could not be done counts as lost."""
+    """The outcome of a drill; a drill that raises an error counts as lost."""
     try:
         return drill(ground)
     except Exception:

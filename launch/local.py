@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
 
 
 def once(options: argparse.Namespace, command: list[str]) -> tuple[int, bool]:
-    """Runs all processes to their end; the exit code, and whether a signal asked for it."""
+    """Runs all processes to their end; returns the exit code, and whether a signal asked them to stop."""
     with socket.create_server(("127.0.0.1", 0)) as s:
         coordinator = f"127.0.0.1:{s.getsockname()[1]}"  # free now; process 0 will listen there
     processes: list[subprocess.Popen] = []
@@ -52,7 +52,7 @@ def once(options: argparse.Namespace, command: list[str]) -> tuple[int, bool]:
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The launcher's own options, and after "--" the module with its flags."""
+    """The launcher's own options, and the module with its flags, given after "--"."""
     parser = argparse.ArgumentParser("python -m launch.local", "%(prog)s --processes=N [options] -- MODULE [flags]")
     parser.add_argument("--processes", type=int, required=True, help="how many processes")
     parser.add_argument(
@@ -69,7 +69,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if not command or command[0].startswith("-"):
         parser.error("after -- a module is expected, such as experiments.harvest, and its flags")
     if "." not in command[0] and importlib.util.find_spec(f"experiments.{command[0]}"):
-        command[0] = f"experiments.{command[0]}"  # as `monosem NAME` has it
+        command[0] = f"experiments.{command[0]}"  # the same short names as `monosem NAME`
     return options, command
 
 
@@ -77,7 +77,7 @@ def start(number: int, options: argparse.Namespace, coordinator: str, command: l
     """Starts one process, in a session of its own: the terminal's Ctrl-C reaches it once, through the launcher."""
     environment = {**os.environ, "MONOSEM_COORDINATOR": coordinator, "MONOSEM_PROCESS_ID": str(number)}
     environment |= {"MONOSEM_NUM_PROCESSES": str(options.processes)}
-    environment |= {"PYTHONUNBUFFERED": "1"} if number else {}  # not the first: its lines would come in two pieces
+    environment |= {"PYTHONUNBUFFERED": "1"} if number else {}  # not process 0: its lines would arrive in two pieces
     environment |= {"JAX_NUM_CPU_DEVICES": str(k)} if (k := options.devices_per_process) else {}
     pipe = subprocess.PIPE if number else None
     return subprocess.Popen(
@@ -98,13 +98,13 @@ def end_with_launcher() -> None:
 
 
 def watch(processes: list[subprocess.Popen], grace: float) -> tuple[int, bool]:
-    """Forwards signals and output until every process has ended; the exit code, and whether there was a signal."""
+    """Forwards signals and output until every process has ended; returns the exit code and whether a signal came."""
     signals = []
 
     def forward(signum, frame):
         signals.append(signum)
         for p in processes:
-            p.send_signal(signum)  # does nothing to one that has ended
+            p.send_signal(signum)  # no effect on a process that has ended
 
     def wait(number, p):
         ended.put((number, p.wait()))
@@ -131,7 +131,7 @@ def watch(processes: list[subprocess.Popen], grace: float) -> tuple[int, bool]:
         if code and first in (0, LOST):
             deadline = deadline or time.monotonic() + grace
             first = code
-            if code != LOST:  # it has said which one it is
+            if code != LOST:  # a LOST process has already named the lost one
                 say(2, f"launch.local: process {number} ended with exit code {code}\n".encode())
     for thread in copies:
         thread.join(5)  # no longer: a child of a process may hold its pipe open
@@ -145,7 +145,7 @@ def copy(number: int, source: BinaryIO, fd: int) -> None:
 
 
 def say(fd: int, line: bytes) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it any more: the processes go on
+    with contextlib.suppress(OSError):  # the reader is gone: the processes continue
         os.write(fd, line)
 
 

@@ -5,8 +5,8 @@
 
 store: reading, harvesting, mixing, memory. Needs about 3 GB of disk and ten minutes; --config.rows=1048576 halves both.
 train: training steps by size of the dictionary against matmul peaks; the loop with rows from the disk, from device
-memory and from a transformer; several dictionaries together; start-up; memory. Takes about --config.train.minutes (9):
-what there is no time for is named. --peers: also the training steps of SAELens and dictionary_learning, if they are
+memory and from a transformer; several dictionaries together; start-up; memory. Takes about --config.train.minutes (9);
+parts that do not fit are named. --peers: also the training steps of SAELens and dictionary_learning, if they are
 installed (pip install -e '.[peers]').
 family: training steps of every architecture against the ReLU one. --peers: other libraries' trainers on the rows of
 --config.family.source, and what their dictionaries reconstruct beside ours (--config.family.sweeps): 24 trainings.

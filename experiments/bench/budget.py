@@ -1,4 +1,4 @@
-"""Timing within limits: how often a call is repeated to be timed well, and how many rounds there is time for."""
+"""Timing within limits: how often a call is repeated in one timing, and how many rounds fit into the time."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from experiments.bench.timing import rates
 
 
 class Budget:
-    """Seconds divided over parts by their weights; what one leaves unspent goes to those after it."""
+    """Seconds divided over parts by their weights; time that a part does not use goes to the later parts."""
 
     def __init__(self, seconds: float, weights: dict[str, float]):
         self._end, self._weights = time.perf_counter() + seconds, dict(weights)
 
     def take(self, part: str) -> float:
-        """The seconds for a part; each is asked for once, when it begins."""
+        """The seconds for a part. Call it once per part, when the part begins."""
         left, whole = max(self._end - time.perf_counter(), 0.0), sum(self._weights.values())
         return left * self._weights.pop(part) / whole
 
 
 class TimedWork:
-    """Work that is repeated until about `seconds` have passed, as a way for `timing.rates`.
+    """Work that is repeated for about `seconds`, in the form that `timing.rates` takes.
 
-    `run(n)` does it n times, and returns arrays that are waited for, or what is none if it waits itself. It is called
-    twice here: to be compiled, and to see how long it takes.
+    `run(n)` does the work n times and returns the arrays to wait for, or anything else if it waits itself. The
+    constructor calls it twice: to compile it, and to measure how long it takes.
     """
 
     def __init__(self, run: Callable[[int], Any], units: float, seconds: float):
@@ -45,7 +45,7 @@ class TimedWork:
 
 
 def repeated(once: Callable[[], Any]) -> Callable[[int], Any]:
-    """A function of one call as one of n calls, which returns what the last of them does."""
+    """A function of n that calls `once` n times and returns the last result."""
 
     def run(n: int) -> Any:
         for _ in range(n):
@@ -56,9 +56,9 @@ def repeated(once: Callable[[], Any]) -> Callable[[int], Any]:
 
 
 def take_turns(turns: dict[str, TimedWork], most: int, seconds: float) -> tuple[int, dict[str, list[float]]]:
-    """(number of rounds, rates of all ways in them), as many rounds as there is time for, at most `most`. Without time
-    for one, the rates are those that the turns had at first."""
+    """(number of rounds, rates of every way per round), with as many rounds as fit into `seconds`, at most `most`. If
+    not even one fits, returns the rates that the turns measured when they were created."""
     rounds = min(most, int(max(seconds, 0) / sum(t.seconds for t in turns.values())))
     if not rounds:
         return 0, {name: [turn.rate] for name, turn in turns.items()}
-    return rounds, rates(turns, rounds, uncounted=0)  # every way has run before
+    return rounds, rates(turns, rounds, uncounted=0)  # every way has already run once

@@ -1,4 +1,4 @@
-"""How fast every architecture trains, against the ReLU one, in turns in one process."""
+"""How fast every architecture trains, compared with the ReLU one; they take turns in one process."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from monosem_jax.training.ensemble import Ensemble
 from monosem_jax.training.step import State, create_state
 
 L0 = 32
-STEPS = 2  # in a dispatch
+STEPS = 2  # per dispatch
 REFERENCE = "relu, dense"
-SLOW = 1e-6  # a learning rate with which they stay as sparse as they are
+SLOW = 1e-6  # a learning rate so small that L0 does not change
 
 
 def rates_of(
     n_features: int, *, width: int, batch: int, turn_seconds: float, rounds: int, dtype: Any = None
 ) -> dict[str, Any]:
-    """Rows per second of a training step of every architecture, about 32 features being active on each row, and the
-    ratio to the ReLU one that multiplies whole arrays. Ways around what is zero are what "auto" takes here."""
+    """Rows per second of a training step of every architecture with about 32 active features per row, and the ratio to
+    the ReLU step with dense products. Sparse variants use the strategy that "auto" chooses on this machine."""
     dtype = dtype or TrainConfig().dtype()
     rows = make_bench_rows(STEPS, batch, width, jnp.bfloat16)
     params = sparse_params(rows[0], n_features, float(L0))
@@ -45,7 +45,7 @@ def rates_of(
 
 
 def variants(n_features: int, width: int) -> dict[str, tuple[Any, str, bool]]:
-    """name -> (config, which way of multiplying, whether all features count as dead)."""
+    """name -> (config, matmul strategy, whether all features count as dead)."""
     halves = (width // 2, width - width // 2)
     few = {"n_features": n_features}
     k = {**few, "k": min(L0, n_features), "k_aux": min(512, width // 2, n_features)}
@@ -72,7 +72,7 @@ def variants(n_features: int, width: int) -> dict[str, tuple[Any, str, bool]]:
 
 
 class FamilyTimings:
-    """Dispatches for about `turn_seconds`, and returns the rows they took."""
+    """When called, runs dispatches for about `turn_seconds`, and returns the number of rows."""
 
     def __init__(
         self, config: Any, sparse: str, dead: bool, rows: jax.Array, params: dict[str, jax.Array], dtype: Any,
@@ -102,7 +102,7 @@ class FamilyTimings:
     def __call__(self) -> float:
         end, units = time.perf_counter() + self._seconds, 0
         while not units or time.perf_counter() < end:
-            if self._dead:  # none of them ever fired
+            if self._dead:  # no feature has ever fired
                 stats = {**self._state.stats, "last_fired": jnp.full_like(self._state.stats["last_fired"], -STEPS)}
                 self._state = self._state.replace(stats=stats)
             self._state, self._result = self._dispatch(self._state, self._rows)
@@ -111,11 +111,11 @@ class FamilyTimings:
         return units
 
     def l0(self) -> float:
-        """Active features of a row."""
+        """Active features per row."""
         self()
         return float(self._result.metrics["l0"].number())
 
 
 def _fitting(given: jax.Array, wanted: jax.Array) -> jax.Array:
-    """A matrix of whole rows, cut to what reads or makes a part of them."""
+    """A matrix for whole rows, cut to the shape of one that reads or makes a part of each row."""
     return given[tuple(slice(n) for n in wanted.shape)]

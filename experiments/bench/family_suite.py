@@ -1,4 +1,4 @@
-"""The suite "family" of the benchmarks: how fast every architecture trains, and other libraries' fronts."""
+"""The benchmark suite "family": how fast every architecture trains, and the Pareto fronts of other libraries."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ FIGURES = ("l0", "variance_explained", "loss_recovered_zero", "dead")
 
 @dataclasses.dataclass(frozen=True)
 class FamilyBenchConfig:
-    """The suite "family": rates of training steps, and with --peers other libraries' trainers on the rows on which
-    `experiments.sweep --config=sweep_family` trains."""
+    """The suite "family": rates of training steps; with --peers also other libraries' trainers, on the same rows as
+    `experiments.sweep --config=sweep_family`."""
 
     features: tuple[int, ...] = (2048, 16_384)
     """Sizes of the dictionaries timed."""
@@ -67,7 +67,7 @@ class FamilyBenchConfig:
 
 
 def suite(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (name, figures) of every part."""
+    """Yields (name, figures) for every part."""
     for n_features in config.features:
         yield f"{n_features:,} features", family.rates_of(
             n_features, width=config.width, batch=config.batch_size or _batch(n_features),
@@ -82,8 +82,8 @@ def _batch(n_features: int) -> int:
 
 
 def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Other libraries' dictionaries: what they reconstruct with how many features, beside ours of that architecture at
-    the same number."""
+    """Reconstruction quality and L0 of other libraries' dictionaries, next to ours of the same architecture at the same
+    L0."""
     train = TrainConfig(steps=config.steps, batch_size=256)
     given = SaeRunConfig(source=config.source, train=train, resample=ResampleConfig(steps=()))
     source = open_source(given.source_request())
@@ -116,7 +116,7 @@ def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_sweeps(directory: str) -> dict[str, list[dict[str, float]]]:
-    """architecture -> the members of the finished sweeps of it in a folder, from low to high L0."""
+    """architecture -> the members of its finished sweeps in a folder, from low to high L0."""
     found: dict[str, list] = {}
     for run in finished_sweeps(directory).values() if directory else ():
         found.setdefault(run.config["sae"]["architecture"], []).extend(run.table)
@@ -124,8 +124,7 @@ def read_sweeps(directory: str) -> dict[str, list[dict[str, float]]]:
 
 
 def at_l0(rows: list[dict[str, float]], l0: float) -> dict[str, float]:
-    """What sparser and less sparse members give at this L0, on straight lines between them over its logarithm; {} where
-    it lies beyond them."""
+    """The members' figures interpolated linearly in log L0 at this L0; {} if it lies outside their range."""
     if not rows or not rows[0]["l0"] <= l0 <= rows[-1]["l0"]:
         return {}
     x = np.log([row["l0"] for row in rows])

@@ -1,4 +1,4 @@
-"""What training is timed on: rows like a transformer's activations, and dictionaries that are as sparse on them as
+"""Data for timing training: rows that resemble a transformer's activations, and dictionaries as sparse on them as
 trained ones."""
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from jaxtyping import Array, Float
 from monosem_jax.sae.params import unit_rows
 
 CAUSES, PER_ROW, TOPIC = 4096, 16, 64
-ROUGHNESS = 0.3  # of the directions that are made from those of the causes where there are more features
+ROUGHNESS = 0.3  # noise in the feature directions that are made from causes when there are more features than causes
 PROBES = 512
 HALVINGS = 14
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def make_bench_rows(n: int, batch: int, width: int, dtype: Any, seed: int = 0) -> Float[Array, "n B M"]:
-    """Rows as they come out of a ReLU: sums of some of many directions, half from one topic and half from anywhere, the
-    first more often than the last; non-negative, about half of it zero, of root mean square 1."""
+    """Rows that resemble ReLU outputs: sums of a few directions, half from one topic and half from all; early
+    directions occur more often than late ones. Non-negative, about half of the elements zero, root mean square 1."""
     directions = causes(width)
 
     def make(key):
@@ -39,14 +39,14 @@ def make_bench_rows(n: int, batch: int, width: int, dtype: Any, seed: int = 0) -
 
 
 def causes(width: int) -> Float[Array, "causes M"]:
-    """The directions that rows are made of."""
+    """The directions whose sums are the rows."""
     return unit_rows(jax.random.normal(jax.random.key(7), (CAUSES, width)))
 
 
 @functools.partial(jax.jit, static_argnums=(1,))
 def sparse_params(rows: Float[Array, "B M"], n_features: int, l0: float) -> dict[str, Array]:
-    """A dictionary of which about `l0` features are active on such rows, some much more often than others: the causes'
-    directions, and biases at some standard deviations from the mean of what each sees."""
+    """A dictionary with about `l0` active features on such rows, some much more often than others. Its vectors are the
+    causes' directions; each bias lies some standard deviations from the mean of the feature's pre-activation."""
     rows = rows[:PROBES].astype(jnp.float32)
     which = jnp.arange(n_features) % CAUSES
     noise = ROUGHNESS * jax.random.normal(jax.random.key(8), (n_features, rows.shape[1])) / jnp.sqrt(rows.shape[1])

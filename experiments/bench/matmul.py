@@ -1,4 +1,4 @@
-"""What the machine does at best: products alone, in the dtype and in the shapes of a training step."""
+"""The machine's peak rate: matrix products without anything else, in the dtype and shapes of a training step."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-Work = tuple[Callable[[], Any], float]  # what to call, and its floating-point operations
+Work = tuple[Callable[[], Any], float]  # the function to call, and its number of floating-point operations
 
 
 def products(batch: int, width: int, n_features: int, dtype: Any, squares: tuple[int, ...]) -> dict[str, Work]:
-    """Products alone, square ones and of the step's shapes. Random numbers: processors are faster on constant ones."""
+    """Single products, square and in the step's shapes. Inputs are random: processors are faster on constant ones."""
     shapes = {f"square product of {n}": (n, n, n) for n in squares}
     shapes |= {"product x · W_enc": (batch, width, n_features), "product f · W_dec": (batch, n_features, width)}
     return {name: _product(*shape, dtype) for name, shape in shapes.items()}
@@ -25,7 +25,7 @@ def _product(m: int, k: int, n: int, dtype: Any) -> Work:
 
 
 def five(steps: int, batch: int, width: int, n_features: int, dtype: Any) -> Work:
-    """The five products of a step and nothing else, as many steps in a program as in a dispatch of training."""
+    """The five products of a step and nothing else, with `steps` steps in one program as in a training dispatch."""
     rows = _random((steps, batch, width), dtype, 1.0)
     w_enc, w_dec = (
         _random((width, n_features), dtype, width**-0.5),
@@ -48,7 +48,7 @@ def five(steps: int, batch: int, width: int, n_features: int, dtype: Any) -> Wor
 
 
 def exact(dtype: Any) -> Any:
-    """As training multiplies: fp32 is not rounded, whatever an accelerator would do by itself."""
+    """The precision that training uses: fp32 is not rounded, even where an accelerator would do so by default."""
     return jax.lax.Precision.HIGHEST if jnp.dtype(dtype) == jnp.float32 else None
 
 

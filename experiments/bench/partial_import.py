@@ -1,7 +1,7 @@
-"""A few modules of a large package, without the rest of it.
+"""Imports a few modules of a large package without the rest of it.
 
-SAELens's trainer imports a model library, a dataset library and the client of a logging service: 7 s, and dozens of
-packages that a machine without a network may lack. Its step needs none of them.
+SAELens's trainer imports a model library, a dataset library and the client of a logging service. That takes 7 s and
+needs dozens of packages that a machine without a network may lack. Its training step needs none of them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Any
 
 @contextlib.contextmanager
 def partial(bare: Sequence[str], absent: Sequence[str], given: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Within it, the `bare` packages are imported without their `__init__`, what is not installed of the `absent` ones
-    is a placeholder, and the modules `given` have the content of another one instead of their own.
+    """A context in which the `bare` packages are imported without their `__init__`, the `absent` packages that are not
+    installed are placeholders, and each module in `given` has the content of another module instead of its own.
 
-    Afterwards sys.modules knows nothing of all that, so that others can import them whole.
+    On exit sys.modules is restored, so that the packages can be imported normally later.
     """
     given = given or {}
     tops = {name.split(".")[0] for name in (*bare, *given)}
     before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in tops}
     finder = _Absent(absent)
-    sys.meta_path.append(finder)  # the last: what is installed is found by others
+    sys.meta_path.append(finder)  # last, so that installed packages are found by the other finders first
     try:
         for name in bare:
             sys.modules[name] = _bare(name)
@@ -45,7 +45,7 @@ def partial(bare: Sequence[str], absent: Sequence[str], given: Mapping[str, str]
 
 
 def _bare(name: str) -> types.ModuleType:
-    """The package as a place to find its modules in; its version and its logger are what they ask it for."""
+    """A package that only locates its modules, with the version and the logger that they read from it."""
     parent = name.rpartition(".")[0]
     spec = importlib.machinery.PathFinder.find_spec(name, sys.modules[parent].__path__ if parent else None)
     if spec is None or spec.submodule_search_locations is None:
@@ -73,7 +73,7 @@ class _Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class _Placeholder(types.ModuleType):
-    """A module from which everything can be imported and nothing comes."""
+    """A module from which any name can be imported; every name is a dummy class."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -82,7 +82,7 @@ class _Placeholder(types.ModuleType):
 
 
 class _Anything(type):
-    """The type of a class that has every attribute: itself."""
+    """The metaclass of a class for which every attribute is the class itself."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):

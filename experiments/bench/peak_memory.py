@@ -1,4 +1,4 @@
-"""One piece of work in a process of its own, so that its peak memory can be told: `peak harvest|stream PATH ROWS`."""
+"""Does one task in its own process, to measure its peak memory: `peak harvest|stream PATH ROWS`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(what: str, path: str, rows: str) -> None:
         batch = min(BATCH, int(rows) // (2 * STEPS))
         stream = open_stream(Store(path), batch, 0, one_device(), config=StreamConfig("disk", window_blocks=64))
         drain(stream, stream.source.n_rows // (batch * STEPS) * STEPS, STEPS)
-    status = pathlib.Path("/proc/self/status").read_text()  # getrusage's figure begins with the parent's
+    status = pathlib.Path("/proc/self/status").read_text()  # getrusage starts from the parent's peak
     print(int(status.split("VmHWM:")[1].split()[0]) / 1000)
 
 

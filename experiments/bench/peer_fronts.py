@@ -1,7 +1,8 @@
-"""Dictionaries that other libraries' own trainers make of given rows, as parameters of ours.
+"""Dictionaries that other libraries' own trainers train on given rows, converted to our parameters.
 
-They get our warm-up and decay of a given learning rate, and else their own defaults, with what they count in steps
-taken to the length of the run: they are made for a hundred times as many. Activations are scaled as each documents.
+The trainers get our learning rate with its warm-up and decay, and otherwise their own defaults. Settings counted in
+steps are scaled to the length of the run, since the defaults are meant for runs a hundred times longer. Activations
+are scaled as each library documents.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SETTINGS: dict[str, dict[str, tuple[float, ...]]] = {
 
 
 class PeerTraining(NamedTuple):
-    """What is to be trained: `batches` gives rows [B,M] in fp32, step after step."""
+    """The training task: `batches` yields rows [B,M] in fp32, one batch per step."""
 
     architecture: str
     value: float
@@ -48,7 +49,7 @@ class PeerTraining(NamedTuple):
 
 
 def dictionary_learning(job: PeerTraining) -> tuple[str, dict[str, np.ndarray]]:
-    """(our architecture, parameters for the rows as they are) after training with dictionary_learning."""
+    """(our architecture, parameters for the unscaled rows) after training with dictionary_learning."""
     import torch
     from dictionary_learning import trainers
     from dictionary_learning.trainers import matryoshka_batch_top_k
@@ -96,7 +97,7 @@ def dictionary_learning(job: PeerTraining) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def sae_lens(job: PeerTraining) -> tuple[str, dict[str, np.ndarray]]:
-    """The same with SAELens: what it saves, as we import it."""
+    """The same with SAELens: the dictionary it saves, imported by our importer."""
     import sae_lens as library
     import torch
     from sae_lens import saes
@@ -143,18 +144,18 @@ TRAINERS = {"dictionary_learning": dictionary_learning, "SAELens": sae_lens}
 
 
 def module(job: PeerTraining, architecture: str) -> Any:
-    """The linen module that takes such parameters."""
+    """The linen module for such parameters."""
     config = sae.find("batchtopk" if architecture == "matryoshka" else architecture)
     k = {"k": int(job.value)} if architecture == "topk" else {}
     return sae.build(config(n_features=job.n_features, **k), job.width, np.float32)
 
 
 def _scale(job: PeerTraining, of: Callable[[np.ndarray], float]) -> np.float32:
-    """What rows are multiplied by, from the norms of a hundred batches."""
+    """The factor for rows, computed from the norms of a hundred batches."""
     norms = [np.linalg.norm(batch, axis=1) for batch, _ in zip(job.batches(), range(100), strict=False)]
     return np.float32(of(np.concatenate(norms)))
 
 
 def _for_raw(params: dict[str, np.ndarray], scale: np.float32) -> dict[str, np.ndarray]:
-    """Parameters for rows from those for scaled ones, whose rows of W_dec may have any norm."""
+    """Converts parameters for scaled rows, where rows of W_dec may have any norm, to parameters for unscaled rows."""
     return {name: p if name.startswith("W_") or name == "r_mag" else p / scale for name, p in params.items()}

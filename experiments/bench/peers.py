@@ -1,7 +1,7 @@
 """One training step of other libraries, by their own trainers, on the same rows. None of them has to be installed.
 
-What they are given: fp32 rows that lie on the device, and their own defaults but for the size of the dictionary and
-the batch. On CUDA also what each offers itself to be faster: bfloat16 autocast, and torch.compile in SAELens.
+They get fp32 rows on the device and use their own defaults, except for the dictionary size and the batch size. On CUDA
+they are also timed with the speed-ups that each offers: bfloat16 autocast, and torch.compile in SAELens.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import numpy as np
 from experiments.bench.partial_import import partial
 
 PEERS = {"SAELens": "sae-lens", "dictionary_learning": "dictionary-learning"}
-L1 = 1.0  # of a squared error that is summed over M, as both have it
-MANY = 1 << 40  # steps or samples: as long as it is asked to
+L1 = 1.0  # relative to a squared error summed over M, as in both libraries
+MANY = 1 << 40  # steps or samples: no limit of its own
 
 
 def versions(device: str = "cpu") -> dict[str, str]:
-    """The version of every peer, or why it cannot be measured on this device."""
+    """The version of every peer, or the reason why it cannot be measured on this device."""
     found = {}
     for name, distribution in PEERS.items():
         try:
@@ -38,18 +38,18 @@ def versions(device: str = "cpu") -> dict[str, str]:
                 raise ImportError(f"PyTorch {torch.__version__} sees no {device}")
             _MAKERS[name][0]()
             found[name] = importlib.metadata.version(distribution)
-        except (ImportError, AttributeError) as e:  # not installed, not whole, or of another version
+        except (ImportError, AttributeError) as e:  # not installed, incomplete, or another version
             found[name] = f"missing: {' '.join(str(e).split())}"
     return found
 
 
 def ways(rows: np.ndarray, n_features: int, device: str, *, compile_too: bool = False) -> dict[str, Peer]:
-    """Callables for `timing.rates`, one for every way of an installed peer.
+    """Callables for `timing.rates`, one for every variant of an installed peer.
 
     Args:
       rows: [n,B,M] fp32; a call trains once on each of the n batches.
-      device: "cpu", with as many threads as there are cores, or "cuda".
-      compile_too: also with torch.compile, where a peer offers it and on CUDA: it takes half a minute.
+      device: "cpu", with one thread per core, or "cuda".
+      compile_too: also time torch.compile, on CUDA and where a peer offers it; compiling takes half a minute.
     """
     present = [name for name, version in versions(device).items() if not version.startswith("missing")]
     if not present:
@@ -71,7 +71,7 @@ def ways(rows: np.ndarray, n_features: int, device: str, *, compile_too: bool = 
 
 
 def release() -> None:
-    """Gives the memory of peers that are no longer referred to back to the device."""
+    """Frees the device memory of peers that are no longer referenced."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         gc.collect()
@@ -79,7 +79,7 @@ def release() -> None:
 
 
 class Peer:
-    """Trains on all batches `times` times when it is called, and returns the number of rows when the device is done."""
+    """When called, trains on all batches `times` times, waits for the device, and returns the number of rows."""
 
     def __init__(self, train: Callable[[int], None], loss: Callable[[Any], Any], rows: list[Any], device: str):
         self._train, self._loss, self._rows, self._device = train, loss, rows, device
@@ -93,7 +93,7 @@ class Peer:
         return times * sum(len(batch) for batch in self._rows)
 
     def loss(self) -> float:
-        """The peer's own loss on the first batch, as its parameters are now."""
+        """The peer's own loss on the first batch, with its current parameters."""
         import torch
 
         with torch.no_grad():
@@ -104,7 +104,7 @@ class Peer:
 def _load_saelens() -> Any:
     bare = ("sae_lens", "sae_lens.saes", "sae_lens.training", "sae_lens.loading", "transformer_lens")
     unused = ("wandb", "datasets", "simple_parsing", "better_abc", "fancy_einsum", "beartype")
-    # It asks the module of the whole model for nothing but a class that is defined elsewhere.
+    # From the module of the whole model it only needs a class that is defined elsewhere.
     given = {"transformer_lens.HookedTransformer": "transformer_lens.HookedRootModule"}
     with partial(bare, unused, given):
         registry, standard, trainer = (
@@ -117,7 +117,7 @@ def _load_saelens() -> Any:
 
 
 def _saelens(modules: Any, rows: list[Any], n_features: int, device: str, autocast: bool = False, compiled=False):
-    """SAELens' loop: the step, its statistics and its schedulers, on a provider of batches that only hands them out."""
+    """SAELens' loop: the step, its statistics and its schedulers, with a provider of prepared batches."""
     import torch
 
     trainer_lib, standard = modules
@@ -126,7 +126,7 @@ def _saelens(modules: Any, rows: list[Any], n_features: int, device: str, autoca
             d_in=rows[0].shape[1], d_sae=n_features, device=device, dtype="float32", l1_coefficient=L1
         )
     )
-    if compiled:  # as its runner does
+    if compiled:  # as SAELens' runner does
         sae.training_forward_pass = torch.compile(sae.training_forward_pass)
     config = trainer_lib.SAETrainerConfig(
         total_training_samples=MANY, train_batch_size_samples=len(rows[0]), device=device, autocast=autocast, lr_end=0.0
@@ -155,7 +155,7 @@ def _load_dictionary_learning() -> Any:
 
 
 def _dictionary_learning(module: Any, rows: list[Any], n_features: int, device: str, autocast: bool = False):
-    """`StandardTrainer.update` with its constrained Adam, called as in its loop; schedules of the usual length."""
+    """`StandardTrainer.update` with its constrained Adam, called as in its loop, with schedules of the usual length."""
     import torch
 
     trainer = module.StandardTrainer(

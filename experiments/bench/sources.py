@@ -1,4 +1,4 @@
-"""Training through the real loop, with rows from the disk, from device memory, and made by a transformer meanwhile."""
+"""Training with the real loop, on rows from disk, from device memory, and computed online by a transformer."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble, fit
 
-A1_ROWS, A1_SECONDS = 8.192e9, 600.0  # the paper's million batches of 8,192, and the time they may take
+A1_ROWS, A1_SECONDS = 8.192e9, 600.0  # the paper's million batches of 8,192 rows, and the time allowed for them
 CONTEXTS = 1 << 16  # of random tokens, for the transformer
-LINES = 8  # of the log, in a run
-TURNS = {"cpu": 4}  # that a run takes as long as
-OVERHEAD = 1.5  # of a run, with its checkpoints, over its steps
+LINES = 8  # log lines per run
+TURNS = {"cpu": 4}  # length of a run, in turns
+OVERHEAD = 1.5  # time of a run with its checkpoints, relative to the time of its steps
 
 
 def make_material(folder: pathlib.Path, n_rows: int) -> tuple[Any, dict[str, Any]]:
-    """A store of a transformer's activations in folder/store: what it was made from, and its manifest."""
+    """Writes a store of a transformer's activations to folder/store; returns its producer and its manifest."""
     made = stores.make_source(n_rows, "bfloat16")
     manifest = stores.make_store(folder / "store", made, HarvestConfig(rows_per_context=stores.PER_CONTEXT))
     return made, manifest
@@ -48,9 +48,9 @@ def sources(
     folder: pathlib.Path, made: Any, manifest: dict[str, Any], n_features: int, sizes: StepSizes, seconds: float, *,
     buffer_rows: int, window_blocks: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Rows/s of whole training runs after their first quarter, by where the rows come from, in turns.
+    """Rows/s of whole training runs after their first quarter, by the source of the rows; the sources take turns.
 
-    Each run lasts for several turns, by the rate that a first, short one had.
+    Each run is as long as several turns, according to the rate of a first, short run.
     """
     begin, streams = time.perf_counter(), _streams(folder, made, sizes, buffer_rows, window_blocks)
     first = streams["resident"](0, 1)[0].astype(jnp.float32)
@@ -103,14 +103,14 @@ def _streams(
 
 
 class _Trainer:
-    """Runs of the real loop from the same beginning, with one compiled program for all."""
+    """Runs the real loop from the same initial state, with one compiled program for all runs."""
 
     def __init__(self, group: Ensemble, folder: pathlib.Path, sizes: StepSizes):
         self._dispatch, self._folder, self._sizes = group.compile(TrainConfig()), folder, sizes
         self._group, self._state, group.state = group, group.state, None
 
     def rate(self, stream: Any, n_steps: int) -> float:
-        """Rows per second over a run but for its first quarter, by the times in its log."""
+        """Rows per second of a run without its first quarter, from the times in its log."""
         sizes = self._sizes
         config = TrainConfig(
             steps=n_steps, batch_size=sizes.batch, steps_per_dispatch=sizes.steps,
@@ -136,7 +136,7 @@ class _Compiled(Ensemble):
 
 
 def _whole(steps: float, per_dispatch: int) -> int:
-    """Steps in whole dispatches, four of them at least."""
+    """The number of steps, rounded to whole dispatches, at least four of them."""
     return per_dispatch * max(4, round(steps / per_dispatch))
 
 

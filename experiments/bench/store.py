@@ -35,17 +35,17 @@ PERMUTATIONS = 200
 
 
 def one_device() -> Any:
-    """A mesh of the first device: what these figures are about is one host's reading."""
+    """A mesh of the first device only: these figures are about one host's reading."""
     from jax.sharding import AxisType, Mesh
 
     return Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
 def make_source(n_rows: int, dtype: str, model: TransformerConfig = MODEL, batch: int = 64) -> ModelActivations:
-    """Activations of an untrained transformer on random tokens, whose norms differ from context to context."""
+    """Activations of an untrained transformer on random tokens; their norms differ from context to context."""
     rng = np.random.default_rng(0)
     n = -(-n_rows // PER_CONTEXT)
-    topic = rng.integers(1, model.vocab_size - 64, (n, 1))  # tokens near each other: rows of a context are alike
+    topic = rng.integers(1, model.vocab_size - 64, (n, 1))  # nearby tokens, so that rows of a context are similar
     tokens = (topic + rng.integers(0, 64, (n, model.context_length))).astype(np.uint16)
     tokens[:, 0] = 0
     module = build_model(model)
@@ -63,7 +63,7 @@ def make_source(n_rows: int, dtype: str, model: TransformerConfig = MODEL, batch
 
 
 def make_store(path: pathlib.Path, made: ModelActivations, config: HarvestConfig) -> dict[str, Any]:
-    """Harvests, from where an earlier run was stopped, and returns the manifest."""
+    """Harvests, resuming an earlier run if there is one, and returns the manifest."""
     manifest = {
         "site": config.site, "context_length": made.contexts.length, "rows_per_context": PER_CONTEXT, "model": "bench",
         "tokenizer_sha256": "", "corpus_sha256": "",
@@ -80,7 +80,8 @@ def reading(
 ) -> dict[str, Any]:
     """Rows/s of plain read(), bare TensorStore, the stream in order and shuffled, and single random rows.
 
-    `cold`: the operating system is asked to forget the files before each turn (the disk's own host may remember).
+    `cold`: the operating system is asked to drop the files from its cache before each turn (the disk's own host may
+    still cache them).
     """
     store = Store(path)
     files = sorted(p for p in (path / "activations" / "c").rglob("*") if p.is_file())
@@ -136,7 +137,7 @@ def reading(
     }
     found = rates(ways, rounds)
     medians = {name: statistics.median(v) for name, v in found.items()}
-    bare_way = max((w for w in ways if w.startswith("bare")), key=medians.__getitem__)  # against the better one
+    bare_way = max((w for w in ways if w.startswith("bare")), key=medians.__getitem__)  # compare with the faster one
     return {
         "rows_per_second": medians,
         "ratios": {
@@ -149,7 +150,7 @@ def reading(
 
 
 def drain(stream: RowStream, n_batches: int, steps: int) -> int:
-    """Reads batches as the training loop does, a block ahead in the background; returns the number of rows."""
+    """Reads batches as the training loop does, one block ahead in the background; returns the number of rows."""
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(stream, 0, steps)
         for i in range(steps, n_batches + 1, steps):
@@ -191,7 +192,7 @@ def harvesting(folder: pathlib.Path, *, n_rows: int, rounds: int) -> dict[str, A
 
 
 def memory(folder: pathlib.Path, *, n_rows: int, sizes: tuple[int, ...] = (1, 4, 16)) -> dict[str, Any]:
-    """Peak memory in MB of a process that harvests, and of one that streams, stores of n_rows times `sizes`."""
+    """Peak memory in MB of a process that harvests and of one that streams stores of n_rows times each of `sizes`."""
     found: dict[str, list[float]] = {"harvest": [], "stream": []}
     for size in sizes:
         for what, peaks in found.items():
@@ -213,7 +214,8 @@ def memory(folder: pathlib.Path, *, n_rows: int, sizes: tuple[int, ...] = (1, 4,
 
 
 def mixing(store: Store, batch: int, window_blocks: int) -> dict[str, Any]:
-    """How far neighbouring rows are from strangers: on disk, as streamed, and in true random permutations.
+    """How well rows are mixed, on disk and as streamed: the share of neighbours from the same context, and the
+    correlation of neighbours' norms.
 
     Each value is compared with the 95 % quantile over random permutations of the same rows.
     """

@@ -1,4 +1,4 @@
-"""What processes of their own need: memory of training steps, time to the first one, time of whole runs.
+"""Measurements in separate processes: memory of training steps, time to the first step, time of whole runs.
 
 `python -m monosem_jax.bench.fresh FEATURES WIDTH BATCH STEPS DTYPE` prints the peaks of one dispatch as JSON.
 """
@@ -21,7 +21,7 @@ POLL_SECONDS, PATIENCE = 0.02, 180.0
 
 
 def peaks(n_features: int, width: int, batch: int, steps: int, dtype: Any) -> dict[str, float]:
-    """MB that dispatches need: of the process, of the device (0 where it does not say), and of the compiled program."""
+    """MB used by dispatches: by the process, on the device (0 if it does not say), and by the compiled program."""
     from experiments.bench.material import make_bench_rows
     from experiments.bench.train import our_group
     from monosem_jax.training.config import TrainConfig
@@ -46,12 +46,12 @@ def peaks(n_features: int, width: int, batch: int, steps: int, dtype: Any) -> di
 
 
 def _resident() -> float:
-    """The peak of this process's resident memory in MB; getrusage's figure would begin with the parent's."""
+    """The peak of this process's resident memory in MB; getrusage would start from the parent's peak."""
     return int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1000
 
 
 def measured_peaks(n_features: int, width: int, batch: int, steps: int, dtype: Any, seconds: float) -> dict[str, Any]:
-    """`peaks` of a process of its own; a text instead where it did not come to an end."""
+    """`peaks` measured in a separate process, or an error string if that process does not finish."""
     command = [sys.executable, "-m", __name__, *map(str, (n_features, width, batch, steps, jnp.dtype(dtype).name))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=max(seconds, 1.0))
@@ -65,8 +65,8 @@ def measured_peaks(n_features: int, width: int, batch: int, steps: int, dtype: A
 def startup(
     folder: pathlib.Path, store: pathlib.Path, n_features: int, batch: int, *, rounds: int, seconds: float
 ) -> dict[str, Any]:
-    """Seconds from the start of `experiments.train_sae` on a store to the log of its first step, with an empty
-    compilation cache and then with a full one. It begins as any run: median of the rows, checkpoint of step 0."""
+    """Seconds from the start of `experiments.train_sae` on a store to the log line of its first step, with an empty
+    compilation cache and then with a full one. The run includes the median of the rows and the checkpoint of step 0."""
     begin, cache = time.perf_counter(), folder / "cache"
     train = {"batch_size": batch, "steps": 1_000_000, "steps_per_dispatch": 1, "log_every": 1}
     flags = [*_flags(store, train), f"--config.sae.n_features={n_features}"]
@@ -95,9 +95,10 @@ def _first_step(workdir: pathlib.Path, flags: list[str], cache: pathlib.Path) ->
 def whole_runs(
     folder: pathlib.Path, store: pathlib.Path, n_features: int, batch: int, n_steps: int, *, members: int, dispatch: int
 ) -> dict[str, Any]:
-    """Seconds of whole programs: members one after another, each in a process of its own, against one sweep of them.
+    """Seconds of whole programs: members one after another, each in its own process, against one sweep of all of them.
 
-    Two of the former are run, and the rest taken to be as fast. Compiled programs are kept for the next one.
+    Only two single members are run; the others are assumed to take the same time. Compiled programs are cached between
+    runs.
     """
     train = {"batch_size": batch, "steps": n_steps, "steps_per_dispatch": dispatch, "log_every": n_steps}
     flags, cache = _flags(store, train), folder / "cache"

@@ -1,4 +1,4 @@
-"""Suites of benchmarks → a table, and bench.json in the run directory."""
+"""Runs a benchmark suite: prints a table and writes bench.json into the run directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUITES = ("store", "train", "family")
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
-    """What is measured, on how much. Data is made in the run directory and deleted afterwards."""
+    """What is measured, and on how much data. Data is made in the run directory and deleted afterwards."""
 
     suite: str = "store"
     """The suite: store, train or family."""
@@ -63,19 +63,19 @@ class BenchConfig:
 
 
 def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
-    """Runs a suite; prints its table, and writes and returns its figures. Raises RuntimeError when a part failed, after
-    all the others."""
+    """Runs a suite, prints its table, writes and returns its figures. If a part fails, the others still run, and then
+    RuntimeError is raised."""
     config.check()
     path = pathlib.Path(workdir)
     path.mkdir(parents=True, exist_ok=True)
-    # Other processes and libraries take turns on the same device.
+    # Other processes and libraries use the same device in turns.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     found = {"config": to_dict(config), "platform": jax.default_backend(), **machine(), "suites": {}}
     if getattr(getattr(config, config.suite, None), "peers", False):
         found["peers"] = peers.versions(peer_device())
         print("\n".join(f"{name}: {version}" for name, version in found["peers"].items()))
     data = path / "data"
-    shutil.rmtree(data, ignore_errors=True)  # of an earlier run: what it was made with is not known
+    shutil.rmtree(data, ignore_errors=True)  # left by an earlier run with unknown settings
     try:
         for name, figures in {"store": store_suite, "train": train_suite, "family": family_suite}[config.suite](
             data, config
@@ -94,7 +94,7 @@ def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
 
 
 def store_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (name, figures) of every benchmark of the store."""
+    """Yields (name, figures) for every benchmark of the store."""
     yield "harvesting", store.harvesting(data / "h", n_rows=config.harvest_rows, rounds=config.rounds)
     shutil.rmtree(data / "h")
     whole = HarvestConfig(rows_per_context=store.PER_CONTEXT)
@@ -110,17 +110,17 @@ def store_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, 
 
 
 def train_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (name, figures) of every benchmark of training."""
+    """Yields (name, figures) for every benchmark of training."""
     yield from TrainSuite(data, config.train, rounds=config.rounds, window_blocks=config.window_blocks)
 
 
 def family_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (name, figures) of every architecture, and of other libraries' dictionaries."""
+    """Yields (name, figures) for every architecture, and for other libraries' dictionaries."""
     yield from bench_family.suite(config.family)
 
 
 def print_figures(name: str, figures: dict[str, Any]) -> None:
-    """One benchmark's table: what was measured, then ratios with the bound they are held against."""
+    """Prints one benchmark's table: the measurements, then the ratios with their required bounds."""
     print(f"\n{name}")
     tflops = dict(figures.get("tflops", {}))
     for key, values in figures.items():

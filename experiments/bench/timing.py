@@ -1,4 +1,4 @@
-"""Timing several ways of doing a thing in turn, so that a machine's drift hits all of them alike."""
+"""Times several ways of doing a task in turn, so that drift of the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monosem_jax.runtime.workdir import versions
 
 
 def rates(ways: dict[str, Callable[[], float]], rounds: int, *, uncounted: int = 1) -> dict[str, list[float]]:
-    """Units per second of every way in every round, after one round that is not counted. A way returns its units."""
+    """Units per second of every way in every round, after `uncounted` warm-up rounds. A way returns its units."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for r in range(1 - uncounted, rounds + 1):
         for name, way in ways.items():
@@ -28,12 +28,12 @@ def rates(ways: dict[str, Callable[[], float]], rounds: int, *, uncounted: int =
 
 
 def ratio(found: dict[str, list[float]], a: str, b: str) -> float:
-    """The median over the rounds of a's rate to b's in the same round."""
+    """The median over rounds of a's rate divided by b's rate in the same round."""
     return statistics.median(x / y for x, y in zip(found[a], found[b], strict=True))
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine and versions that the figures were measured with."""
     return {
         "machine": platform.machine(),
         "cores": os.cpu_count(),

@@ -1,7 +1,7 @@
 """Training steps: rows per second by size of the dictionary, against matmul peaks and other libraries; stacked members.
 
-FLOPs are those of the five dense products, 10 B M F, whatever a step really does: a step that visits active features
-alone can be faster than the peak.
+FLOPs are those of the five dense products, 10 B M F, whatever a step really does: a step that visits only active
+features can be faster than the peak.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from monosem_jax.training.metrics import Mean
 from monosem_jax.training.step import State, create_state
 
 L1 = 0.004
-# Lower bounds, by platform and number of features. Where a target speaks of a cost, the ratio is its inverse.
+# Lower bounds by platform and number of features. If a target is a cost, the ratio is its inverse.
 PEAK = "matmul peak (MFU)"
 BOUNDS = {
     ("cpu", 4096): {"SAELens": 1.6, "dictionary_learning": 1.35, PEAK: 0.9},
@@ -39,12 +39,12 @@ BOUNDS = {
     ("gpu", 131_072): {PEAK: 0.65},
 }
 STACKED = {8: 2.0}
-OTHER_DTYPE = "ours, fp32"  # on accelerators, beside the peers' own
+OTHER_DTYPE = "ours, fp32"  # on accelerators, for comparison with the peers' default dtype
 
 
 @dataclasses.dataclass(frozen=True)
 class StepSizes:
-    """How much a timing is made of: rows of `width`, batches, steps to a dispatch, and seconds to a turn."""
+    """The sizes of a timing: width of rows, batch size, steps per dispatch, and seconds per turn."""
 
     batch: int
     steps: int
@@ -58,8 +58,8 @@ def our_group(
     n_features: int, width: int, dtype: Any, *, members: int = 1, together: int = 0, sparse: str = "auto",
     params: Any = None, learning_rate: float = 1e-5,
 ) -> Ensemble:  # fmt: skip
-    """Dictionaries as they are trained, on one device, at initialisation or with these parameters; several are stacked,
-    and computed `together` at a time. They learn so slowly that they stay as sparse as they are."""
+    """Dictionaries as in training, on one device, at initialisation or with the given parameters. Several are stacked,
+    and `together` of them are computed at a time. The learning rate is so small that their L0 does not change."""
     mesh, config = one_device(), TrainConfig(learning_rate=learning_rate)
     relu = ReluConfig(n_features=n_features, sparse=sparse)
     sae, rules = build(relu, width, dtype), RULES
@@ -81,12 +81,12 @@ def our_group(
 
 
 class OurStep:
-    """Dispatches on the same block of rows, one after the other."""
+    """Runs dispatches on the same block of rows, one after the other."""
 
     def __init__(self, group: Ensemble, rows: jax.Array):
         self._dispatch = group.compile(TrainConfig())
         self._state, self._rows = group.state, rows
-        group.state = None  # its memory is taken over
+        group.state = None  # its memory is donated
 
     def __call__(self, times: int) -> jax.Array:
         for _ in range(times):
@@ -94,14 +94,14 @@ class OurStep:
         return self._state.step
 
     def mean(self, name: str) -> Any:
-        """A metric of the last dispatch, per row; of several members, of each."""
+        """A metric of the last dispatch, per row; one value per member if there are several."""
         mean = self._result.metrics[name]
         assert isinstance(mean, Mean)
         return np.asarray(mean.total / mean.count).tolist()
 
 
 def steps(n_features: int, sizes: StepSizes, seconds: float, *, with_peers: bool) -> dict[str, Any]:
-    """Rates of training a dictionary of this size, in turns with products alone and with other libraries' steps."""
+    """Training rates of a dictionary of this size, in turns with bare matrix products and other libraries' steps."""
     begin = time.perf_counter()
     rows = make_bench_rows(sizes.steps, sizes.batch, sizes.width, jnp.bfloat16)
     ours, units = _ours(n_features, sizes, rows), sizes.steps * sizes.batch
@@ -126,7 +126,7 @@ def steps(n_features: int, sizes: StepSizes, seconds: float, *, with_peers: bool
 
 
 def _ours(n_features: int, sizes: StepSizes, rows: jax.Array) -> dict[str, OurStep]:
-    """Our ways by name. On accelerators, and for small dictionaries, activations are never visited one by one."""
+    """Our variants by name. On accelerators, and for small dictionaries, all products are dense."""
     group = lambda **more: our_group(n_features, sizes.width, more.pop("dtype", sizes.dtype), **more)  # noqa: E731
     params = sparse_params(rows[0], n_features, 32.0)
     ways = {"ours": group(params=params)}
@@ -140,7 +140,7 @@ def _ours(n_features: int, sizes: StepSizes, rows: jax.Array) -> dict[str, OurSt
 
 
 def _others(n_features: int, sizes: StepSizes, rows: jax.Array) -> tuple[dict[str, TimedWork], dict[str, str]]:
-    """The peers' ways on some of the same rows, and why some of them cannot be timed."""
+    """The peers' variants on some of the same rows, and why some peers cannot be timed."""
     few = np.asarray(rows[:4], np.float32)
     turns, untimed = {}, {}
     for name, way in peers.ways(few, n_features, peer_device(), compile_too=n_features == 4096).items():
@@ -183,7 +183,7 @@ def _figures(found: Any, n_features: int, sizes: StepSizes, ours: Any, others: A
 def stacked(
     counts: tuple[int, ...], n_features: int, sizes: StepSizes, seconds: float, *, together: int
 ) -> dict[str, Any]:
-    """What members trained together reach, as rows per second summed over members: costs fall as it grows."""
+    """Rows per second summed over members trained together; a higher sum means a lower cost per member."""
     begin, names = time.perf_counter(), {n: f"{n} member{'s' * (n > 1)}" for n in counts}
     rows = make_bench_rows(sizes.steps, sizes.batch, sizes.width, jnp.bfloat16)
     params = sparse_params(rows[0], n_features, 32.0)
@@ -208,6 +208,6 @@ def stacked(
 
 
 def steps_per_dispatch(n_features: int, batch: int, width: int, peak_tflops: float) -> int:
-    """So many that a dispatch takes about 30 ms on an accelerator, and a fifth of a second on a CPU; at most 100."""
+    """The number of steps for a dispatch of about 30 ms on an accelerator or 0.2 s on a CPU; at most 100."""
     aim = 0.2 if jax.default_backend() == "cpu" else 0.03
     return min(100, max(1, math.ceil(aim * peak_tflops * 1e12 / (10 * batch * width * n_features))))

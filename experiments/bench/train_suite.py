@@ -1,4 +1,4 @@
-"""The suite "train" of the benchmarks: what is measured, in how much time."""
+"""The benchmark suite "train": its parts, and the time for each."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from monosem_jax.sae.trainer import vmap_size
 from monosem_jax.training.config import DTYPES
 
 LEAST_BATCH = 256
-STEPS_IN_A_ROUND = 20  # of our own, in all the ways that take turns, and in what comes before the rounds
-STEPS_IN_ROUNDS = 30  # and with another round
-WHOLE_RUN, LEAST_TRAINING = 10.0, 1.0  # seconds of a run besides its training, about; and of its training
+STEPS_IN_A_ROUND = 20  # our own steps in all variants of a round, and before the rounds
+STEPS_IN_ROUNDS = 30  # the same with one more round
+WHOLE_RUN, LEAST_TRAINING = 10.0, 1.0  # seconds of a run outside training (about), and of training (at least)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainBenchConfig:
-    """The suite "train". Where a CPU would need too long for a size, its batches are smaller: the table says so."""
+    """The suite "train". Where a size would take too long on a CPU, batches are smaller, and the table says so."""
 
     features: tuple[int, ...] = (4096, 512, 16_384, 131_072)
     """Sizes of the dictionaries timed alone."""
@@ -76,7 +76,7 @@ class TrainBenchConfig:
             raise BadInput(f"config.train.compute_dtype is {self.compute_dtype!r}: expected auto, {known}")
 
     def resolve(self) -> TrainBenchConfig:
-        """With what the platform decides."""
+        """The configuration with the platform's defaults filled in."""
         cpu = jax.default_backend() == "cpu"
         auto = {
             "batch_size": 2048 if cpu else 8192,
@@ -88,14 +88,15 @@ class TrainBenchConfig:
 
 
 class TrainSuite:
-    """The parts of the suite. Each is given seconds, and returns its figures."""
+    """The parts of the suite. Each takes its time in seconds and returns its figures."""
 
     def __init__(self, data: pathlib.Path, config: TrainBenchConfig, *, rounds: int, window_blocks: int):
         self._data, self._config, self._rounds, self._window = data, config.resolve(), rounds, window_blocks
         self._dtype = jnp.dtype(self._config.compute_dtype)
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(name, figures) of every part. Time is divided over them; one that fails says so, and the next one comes."""
+        """Yields (name, figures) for every part. Time is divided over the parts; a failed part reports its error, and
+        the next one runs."""
         c = self._config
         self._peak = cost_table.matmul_peak(self._dtype, 0.5)
         first, largest = c.features[0], max(c.features)
@@ -111,14 +112,14 @@ class TrainSuite:
         for name, (_, measure, n_features) in parts.items():
             try:
                 figures = measure(n_features, budget.take(name))
-            except Exception as e:  # the other parts are worth having
+            except Exception as e:  # the other parts still run
                 traceback.print_exc()
                 figures = {"failed": " ".join(f"{type(e).__name__}: {e}".split())[:500], "ratios": {}}
             peers.release()
             yield name, figures
 
     def _sizes(self, n_features: int, seconds: float) -> train.StepSizes:
-        """Batches for which there is time."""
+        """Sizes of the batches that fit into the time."""
         c, batch = self._config, self._config.batch_size
         while batch > LEAST_BATCH and STEPS_IN_ROUNDS * self._step_seconds(n_features, batch) > seconds:
             batch //= 2
@@ -162,7 +163,7 @@ class TrainSuite:
         budget, found = Budget(seconds, {str(n): 1.0 + n / max(features) for n in features}), {}
         for n in features:
             left = budget.take(str(n))
-            size = self._sizes(n, 5 * left)  # two steps will do
+            size = self._sizes(n, 5 * left)  # two steps are enough
             peaks = fresh.measured_peaks(n, size.width, size.batch, size.steps, self._dtype, left)
             found[str(n)] = {"batch": size.batch, **peaks}
         return {"megabytes": found, "ratios": {}}
@@ -171,7 +172,7 @@ class TrainSuite:
         if importlib.util.find_spec("matplotlib") is None:
             return {"skipped": "a sweep ends with plots: pip install 'monosem_jax[report]'", "ratios": {}}
         c, members = self._config, max(self._config.members)
-        runs = 2 + (members if jax.default_backend() == "cpu" else members / 2)  # as if a sweep took half the time
+        runs = 2 + (members if jax.default_backend() == "cpu" else members / 2)  # if a sweep takes half the time
         training = (0.8 * seconds - 3 * WHOLE_RUN) / runs
         if training < LEAST_TRAINING:
             return {"skipped": f"{seconds:.0f} s are left for it", "ratios": {}}

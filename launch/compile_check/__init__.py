@@ -1,1 +1,1 @@
-"""Compiles the training step for TPUs that need not be there, and reads bytes, FLOPs and collectives from it."""
+"""Compiles the training step for TPUs without having any, and reads bytes, FLOPs and collectives from the program."""

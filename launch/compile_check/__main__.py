@@ -1,4 +1,4 @@
-"""Compiles the training program of a dictionary for TPUs that need not be there: does it fit, and how fast can it be?
+"""Compiles the training program of a dictionary for TPUs without having any: does it fit, and how fast can it be?
 
   python -m launch.compile_check --topology=v5e:16x16 --config=a5
   python -m launch.compile_check --topology=v5p:2x2x2 --config.sae.n_features=65536 --config.train.mesh=data=2,model=4
@@ -25,5 +25,5 @@ ARGUMENTS = {
 EXPERIMENT = Experiment(__doc__, stage, config="a1", arguments=ARGUMENTS)
 
 if __name__ == "__main__":
-    os.environ["JAX_PLATFORMS"] = "cpu"  # TPUs are described, not used, even where there are some
+    os.environ["JAX_PLATFORMS"] = "cpu"  # TPUs are only described, and not used even if there are some
     launch(EXPERIMENT)

@@ -1,7 +1,7 @@
-"""The training program of a dictionary, compiled for TPUs that need not be there: does it fit, and how fast can it be?
+"""Compiles the training program of a dictionary for TPUs without having any: does it fit, and how fast can it be?
 
-Figures of chips are those of the public pages of their system architecture (cloud.google.com/tpu/docs). The time of a
-step is a roofline, below which no run comes:
+The chips' figures are from the public pages on their system architecture (cloud.google.com/tpu/docs). The time of a
+step is a roofline, that is a lower bound for any run:
 
   compute  the compiler's FLOPs at the chip's peak for bfloat16; products in fp32 take several times as long
   memory   bytes that cross main memory, each array once per instruction that needs it, at full bandwidth; what stays
@@ -9,8 +9,8 @@ step is a roofline, below which no run comes:
   links    what each chip sends in rings, at the bandwidth of all its links; a ring along one axis of the torus has
            only two of four links (v5e, v6e) or of six (v4, v5p), so this may take two or three times as long
 
-At best the three overlap, and the longest is the step; else they follow one another. Not counted are the microseconds
-that each hop of a ring takes, what hosts do, resampling, evaluation and checkpoints.
+At best the three overlap and the step takes as long as the longest; at worst they follow one another. The estimate
+leaves out the microseconds of each hop in a ring, the hosts' work, resampling, evaluation and checkpoints.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REMEDY = "take more chips, a smaller train.batch_size or train.steps_per_dispatc
 
 
 class Chip(NamedTuple):
-    """What one chip has: bytes of memory; FLOP/s in bfloat16; bytes/s of memory, and of its links together."""
+    """Figures of one chip: bytes of memory; FLOP/s in bfloat16; bytes/s of memory, and of all its links together."""
 
     memory: float
     flops: float
@@ -46,14 +46,14 @@ class Chip(NamedTuple):
     link_rate: float
 
 
-# By the name that JAX gives a device of the kind.
+# By the device kind, as JAX names it.
 CHIPS = {
     "TPU v4": Chip(32 * GIB, 275e12, 1228e9, 300e9),
     "TPU v5 lite": Chip(16 * GIB, 197e12, 819e9, 200e9),
     "TPU v5": Chip(95 * GIB, 459e12, 2765e9, 600e9),
     "TPU v6 lite": Chip(32 * GIB, 918e12, 1640e9, 448e9),
 }
-# Without them, libtpu asks for this machine's TPUs, complains that there are none, and lets in one process at a time.
+# Without them, libtpu looks for TPUs on this machine, prints an error if there are none, and allows only one process.
 ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
@@ -63,7 +63,7 @@ ENVIRONMENT = {
 
 
 def run(topology: str, width: str, config: SaeRunConfig) -> None:
-    """Compiles the training program for the chips of `topology` and rows of `width`, and prints what it takes.
+    """Compiles the training program for the chips of `topology` and rows of `width`, and prints its memory and time.
 
     Raises BadInput when it does not fit, or cannot be divided among the chips.
     """
@@ -82,7 +82,7 @@ def run(topology: str, width: str, config: SaeRunConfig) -> None:
 
 
 def for_tpus(config: SaeRunConfig) -> SaeRunConfig:
-    """The configuration as it comes to be on a TPU, and not on the machine that compiles; rows may be from anywhere."""
+    """The configuration with values resolved as on a TPU, not as on the compiling machine; the source is not used."""
     dtype = config.train.compute_dtype
     train = dataclasses.replace(config.train, compute_dtype="bfloat16" if dtype == "auto" else dtype)
     sae = dataclasses.replace(config.sae, sparse="gather" if config.sae.sparse == "gather" else "never")
@@ -97,7 +97,7 @@ def described(topology: str) -> list[Any]:
 
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # The two cores of a v4 chip count as one device, as on Cloud TPUs; later kinds are described so anyway.
+    # The two cores of a v4 chip count as one device, as on Cloud TPUs; later kinds are always described this way.
     options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
     try:
         return topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices
@@ -106,15 +106,15 @@ def described(topology: str) -> list[Any]:
 
 
 def count_chips(devices: Sequence[Any]) -> int:
-    """How many chips these are: a chip may be two devices."""
+    """The number of chips; one chip may be two devices."""
     return len({(getattr(d, "slice_index", 0), *getattr(d, "coords", [d.id])) for d in devices})
 
 
 def report(devices: Sequence[Any], chip: Chip, width: int, config: SaeRunConfig) -> list[str]:
-    """What the training program takes on these devices, as lines; raises BadInput when it does not fit."""
+    """Lines about the training program's memory and time on these devices; raises BadInput when it does not fit."""
     mesh = trainer.open_mesh(config.train, [config.sae.n_features], width, devices)
     steps, per_chip = config.train.steps_per_dispatch, len(devices) // count_chips(devices)
-    chip = Chip(*(figure / per_chip for figure in chip))  # what each device has of it
+    chip = Chip(*(figure / per_chip for figure in chip))  # the share of each device
     sae = architectures.build(config.sae, width, config.train.dtype())
     layout = trainer.step_cost(sae, config.sae, config.train, mesh)
     begin = time.perf_counter()
@@ -142,7 +142,7 @@ def report(devices: Sequence[Any], chip: Chip, width: int, config: SaeRunConfig)
 
 
 def compile_for(mesh: Mesh, sae: SparseAutoencoder, config: SaeRunConfig) -> jax.stages.Compiled:
-    """The compiled dispatch; raises BadInput when the compiler finds no room for it."""
+    """The compiled dispatch; raises BadInput when the compiler runs out of device memory."""
     try:
         return lower_dispatch(sae, config.sae, config.train, mesh, config.train.steps_per_dispatch).compile()
     except jax.errors.JaxRuntimeError as e:
@@ -152,8 +152,8 @@ def compile_for(mesh: Mesh, sae: SparseAutoencoder, config: SaeRunConfig) -> jax
 
 
 def memory_line(found: dict[str, int], next_rows: int, capacity: float) -> str:
-    """What a device has to hold against what it can, with the rows of the next dispatch, which are fetched meanwhile;
-    raises BadInput when it is too much."""
+    """The memory that a device needs and its capacity. The rows of the next dispatch, fetched in the background, count
+    too. Raises BadInput when it does not fit."""
     sizes = {"arguments": found["arguments"], "temporaries": found["temporaries"], "the next rows": next_rows}
     parts = ", ".join(f"{name} {quantity(size, 'B')}" for name, size in sizes.items())
     needed = found["peak"] + next_rows
@@ -164,7 +164,7 @@ def memory_line(found: dict[str, int], next_rows: int, capacity: float) -> str:
 
 
 def collective_lines(found: Sequence[hlo_cost.HloCollective], steps: int) -> list[str]:
-    """A line for every kind of collective and size of its groups, with what a device puts in and sends in a step."""
+    """A line for every kind of collective and group size, with the bytes that a device puts in and sends per step."""
     groups: dict[tuple, list[hlo_cost.HloCollective]] = {}
     for c in found:
         groups.setdefault((c.conditional, c.times is None, c.kind, c.devices), []).append(c)
@@ -180,7 +180,7 @@ def collective_lines(found: Sequence[hlo_cost.HloCollective], steps: int) -> lis
 
 
 def time_line(seconds: dict[str, float], useful: float) -> str:
-    """The roofline: at best the longest of these times, at worst their sum. `useful`: what the counted FLOPs take."""
+    """The roofline: at best the longest of these times, at worst their sum. `useful`: the time of the counted FLOPs."""
     best, worst = max(seconds.values()), sum(seconds.values())
     parts = ", ".join(f"{name} {_milliseconds(t)}" for name, t in seconds.items())
     return (
@@ -199,6 +199,6 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """What a library says, without the kind of the error and where to read on."""
+    """A library's error message, without the error type and references to documentation."""
     text = " ".join(str(error).split())
     return re.sub(r"^(?:[A-Z_]+: )?(?:E\d+: \w+: )?| See https?://\S.*$", "", text).rstrip(".")

@@ -1,10 +1,10 @@
-"""What a compiled program does, read from its text: collectives, passes over memory, the largest array.
+"""Costs of a compiled program, read from its text: collectives, passes over memory, the largest array.
 
     compiled = jax.jit(f).lower(...).compile()
     collectives(compiled.as_text());  passes(compiled.as_text(), B * F);  memory(compiled)
 
-Everything is per device: the text of a partitioned program is that of one device. Both branches of a conditional are
-read, although a run takes one; `conditional` says what lies in a branch.
+All figures are per device: the text of a partitioned program is that of one device. Both branches of a conditional are
+read, although a run takes only one; `conditional` marks operations inside a branch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS = (
     "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
     "collective-broadcast",
 )  # fmt: skip
-# What moves no data of its own: names for parts of others, and buffers that are only set aside.
+# Operations that move no data: they name parts of other arrays, or only allocate buffers.
 ZERO_COST_OPS = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "opt-barrier", "after-all", *ENTERED}
 FREE_TARGETS = ('"AllocateBuffer"', '"ConcatBitcast"')
 SLICES = ("dynamic-slice", "slice", "gather")
@@ -28,9 +28,9 @@ SLICES = ("dynamic-slice", "slice", "gather")
 
 @dataclasses.dataclass(frozen=True)
 class HloCollective:
-    """A collective operation. `operands` are what each device puts in; `devices` talk to one another, in as many groups
-    as there are; it runs `times` times in one execution of the program (None: in a loop of unknown length), if at all
-    where it is `conditional`, that is in one branch of a conditional."""
+    """A collective operation. `operands` are each device's inputs; `devices` is the size of each communicating group;
+    `times` is how often it runs in one execution of the program (None: in a loop of unknown length). A `conditional`
+    one lies in one branch of a conditional, so it may not run at all."""
 
     kind: str
     operands: tuple[Shape, ...]
@@ -41,12 +41,12 @@ class HloCollective:
 
     @property
     def bytes(self) -> int:
-        """Bytes that each device puts in, once: of an all-gather its own part, of a reduce-scatter the whole array."""
+        """Bytes that each device puts in, once: its own part in an all-gather, the whole array in a reduce-scatter."""
         return sum(s.bytes for s in self.operands)
 
     @property
     def sent(self) -> float:
-        """Bytes that each device sends, once, where the devices form a ring."""
+        """Bytes that each device sends, once, if the devices form a ring."""
         others = self.devices - 1
         share = others / self.devices
         factor = {"all-reduce": 2 * share, "all-gather": others, "collective-permute": 1, "collective-broadcast": 1}
@@ -54,7 +54,7 @@ class HloCollective:
 
 
 def collectives(text: str) -> list[HloCollective]:
-    """Every collective of a compiled program, an asynchronous one (-start … -done) once, those in fusions too."""
+    """Every collective of a compiled program, also inside fusions; an asynchronous one (-start … -done) counts once."""
     program = HloModule(text)
     return [_collective(program, p) for p in program.walk(wrapped=True) if _kind(p.instruction) in KINDS]
 
@@ -66,21 +66,21 @@ def _kind(instruction: Instruction) -> str:
 def _collective(program: HloModule, place: Operand) -> HloCollective:
     i, kind = place.instruction, _kind(place.instruction)
     fusion = place.within.computations("calls")[0] if place.within else ""
-    if kind == "all-reduce" and fusion.startswith("all-reduce-scatter"):  # what a reduce-scatter becomes on TPUs
+    if kind == "all-reduce" and fusion.startswith("all-reduce-scatter"):  # the form of a reduce-scatter on TPUs
         kind = "reduce-scatter"
     operands = tuple(s for name in i.operands for s in place.computation[name].results)
     return HloCollective(kind, operands, _group_size(program, i.attributes), place.times, place.conditional, i.op_name)
 
 
 def _group_size(program: HloModule, attributes: str) -> int:
-    """How many devices talk to one another: of a permutation, the longest chain."""
+    """The number of devices that communicate; for a permutation, the length of the longest chain."""
     if pairs := re.search(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}", attributes):
         return _longest_chain(re.findall(r"(\d+),(\d+)", pairs[1]))
     if listed := re.search(r"replica_groups=\{((?:\{[\d,]*\},?)+)\}", attributes):
         return max(len(group.split(",")) for group in re.findall(r"\{([\d,]*)\}", listed[1]))
     if counted := re.search(r"replica_groups=\[\d+,(\d+)\]<=", attributes):
         return int(counted[1])
-    # A mesh with its axes, and those along which devices talk: mesh['a'=2,'b'=4] {'b'}; a part of an axis is 'b':(1)2.
+    # A mesh with its axes, then the axes of communication: mesh['a'=2,'b'=4] {'b'}; a part of an axis is 'b':(1)2.
     device_ids = r"(?:, device_ids=\((?:[^()]|\([^()]*\))*\))?"
     if mesh := re.search(rf"replica_groups=@?mesh[\[<]([^\]>]*)[\]>]{device_ids} \{{([^}}]*)\}}", attributes):
         sizes = dict(re.findall(r"'?([\w.]+)'?=(\d+)", mesh[1]))
@@ -100,7 +100,7 @@ def _longest_chain(pairs: list[tuple[str, str]]) -> int:
 
 
 class MemoryAccess(NamedTuple):
-    """The arrays in main memory that an instruction reads and writes, each as large as what it takes of it."""
+    """The arrays in main memory that an instruction reads and writes, each with the size of the part it accesses."""
 
     place: Operand
     reads: list[Shape]
@@ -108,10 +108,10 @@ class MemoryAccess(NamedTuple):
 
 
 def memory_passes(text: str, elements: int, *, at_least: bool = False) -> dict[str, Any]:
-    """How often an array of so many elements (or `at_least` so many) is read from memory and written to it.
+    """How often arrays of `elements` elements (with `at_least`: or more) are read from memory and written to it.
 
-    An instruction in a loop counts once: the numbers are per execution of the loop's body. Of an array of which a slice
-    is taken, or changed in place, the slice counts. `by` lists the instructions that do it.
+    An instruction in a loop counts once: the numbers are per execution of the loop's body. If only a slice of an array
+    is read, or changed in place, the slice's size counts. `by` lists the instructions.
     """
 
     def count(arrays: list[Shape]) -> int:
@@ -126,9 +126,9 @@ def memory_passes(text: str, elements: int, *, at_least: bool = False) -> dict[s
 
 
 def traffic(text: str) -> int:
-    """Bytes that cross memory in one execution of the program, without what lies in branches of conditionals.
+    """Bytes read from and written to memory in one execution of the program, without branches of conditionals.
 
-    Loops of unknown length count once. What an instruction needs several times counts once, as if caches held it.
+    Loops of unknown length count once. Data that an instruction uses several times counts once, as if it were cached.
     """
     found = [a for a in _accesses(HloModule(text)) if not a.place.conditional]
     once = [sum(s.bytes for s in (*a.reads, *a.writes)) for a in found]
@@ -141,7 +141,7 @@ def _accesses(program: HloModule) -> list[MemoryAccess]:
         i = place.instruction
         if i.opcode in ZERO_COST_OPS or any(target in i.attributes for target in FREE_TARGETS):
             continue
-        # Of an asynchronous operation, the beginning reads and the end writes.
+        # The start of an asynchronous operation reads, and its end writes.
         reads = [] if i.opcode.endswith("-done") else _reads(program, place.computation, i)
         writes = [] if i.opcode.endswith("-start") else _writes(program, place.computation, i)
         found.append(MemoryAccess(place, reads, writes))
@@ -158,7 +158,7 @@ def _reads(program: HloModule, computation: Computation, i: Instruction) -> list
 
 
 def _taken(program: HloModule, i: Instruction, number: int, arrays: list[Shape]) -> list[Shape]:
-    """What an instruction reads of an operand: `arrays`, or slices if it does nothing but slice it."""
+    """The parts of an operand that an instruction reads: `arrays`, or slices if it only slices the operand."""
     if i.opcode == "fusion":
         fused = program.computations[i.computations("calls")[0]]
         taken = [_taken(program, user, n, arrays) for user, n in _users(fused, number)]
@@ -169,14 +169,14 @@ def _taken(program: HloModule, i: Instruction, number: int, arrays: list[Shape])
 
 
 def _users(fused: Computation, number: int) -> list[tuple[Instruction, int]]:
-    """What uses an argument of a fusion, and as which of its operands."""
+    """The instructions that use an argument of a fusion, each with the operand's index."""
     names, users = set(), []
     for name, i in fused.items():
         if (i.opcode, i.argument) == ("parameter", str(number)) or (i.opcode == "bitcast" and i.operands[0] in names):
             names.add(name)
         else:
             users += [(i, n) for n, operand in enumerate(i.operands) if operand in names]
-    return users + [(fused.root, -1)] * (fused.root.name in names)  # it may be handed on as it is
+    return users + [(fused.root, -1)] * (fused.root.name in names)  # it may be returned unchanged
 
 
 def _writes(program: HloModule, computation: Computation, i: Instruction) -> list[Shape]:
@@ -193,7 +193,7 @@ def _writes(program: HloModule, computation: Computation, i: Instruction) -> lis
 
 
 class LargestArray(NamedTuple):
-    """The array with the most elements, and the instruction that makes it."""
+    """The array with the most elements, and the instruction that produces it."""
 
     elements: int
     bytes: int
@@ -201,7 +201,7 @@ class LargestArray(NamedTuple):
 
 
 def largest(text: str) -> LargestArray:
-    """The largest array that is ever whole on one device; what exists within fusions only does not count."""
+    """The largest array that a device holds at any time; arrays that exist only inside fusions do not count."""
     lines = [place.instruction for place in HloModule(text).walk()]
     return max((LargestArray(s.elements, s.bytes, i.line) for i in lines for s in i.results), key=lambda x: x.elements)
 
@@ -222,7 +222,7 @@ def memory(compiled: Any) -> dict[str, int]:
 
 
 def flops(compiled: Any) -> float | None:
-    """The compiler's count on each device, in which the body of a loop counts once; None where it gives none."""
+    """The compiler's FLOP count per device, where the body of a loop counts once; None if it gives no count."""
     analysis = compiled.cost_analysis()
     analysis = analysis[0] if isinstance(analysis, (list, tuple)) and analysis else analysis
     return analysis.get("flops") if isinstance(analysis, dict) else None

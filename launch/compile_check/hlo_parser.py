@@ -1,6 +1,6 @@
 """The text of a compiled program, parsed: computations, instructions, and how often each of them runs.
 
-The text is what `jax.jit(f).lower(...).compile().as_text()` gives: XLA's HLO after all its passes.
+The text is that of `jax.jit(f).lower(...).compile().as_text()`: XLA's HLO after all its passes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# The attributes that name the computations in which an instruction's work is done. A fusion is one pass over memory,
-# whatever is in it; the others only say where to go on.
+# The attributes that name the computations that an instruction runs. A fusion is one pass over memory, whatever it
+# contains; the others only name the computation to continue with.
 ENTERED = {
     "while": ("condition", "body"),
     "conditional": ("branch_computations", "true_computation", "false_computation"),
@@ -36,13 +36,13 @@ class Shape(NamedTuple):
     @property
     def bytes(self) -> int:
         digits = re.search(r"\d+", self.dtype)
-        bits = 8 if self.dtype == "pred" else int(digits[0]) if digits else 0  # a token has none
+        bits = 8 if self.dtype == "pred" else int(digits[0]) if digits else 0  # a token has no size
         return -(-self.elements * bits // 8)
 
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """A line of the program: `argument` is the text between the parentheses, `attributes` what follows them."""
+    """A line of the program: `argument` is the text in parentheses, `attributes` the text after them."""
 
     name: str
     opcode: str
@@ -53,13 +53,13 @@ class Instruction:
     line: str
 
     def computations(self, *names: str) -> list[str]:
-        """The computations that attributes of these names give."""
+        """The computations named by the attributes with these names."""
         lists = re.findall(rf"\b(?:{'|'.join(names)})=\{{?((?:%[\w.-]+(?:, )?)+)", self.attributes)
         return [name for found in lists for name in re.findall(r"%([\w.-]+)", found)]
 
     @property
     def op_name(self) -> str:
-        """The JAX operation that it comes from."""
+        """The JAX operation that the instruction comes from."""
         found = re.search(r'op_name="([^"]*)"', self.attributes)
         return found[1] if found else ""
 
@@ -70,14 +70,14 @@ class Computation(dict[str, Instruction]):
     root: Instruction
 
     def source(self, name: str, *, through: tuple[str, ...]) -> Instruction:
-        """What makes an array, looked for through instructions of these kinds."""
+        """The instruction that produces an array, skipping over instructions of these kinds."""
         while (found := self[name]).opcode in through:
             name = found.operands[0]
         return found
 
 
 class Operand(NamedTuple):
-    """Where an instruction stands, and how often it runs (None: nobody can tell)."""
+    """Where an instruction is in the program, and how often it runs (None: unknown)."""
 
     instruction: Instruction
     computation: Computation
@@ -106,7 +106,7 @@ class HloModule:
                     current.root = current[found[2]]
 
     def walk(self, *, wrapped: bool = False) -> Iterator[Operand]:
-        """Every instruction that runs, with those inside of fusions only if `wrapped`."""
+        """Every instruction that runs; those inside fusions only with `wrapped`."""
         yield from self._walk(self.entry, 1, False, None, ENTERED | WRAPPED if wrapped else ENTERED)
 
     def _walk(self, name, times, conditional, within, entered) -> Iterator[Operand]:
@@ -121,10 +121,10 @@ class HloModule:
                 yield from self._walk(called, inner, conditional or kind == "conditional", outer, entered)
 
     def trip_count(self, computation: Computation, loop: Instruction) -> int | None:
-        """How often the body of a loop runs, or None."""
+        """How often the body of a loop runs; None if unknown."""
         if known := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', loop.attributes):
             return int(known[1])
-        # TPU programs do not say it: look for a counter that begins at a constant, grows by 1 and is compared to one.
+        # TPU programs do not state it: find a counter that starts at a constant, grows by 1 and is compared with one.
         condition, body = (self.computations[c] for c in loop.computations("condition", "body"))
         test = condition.root
         if test.opcode != "compare" or "direction=LT" not in test.attributes:
@@ -149,7 +149,7 @@ def _instruction(name: str, text: str, line: str) -> Instruction:
 
 
 def _balanced(text: str) -> tuple[str, str]:
-    """`text` cut behind the parenthesis that closes its first one."""
+    """`text` split after the parenthesis that closes its first one."""
     depth = 0
     for mark in re.finditer(r"[()]", text):
         depth += 1 if mark[0] == "(" else -1
@@ -169,7 +169,7 @@ def _constant(computation: Computation, name: str) -> int | None:
 
 
 def _counter(computation: Computation, name: str) -> int | None:
-    """Which part of the loop's state this is."""
+    """The index of this value in the loop's state; None if it is not part of it."""
     part = computation.source(name, through=COPIES)
     found = part.opcode == "get-tuple-element" and re.search(r"\bindex=(\d+)", part.attributes)
     return int(found[1]) if found else None

@@ -1,1 +1,1 @@
-"""Drills: what is done to experiments, and how it ends. Each module has one function per drill, `ground -> Outcome`."""
+"""Drills: faults in running experiments, and their outcomes. Modules have one function `ground -> Outcome` per drill."""

@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, disks that are full, directories that belong to others."""
+"""Damaged checkpoints, full disks, and directories that are in use or belong to another user."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BAD_INPUT = 2
 
 
 def damaged_checkpoint(ground: Ground, kind: str, times: int) -> Outcome:
-    """The newest step loses a file, or the half of one, or has one byte flipped: it is named, the one before is used,
-    and the run ends with the same bits."""
+    """The newest step loses a file or half a file, or one byte is flipped. The run names the step, uses the one before,
+    and ends with the same bits."""
     undisturbed, _ = ground.reference(kind)
     outcome, done = Outcome(), dict.fromkeys(("missing", "truncated", "flipped"), 0)
     harmless = 0
@@ -42,7 +42,7 @@ def damaged_checkpoint(ground: Ground, kind: str, times: int) -> Outcome:
         outcome.expect(
             named == (began < newest), f"{how} {file.relative_to(path)}: resumed from {began}, named: {named}"
         )
-        harmless += not named  # nothing that is used was hit
+        harmless += not named  # the damage hit nothing that is read
     outcome.notes = {**done, "of no consequence": harmless}
     return outcome
 
@@ -60,8 +60,8 @@ def _damage(ground: Ground, file: pathlib.Path, how: str) -> None:
 
 
 def full_disk(ground: Ground, kind: str, policy: str, log_too: bool = False) -> Outcome:
-    """The disk fills up while a run writes checkpoints, and has room again later. `log_too`: what the program says goes
-    to the same disk, and is lost while it is full."""
+    """The disk fills up while a run writes checkpoints, and has room again later. With `log_too` the program's output
+    goes to the same disk, and is lost while the disk is full."""
     undisturbed, _ = ground.reference(kind)
     outcome, disk = Outcome(), ground.fresh("disk")
     disk.mkdir()
@@ -104,7 +104,7 @@ def _fill(balloon: pathlib.Path) -> None:
 
 
 def not_ours(ground: Ground, kind: str) -> Outcome:
-    """A directory in use, a read-only one, one of another user: one clear line, and nothing is changed."""
+    """A directory in use, a read-only one, and another user's: one clear line each, and nothing is changed."""
     outcome = Outcome()
     path = ground.fresh("in-use")
     process = ground.start(kind, path)

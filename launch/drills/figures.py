@@ -1,4 +1,4 @@
-"""What checkpoints cost: how long they hold training up, how long restoring takes, how much is read for it."""
+"""The cost of checkpoints: how long they stall training, how long a restore takes, and how much it reads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print(json.dumps({
 
 
 def costs(ground: Ground, n_features: int = 16_384, width: int = 512) -> Outcome:
-    """Of a dictionary large enough that it matters."""
+    """Measures the costs on a dictionary large enough for them to matter."""
     array, path = ground.root / f"rows-{width}.npy", ground.fresh("large")
     if not array.exists():
         rows = np.random.default_rng(0).normal(size=(8192, width))

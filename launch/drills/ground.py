@@ -1,4 +1,4 @@
-"""Where drills take place: small experiments of each kind, started as a user would, and compared bit by bit."""
+"""The setting of the drills: small experiments of each kind, started as a user starts them and compared bit by bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[2]
 CLOCK = {"rows_per_second", "tokens_per_second", "member_rows_per_second", "wall_seconds", "resumed_from_step"}
-CLOCK |= {"checkpoint_stall_seconds", "time"}  # what may differ between two runs
+CLOCK |= {"checkpoint_stall_seconds", "time"}  # keys that may differ between two runs
 SITE, WIDTH = "mlp_hidden.0", 32
 
 
@@ -34,15 +34,14 @@ class Outcome:
         return len(self.faults)
 
     def expect(self, condition: bool, fault: str) -> None:
-        """Counts something that was tried, and `fault` where it did not end as it should."""
+        """Counts one trial; if `condition` is false, counts it as lost and records `fault`."""
         self.tried += 1
         if not condition:
             self.faults.append(fault)
 
 
 class Ground:
-    """A directory with all that is made in it. `length` stretches the experiments: 1 is half a minute each on two
-    cores."""
+    """A directory for the drills' experiments. `length` scales their duration: 1 is half a minute each on two cores."""
 
     def __init__(self, root: pathlib.Path, seed: int = 0, length: float = 1.0):
         self.root, self.random, self.length = root.absolute(), random.Random(seed), length
@@ -57,12 +56,12 @@ class Ground:
         return {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), **programs}
 
     def fresh(self, name: str) -> pathlib.Path:
-        """A path in which nothing is."""
+        """A path where nothing exists."""
         self._made += 1
         return self.root / f"{name}-{self._made}"
 
     def start(self, kind: str, workdir: pathlib.Path, *flags: str, launcher: tuple[str, ...] = (), **variables: str):
-        """Starts an experiment; its output goes to WORKDIR.log, one process after the other."""
+        """Starts an experiment; its output is appended to WORKDIR.log."""
         experiment, own = self._experiments[kind]
         command = [sys.executable, "-m", *launcher, f"experiments.{experiment}", f"--workdir={workdir}", *own, *flags]
         with open(f"{workdir}.log", "ab") as log:
@@ -80,15 +79,15 @@ class Ground:
         return self._experiments[kind]
 
     def run(self, kind: str, workdir: pathlib.Path, *flags: str, launcher: tuple[str, ...] = ()) -> int:
-        """Runs an experiment to its end; the exit code."""
+        """Runs an experiment to its end and returns the exit code."""
         return self.start(kind, workdir, *flags, launcher=launcher).wait()
 
     def log(self, workdir: pathlib.Path) -> str:
-        """What its processes have said so far."""
+        """The output of its processes so far."""
         return pathlib.Path(f"{workdir}.log").read_text(errors="replace")
 
     def reference(self, kind: str, launcher: tuple[str, ...] = ()) -> tuple[pathlib.Path, float]:
-        """An undisturbed run, and the seconds it took."""
+        """An undisturbed run, and its duration in seconds."""
         if (kind, launcher) not in self._references:
             path, begin = self.fresh(f"{kind}-undisturbed"), time.monotonic()
             if self.run(kind, path, launcher=launcher):
@@ -138,7 +137,7 @@ class Ground:
         return max(round(n * self.length / 100), 1) * 100
 
     def transformer(self) -> None:
-        """Trains the transformer that others need, if it is not there."""
+        """Trains the transformer that other experiments need, unless it exists."""
         if not (self.root / "transformer" / "summary.json").exists():
             assert self.run("transformer", self.root / "transformer") == 0, self.log(self.root / "transformer")[-3000:]
 
@@ -168,13 +167,13 @@ def same(a: pathlib.Path, b: pathlib.Path) -> str:
 
 
 def steps(path: pathlib.Path) -> list[int]:
-    """The whole checkpoints of a run."""
+    """The steps of a run's complete checkpoints."""
     found = [p.parent.name for p in path.glob("checkpoints/[0-9]*/_CHECKPOINT_METADATA")]
     return sorted(int(name) for name in found if name.isdigit())
 
 
 def wait_for_checkpoint(process: subprocess.Popen, path: pathlib.Path) -> bool:
-    """Waits until there is a checkpoint more than now; False when the process has ended before."""
+    """Waits for the next checkpoint; returns False if the process ends before."""
     begun = steps(path)
     while process.poll() is None:
         if steps(path)[-1:] != begun[-1:]:
@@ -184,7 +183,7 @@ def wait_for_checkpoint(process: subprocess.Popen, path: pathlib.Path) -> bool:
 
 
 def end(process: subprocess.Popen, number: int = signal.SIGKILL) -> int:
-    """Sends a signal and waits for the end; the exit code."""
+    """Sends a signal, waits for the process to end, and returns its exit code."""
     process.send_signal(number)
     return process.wait()
 

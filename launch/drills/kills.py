@@ -1,4 +1,4 @@
-"""Processes that are killed at random times and started again, until the work is done: the bits must be the same."""
+"""Kills processes at random times and starts them again until the work is done: the bits must be the same."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def kill_at_random(ground: Ground, kind: str, times: int) -> Outcome:
 
 
 def kill_while_writing(ground: Ground, kind: str, times: int) -> Outcome:
-    """kill -9 while a checkpoint is written: its unfinished directory has just appeared, or did a moment ago."""
+    """kill -9 while a checkpoint is being written, shortly after its unfinished directory appears."""
 
     def wait(process: subprocess.Popen, path: pathlib.Path, seconds: float) -> None:
         begun = time.monotonic()
-        seen = _unfinished(path)  # of processes that were killed before
+        seen = _unfinished(path)  # left by processes killed earlier
         while process.poll() is None and time.monotonic() - begun < 60:
             if _unfinished(path) - seen and time.monotonic() - begun > min(seconds, 5):
                 break
@@ -44,7 +44,7 @@ def _again_and_again(ground: Ground, kind: str, times: int, wait) -> Outcome:
             end(process)
             killed += 1
             unfinished += bool(_unfinished(path))
-        elif process.returncode == 0:  # it had ended by itself: compare, and begin another
+        elif process.returncode == 0:  # it had already finished: compare, and start another
             ended += 1
             outcome.expect(not (fault := same(path, undisturbed)), fault)
             path = ground.fresh(kind)
@@ -67,7 +67,7 @@ def _sleep(process: subprocess.Popen, seconds: float) -> None:
 
 
 def _unfinished(path: pathlib.Path) -> set[str]:
-    """The checkpoints that are being written, or were when their process was killed."""
+    """The checkpoints that are being written, or were being written when their process was killed."""
     found = set()
     for folder in (path / "checkpoints", *path.glob("members/*/checkpoints")):
         with contextlib.suppress(FileNotFoundError):

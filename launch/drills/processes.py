@@ -1,4 +1,4 @@
-"""One of several processes is lost: the others must end in time and name it, and the work must go on."""
+"""One of several processes is lost: the others must end in time and name it, and a restart must continue the work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEARTBEAT = 5  # seconds of silence, for the drill with a process that hangs
 
 
 def lose_one(ground: Ground, processes: int, victim: int, number: int = signal.SIGKILL) -> Outcome:
-    """Kills (or stops) one of the processes in the midst of training; then the same command is run again."""
+    """Kills (or stops) one of the processes during training, then runs the same command again."""
     launcher = _launcher(processes)
     undisturbed, _ = ground.reference("dictionary", launcher)
     outcome, path = Outcome(), ground.fresh(f"lost-{victim}-of-{processes}")
@@ -68,7 +68,7 @@ def stop_one(ground: Ground, processes: int, victim: int) -> Outcome:
 
 
 def elastic(ground: Ground, sizes: tuple[int, ...] = (4, 2, 4)) -> Outcome:
-    """The job is killed and started again with another number of processes, each time; compared with one process."""
+    """Kills the job and restarts it with a different number of processes each time; compares with a single process."""
     from monosem_jax.load import load_run
 
     alone, _ = ground.reference("elastic")
@@ -99,7 +99,7 @@ def _launcher(processes: int) -> tuple[str, ...]:
 
 
 def _children(job: subprocess.Popen) -> dict[int, int]:
-    """number -> pid of a launcher's processes that are alive."""
+    """number -> pid of the launcher's processes that are alive."""
     found = {}
     for task in pathlib.Path(f"/proc/{job.pid}/task").glob("*/children"):
         for pid in map(int, task.read_text().split()):

@@ -8,11 +8,11 @@ import time
 from launch.drills.ground import Ground, Outcome, end, same, wait_for_checkpoint
 
 STOPPED, INTERRUPTED = 75, 130
-BOUND = 60.0  # seconds until a process that was asked to stop must have stopped
+BOUND = 60.0  # seconds in which a process must stop after it was asked to
 
 
 def stop_and_resume(ground: Ground, kind: str, times: int) -> Outcome:
-    """SIGTERM or Ctrl-C at random times, `times` of them in one run, which then ends with the same bits."""
+    """Sends SIGTERM or Ctrl-C to one run at random times, `times` in all; the run must end with the same bits."""
     if kind in ("harvest", "online"):
         ground.transformer()
     undisturbed, seconds = ground.reference(kind)
@@ -37,7 +37,7 @@ def stop_and_resume(ground: Ground, kind: str, times: int) -> Outcome:
 
 
 def interrupt_twice(ground: Ground, kind: str, times: int) -> Outcome:
-    """Two Ctrl-C: it leaves at once, and the run still ends with the same bits."""
+    """Sends Ctrl-C twice: the program exits at once, and the resumed run still ends with the same bits."""
     undisturbed, _ = ground.reference(kind)
     outcome, path, waits = Outcome(), ground.fresh(kind), []
     for _ in range(times):
@@ -50,7 +50,7 @@ def interrupt_twice(ground: Ground, kind: str, times: int) -> Outcome:
         begin = time.monotonic()
         code = end(process, signal.SIGINT)
         waits.append(time.monotonic() - begin)
-        # It may be so fast that the first one was enough.
+        # It may stop so fast that the first signal is enough.
         outcome.expect(
             code in (INTERRUPTED, STOPPED, 0), f"two Ctrl-C ended in exit code {code}: {ground.log(path)[-800:]}"
         )
