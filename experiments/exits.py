@@ -66,7 +66,7 @@ def _processes() -> ModuleType | None:
 
 
 class ForgivingStream:
-    """An output stream that drops text when its disk is full or its reader is gone (`| head`), so the work continues."""
+    """An output stream that drops text if its disk is full or its reader is gone (`| head`), so the work continues."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream

@@ -1,1 +1,1 @@
-"""Drills: faults in running experiments, and their outcomes. Modules have one function `ground -> Outcome` per drill."""
+"""Drills: faults in running experiments, and how these end. Each drill is one function `ground -> Outcome`."""

@@ -1,7 +1,7 @@
-"""Rows made on demand → a store, decorrelated at write time.
+"""Writes rows made on demand to a store, decorrelated at write time.
 
 Rows are permuted within buckets of consecutive rows. So the rows of one context are spread over their bucket, and any
-process can make a bucket again by itself.
+process can recompute a bucket by itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LEAST_BUCKET = 1_000_000  # rows; in smaller buckets the rows of a context stay 
 
 @dataclasses.dataclass(frozen=True)
 class HarvestConfig:
-    """Which activations are harvested, and how they are shuffled: rows are permuted within buckets, two of which are
+    """Which activations are harvested, and how they are shuffled: rows are permuted within buckets, and two buckets are
     in memory at a time."""
 
     site: str = "mlp_hidden.0"
@@ -65,7 +65,7 @@ class HarvestConfig:
             raise BadInput(f"harvest.memory_gb is {self.memory_gb}: expected a positive number")
 
     def buckets(self, n_rows: int, width: int) -> tuple[int, int]:
-        """(rows of a bucket, rows of a shard).
+        """(rows per bucket, rows per shard).
 
         Raises BadInput when memory allows only small buckets, or a bucket is not a whole number of shards and blocks.
         """
@@ -91,7 +91,7 @@ class HarvestConfig:
         return rows, shard
 
     def count_contexts(self, usable: int) -> int:
-        """How many contexts are harvested; raises BadInput when the `usable` contexts cannot give n_rows."""
+        """The number of contexts to harvest; raises BadInput when the `usable` contexts cannot give n_rows."""
         k = self.rows_per_context
         wanted = self.n_rows // k if self.n_rows else usable
         if not 1 <= wanted <= usable:
@@ -120,11 +120,11 @@ def fill(
     Args:
       manifest: its entries about the parents: site, context_length, model, tokenizer_sha256, corpus_sha256, ….
       tokens: (start, stop) -> the harvested contexts [C,T], n_contexts in all; None for rows without contexts.
-      total: is called once with the number of rows to come.
-      advance: is called with numbers of rows that are done, those of earlier runs first.
+      total: called once with the number of rows to write.
+      advance: called with numbers of finished rows, first with those of earlier runs.
 
     Raises Stopped at the next commit after a signal, BadInput on an impossible configuration, rows that are not finite,
-    a disk that cannot hold the store, or a store of something else at `location`.
+    a disk that cannot hold the store, or a different store at `location`.
     """
     config.check()
     process = (jax.process_index(), jax.process_count())
@@ -177,8 +177,8 @@ def fill(
 def fill_bucket(
     made: RowProducer, bucket: int, start: int, rows: np.ndarray, origin: np.ndarray, seed: int, advance: Any, what: str
 ) -> dict[str, float]:
-    """Writes the permuted rows [n,M] and origins [n,2] of a bucket into the given arrays; returns its sums for the
-    manifest. `what` names the site in messages."""
+    """Writes the permuted rows [n,M] and origins [n,2] of a bucket into the given arrays; returns the bucket's sums for
+    the manifest. `what` names the site in messages."""
     end = start + len(rows)
     where = stream("harvest.bucket", seed, bucket).permutation(end - start)
     squares = np.empty(end - start, np.float64)
@@ -197,7 +197,7 @@ def fill_bucket(
 
 
 def skip_nonfinite(location: Location, made: RowProducer, process: tuple[int, int], stop: SignalFlag) -> RowProducer:
-    """The producer without the rows that are not finite. Each process makes its share of all rows once to find them."""
+    """The producer without the rows that are not finite. To find them, each process makes its share of rows once."""
     number, count = process
     low, high = number * made.n_rows // count, (number + 1) * made.n_rows // count
     found = [np.zeros(0, np.int64)]
@@ -239,7 +239,7 @@ def store_bytes(n_rows: int, width: int, dtype: str, n_contexts: int, length: in
 
 
 def refuse_other(location: Location, manifest: dict[str, Any]) -> None:
-    """Raises BadInput when another store lies there than the one that `manifest` describes."""
+    """Raises BadInput when the store at `location` is not the one that `manifest` describes."""
     if location.read("store.json") is None:
         return
     old = read_manifest(location)

@@ -1,7 +1,7 @@
 """Activations without a store: the model fills a mixing buffer on the devices, and batches are drawn from it.
 
-The rows of one filling are permuted and each is used once; then the buffer is filled anew. So batch i is a function of
-(model, text, seed, i), and to resume at any batch is to refill the buffer that it comes from.
+The rows of one filling are permuted and each is used once; then the buffer is refilled. So batch i is a function of
+(model, text, seed, i), and resuming at any batch only requires refilling the buffer that the batch comes from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.mesh import device_get_global
 from monosem_jax.runtime.rng import stream
 
-LANES = 64  # at most; every power of two up to it, as a number of data shards, divides it
+LANES = 64  # at most; divisible by every number of data shards that is a power of two up to 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +83,14 @@ class OnlineStream:
         calls = -(-config.buffer_rows // (self._lanes * self._k * self._at_once))
         self._lane_contexts = calls * self._at_once
         self._lane_slots = batch_size // self._lanes
-        self._batches = self._lane_contexts * self._k // self._lane_slots  # of a filling, whole ones only
+        self._batches = self._lane_contexts * self._k // self._lane_slots  # whole batches per filling
         self._sharding = NamedSharding(mesh, PartitionSpec("data"))
         self._params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
         self._make(model, config, NamedSharding(mesh, PartitionSpec(None, "data")))
         self._filling = -1
 
     def _make(self, model: LanguageModel, config: OnlineConfig, batches: NamedSharding) -> None:
-        """Compiles the functions. The first axis of every array is the lanes, so nothing crosses devices."""
+        """Compiles the functions. The first axis of every array is the lanes, so devices exchange no data."""
         shape = (self._lanes, self._lane_contexts * self._k, self.width)
         self._buffer = jax.jit(lambda: jnp.zeros(shape, config.dtype), out_shardings=self._sharding)()
 
@@ -122,7 +122,7 @@ class OnlineStream:
         return parts[0] if len(parts) == 1 else _join(parts)
 
     def sample(self, n: int) -> np.ndarray:
-        """The first n rows on the host, [n,M], or as many as the buffer holds."""
+        """The first n rows on the host, [n,M], or fewer if the buffer holds fewer."""
         count = min(-(-n // self.batch_size), self._batches)
         return device_get_global(self(0, count)).reshape(-1, self.width)[:n]
 
@@ -132,7 +132,7 @@ class OnlineStream:
             return
         n, length = self._lane_contexts, self._contexts.length
 
-        def which(lanes):  # of all lanes together, as positions are drawn for 1,024 contexts at a time
+        def which(lanes):  # for all lanes together, since positions are drawn for 1,024 contexts at a time
             return ((filling * self._lanes + lanes)[:, None] * n + np.arange(n)).reshape(-1)
 
         tokens = self._place((n, length), lambda lanes: self._contexts.tokens(which(lanes)))

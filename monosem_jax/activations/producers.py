@@ -1,4 +1,4 @@
-"""Rows made on demand, from a language model or from an array, that a store is filled with."""
+"""Produces the rows of a store on demand, from a language model or from an array."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ARRAY_BATCH = 8192
 
 
 class RowProducer(Protocol):
-    """Rows 0 … n_rows-1. Any range of them can be made by itself, with the same bits."""
+    """Rows 0 … n_rows-1. Any range of rows can be made by itself, with the same bits."""
 
     n_rows: int
     width: int
@@ -82,7 +82,7 @@ class ModelActivations:
         self._batch = batch_contexts * jax.local_device_count()
 
     def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """One batch is computed ahead. All have the same shape: the last one is padded and the surplus cut off."""
+        """One batch is computed ahead. All have the same shape: the last one is padded, and the padding is cut off."""
         ahead = None
         for c in range(start // self._k, -(-stop // self._k), self._batch):
             pick = np.minimum(np.arange(c, c + self._batch), self._n_contexts - 1)
@@ -114,7 +114,7 @@ class ArrayProducer:
 
     def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         for first in range(start, stop, ARRAY_BATCH):
-            with np.errstate(over="ignore"):  # numbers too large for the new dtype become Inf, which is found later
+            with np.errstate(over="ignore"):  # numbers too large for the new dtype become Inf; a later check finds it
                 rows = self._rows.read(first, min(first + ARRAY_BATCH, stop)).astype(self._dtype)
             yield first, rows, np.einsum("nm,nm->n", x := rows.astype(np.float64), x)
 
@@ -130,7 +130,7 @@ class DropRows:
 
     def __init__(self, made: RowProducer, left_out: np.ndarray):
         self._made, self._out = made, np.sort(left_out)
-        self._before = self._out - np.arange(len(self._out))  # how many rows are kept before each one left out
+        self._before = self._out - np.arange(len(self._out))  # the number of kept rows before each left-out row
         self.n_rows, self.width = made.n_rows - len(left_out), made.width
 
     def _number(self, kept: np.ndarray | int) -> Any:
@@ -154,6 +154,6 @@ class DropRows:
 
 
 def _cut(first: int, values: Any, squares: Any, start: int, stop: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """The part of a batch that lies in start … stop-1, on the host."""
+    """The part of a batch within rows start … stop-1, on the host."""
     low, high = max(start - first, 0), min(stop - first, values.shape[0])
     return first + low, np.asarray(values)[low:high], np.asarray(squares, np.float64)[low:high]

@@ -34,7 +34,7 @@ class RowRange:
 
 
 class ConcatRows:
-    """Rows of several sources with equally many rows, concatenated along M; in their common dtype, else fp32."""
+    """Rows of several sources with equal n, concatenated along M; in their common dtype, or fp32 if dtypes differ."""
 
     def __init__(self, sources: Sequence[Rows]):
         self.sources = sources

@@ -1,4 +1,4 @@
-"""Which contexts activations are taken from, in which order, and at which positions, computed as needed."""
+"""Chooses the contexts to take activations from, their order, and the positions in them, computed as needed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _SCAN = 65_536  # contexts that are read together
 def sample_positions(eligible: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     """[C,k] positions drawn without replacement from the eligible ones [C,T] of each context, in random order.
 
-    C is at most SAMPLING_CONTEXTS; every context must have at least k eligible positions. A context's draw depends on
-    the generator's state and on its row alone.
+    C is at most SAMPLING_CONTEXTS; every context must have at least k eligible positions. A context's draw depends only
+    on the generator's state and the context's row.
     """
     order = np.where(eligible, rng.random((SAMPLING_CONTEXTS, eligible.shape[1]))[: len(eligible)], 2.0)
     return np.argsort(order, axis=1, kind="stable")[:, :k].astype(np.int32)
@@ -25,8 +25,8 @@ class ContextSampler:
     """The usable contexts of a text, those with at least k tokens besides BOS, as an endless sequence: each pass over
     them has a random order of its own.
 
-    Context i of the sequence is the same whatever was asked before. Memory: 4 bytes per context, and 4 more for each
-    of the last two passes. Raises BadInput where no context is usable.
+    Context i of the sequence does not depend on earlier calls. Memory: 4 bytes per context, and 4 more for each of the
+    last two passes. Raises BadInput if no context is usable.
     """
 
     def __init__(self, tokens: np.ndarray, bos: int, k: int, seed: int):
@@ -51,7 +51,7 @@ class ContextSampler:
         return np.asarray(self._tokens[self._numbers(which)], np.int32)
 
     def positions(self, which: np.ndarray) -> np.ndarray:
-        """[C,k] the positions that are sampled in these contexts, drawn anew in each pass; never BOS."""
+        """[C,k] the sampled positions in these contexts, drawn anew in each pass; never BOS."""
         found = np.empty((len(which), self._k), np.int32)
         for chunk in np.unique(which // SAMPLING_CONTEXTS):
             mine = which // SAMPLING_CONTEXTS == chunk

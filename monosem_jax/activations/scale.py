@@ -1,4 +1,4 @@
-"""The number that activations are multiplied by before a dictionary sees them."""
+"""The factor that activations are multiplied by before they enter a dictionary."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from monosem_jax.runtime.errors import BadInput
 
-InputScale = float | list[float]  # one number, or one for each part that a row consists of
+InputScale = float | list[float]  # one number, or one for each part of a row
 
 
 def input_scale(
@@ -17,17 +17,17 @@ def input_scale(
     mean_square: float | None = None,
     mean_norm: float | None = None,
 ) -> InputScale:
-    """The factor of activations x [M]; where rows consist of several parts, a list with the factor of each.
+    """The factor for activations x [M]; if rows consist of several parts, a list with one factor per part.
 
     Args:
       kind: "none" for 1; "unit_rms" for a mean square of 1 of the elements; "sqrt_width" for E‖x‖ = √M; "unit_norm" for
         E‖x‖² = 1.
-      sample: rows [n,ΣM], over which means are taken that are not known.
-      parts: the widths M of what rows consist of.
-      mean_square: the mean square of the elements over the whole source, where it is known and rows have one part.
+      sample: rows [n,ΣM], used to estimate means that are not known.
+      parts: the widths M of the parts of a row.
+      mean_square: the mean square of the elements over the whole source, if it is known and rows have one part.
       mean_norm: E‖x‖ over the whole source, likewise.
 
-    Raises BadInput where activations are all zero.
+    Raises BadInput if all activations are zero.
     """
     if kind == "none":
         return 1.0 if len(parts) == 1 else [1.0] * len(parts)

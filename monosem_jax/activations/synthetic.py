@@ -25,7 +25,7 @@ RECOVERED = 0.9  # cosine similarity above which a feature counts as found
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticConfig:
-    """Rows that are sparse sums of known unit vectors, with which recovery can be measured."""
+    """Rows that are sparse sums of known unit vectors, used to measure recovery."""
 
     n_features: int = 512
     """True features."""
@@ -69,7 +69,7 @@ class SyntheticConfig:
 
 
 class SyntheticRows:
-    """Rows with the interface of a store: each is a function of the configuration and its number.
+    """Rows with the interface of a store: each row is a function of the configuration and the row number.
 
     `directions` [F,M] are the true features.
     """
@@ -80,7 +80,7 @@ class SyntheticRows:
         self._config = config
         directions = stream("synthetic.directions", config.seed).normal(size=(config.n_features, config.width))
         self.directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
-        # A feature is active where its normal number exceeds this.
+        # A feature is active where its normal random number exceeds this threshold.
         self._beyond = np.array([NormalDist().inv_cdf(1 - p) for p in config.densities()])
 
     def read(self, start: int, stop: int) -> Float[np.ndarray, "B M"]:
@@ -111,8 +111,8 @@ class SyntheticRows:
 
 
 def recovery(directions: Float[np.ndarray, "T M"], found: Float[np.ndarray, "F M"]) -> dict[str, Any]:
-    """How many of the true features a dictionary has found, by the largest cosine similarity of each with one of the
-    dictionary's vectors.
+    """How many of the true features a dictionary has found, measured by each true feature's largest cosine similarity
+    with a vector of the dictionary.
 
     {"true_features", "mean_max_cosine", "recovered": the share of true features whose largest is above 0.9}
     """

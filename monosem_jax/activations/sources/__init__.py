@@ -1,4 +1,4 @@
-"""Sources of activations, by name. A new kind is a file that makes an `ActivationSource`, and a line in `SOURCES`."""
+"""Sources of activations, by name. A new kind is a file that makes an `ActivationSource`, plus a line in `SOURCES`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monosem_jax.activations.sources.synthetic import open_synthetic
 
 class SourceKind(NamedTuple):
     """How a kind of source is opened, and which values of config.source are of this kind: those that `recognises`
-    accepts, or where it is None the name of the kind alone."""
+    accepts, or only the kind's name if `recognises` is None."""
 
     open: Callable[[SourceRequest], ActivationSource]
     recognises: Callable[[str], bool] | None = None
@@ -30,7 +30,7 @@ SOURCES: dict[str, SourceKind] = {
 
 
 def open_source(request: SourceRequest) -> ActivationSource:
-    """Opens what the configuration names; raises BadInput where it is missing or does not fit its transformer."""
+    """Opens the configured source; raises BadInput if it is missing or does not fit its transformer."""
     kinds = (kind for name, kind in SOURCES.items() if recognises(name, kind, request.source))
     return next(kinds).open(request)
 
@@ -41,5 +41,5 @@ def recognises(name: str, kind: SourceKind, source: str) -> bool:
 
 
 def recorded_name(source: str) -> str:
-    """What a run's record keeps of config.source: the keyword; "" for paths, whose contents it keeps as parents."""
+    """config.source as recorded for a run: a keyword, or "" for paths, whose contents are recorded as parents."""
     return source if source in SOURCES and SOURCES[source].recognises is None else ""

@@ -1,4 +1,4 @@
-"""What a source of activations gives to training, whatever its kind."""
+"""The interface between sources of activations and training."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MAX_HELDOUT_ROWS = 65_536
 
 
 class BatchStream(Protocol):
-    """Shuffled batches of rows: batch i is the same whenever and wherever it is asked for."""
+    """Shuffled batches of rows: batch i is the same in every call and on every machine."""
 
     @property
     def kind(self) -> str:
-        """Where the batches wait: "disk", "resident" or "online"."""
+        """Where the batches come from: "disk", "resident" or "online"."""
         ...
 
     def __call__(self, start: int, n: int) -> jax.Array:
@@ -34,15 +34,15 @@ class BatchStream(Protocol):
         ...
 
     def sample(self, n: int) -> np.ndarray:
-        """The first n rows on the host [n,M], or as many as there are."""
+        """The first n rows on the host [n,M], or all rows if there are fewer."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceRequest:
-    """The part of a configuration that a source can need. `source` names it: a keyword, a path, or several paths
-    separated by commas; `transformer` is a run directory or "". `seed` decides the order of the rows. `compute_dtype`
-    is the dtype of matmuls where a model makes the rows."""
+    """The part of a configuration that a source may need. `source` is a keyword, a path, or several paths separated by
+    commas; `transformer` is a run directory or "". `seed` decides the order of the rows. `compute_dtype` is the dtype
+    of matmuls if a model makes the rows."""
 
     source: str
     transformer: str = ""
@@ -55,7 +55,7 @@ class SourceRequest:
 
 
 def _nothing_to_check() -> None:
-    """Every row is known to be finite."""
+    """For sources whose rows are known to be finite."""
 
 
 def _no_score(W_dec: jax.Array) -> dict[str, Any]:
@@ -64,12 +64,12 @@ def _no_score(W_dec: jax.Array) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class ActivationSource:
-    """Rows [n,M] to train on, and what is known of them.
+    """Rows [n,M] to train on, and their known properties.
 
-    `name` stands for the source in messages, `dtype` is that of its rows, `parents` are the records of what it is made
-    from, as a run directory keeps them. `widths` are those of the sites or sources whose rows are concatenated, () for
-    a single one. `site`, `mean_square` and `mean_norm` are None where they are not known; `n_rows` is 0 where rows have
-    no end. `heldout` are rows kept from training, where no transformer is there to evaluate with.
+    `name` identifies the source in messages, `dtype` is the dtype of its rows, `parents` are the records of its inputs
+    in the form that a run directory keeps. `widths` are the widths of the sites or sources whose rows are concatenated,
+    () for a single one. `site`, `mean_square` and `mean_norm` are None if unknown; `n_rows` is 0 if rows are endless.
+    `heldout` are rows kept from training, if there is no transformer to evaluate with.
     """
 
     name: str
@@ -84,9 +84,9 @@ class ActivationSource:
     mean_norm: float | None = None
     n_rows: int = 0
     heldout: Rows | None = None
-    # Reads all rows once and raises BadInput unless they are finite; a harvest has done so already.
+    # Reads all rows once and raises BadInput unless they are finite; a harvest has already checked its rows.
     check_finite: Callable[[], None] = _nothing_to_check
-    # Figures that only this source can give of a trained W_dec [F,M].
+    # Figures about a trained W_dec [F,M] that only this source can compute.
     score: Callable[[jax.Array], dict[str, Any]] = _no_score
 
     def stream(self, mesh: Mesh) -> BatchStream:
@@ -95,8 +95,8 @@ class ActivationSource:
 
 
 def hold_out_rows(rows: Rows, batch_size: int) -> Rows:
-    """The rows kept from training for evaluation: the last tenth, at most 65,536. Raises BadInput where fewer than a
-    batch are left to train on."""
+    """The rows kept from training for evaluation: the last tenth, at most 65,536. Raises BadInput if less than a batch
+    is left to train on."""
     keep = min(max(rows.n_rows // 10, 1), MAX_HELDOUT_ROWS)
     if rows.n_rows - keep < batch_size:
         raise BadInput(f"train.batch_size {batch_size} is larger than the {rows.n_rows - keep} rows to train on")
@@ -104,5 +104,5 @@ def hold_out_rows(rows: Rows, batch_size: int) -> Rows:
 
 
 def rows_to_train_on(rows: Rows, heldout: Rows | None) -> Rows:
-    """All rows but the held-out ones at the end."""
+    """All rows except the held-out ones at the end."""
     return rows if heldout is None else RowRange(rows, 0, rows.n_rows - heldout.n_rows)

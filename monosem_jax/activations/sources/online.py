@@ -1,4 +1,4 @@
-"""Rows that a transformer makes while a dictionary is trained on them."""
+"""Rows that a transformer computes while a dictionary is trained on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monosem_jax.runtime.workdir import parent
 def open_online(request: SourceRequest) -> ActivationSource:
     """Activations of `request.transformer` at the site of `request.online`, on the transformer's training text.
 
-    Raises BadInput where the transformer is no finished run or has no such site.
+    Raises BadInput if the transformer is not a finished run or has no such site.
     """
     run, online = open_transformer(request.transformer), request.online
     widths = site_widths(run.model, online.site)

@@ -1,4 +1,4 @@
-"""Rows that lie on a disk or in object storage: a harvested store, an array, or several of these side by side."""
+"""Rows on a disk or in object storage: a harvested store, an array, or several of these with concatenated rows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from monosem_jax.runtime.workdir import parent, read_record, resolve_parent
 
 
 def is_several(source: str) -> bool:
-    """Whether it is several paths separated by commas, and not one path with a comma in it."""
+    """Whether `source` is several paths separated by commas, not one path with a comma in it."""
     return "," in source and not os.path.exists(source)
 
 
 def is_store(source: str) -> bool:
-    """Whether a store or the run directory of a harvest lies there."""
+    """Whether `source` is a store or the run directory of a harvest."""
     return find_store(source) is not None
 
 
 def open_store(request: SourceRequest) -> ActivationSource:
-    """A harvested store, evaluated with the transformer that it was harvested from where that is found."""
+    """A harvested store, evaluated with the transformer that it was harvested from, if that is found."""
     return _stored(request, [request.source], [Store(request.source)])
 
 
@@ -79,7 +79,7 @@ def _stored(request: SourceRequest, paths: Sequence[str], each: Sequence[Rows]) 
 
 
 def check_aligned(first: str, a: Rows, other: str, b: Rows) -> None:
-    """Raises BadInput unless row i of one source is of the same token as row i of the other, as far as they say."""
+    """Raises BadInput unless row i of both sources belongs to the same token, as far as the sources record it."""
     if a.n_rows != b.n_rows:
         raise BadInput(f"{first} has {a.n_rows} rows and {other} {b.n_rows}: sources side by side need equally many")
     if not (isinstance(a, Store) and isinstance(b, Store)):
@@ -94,10 +94,10 @@ def check_aligned(first: str, a: Rows, other: str, b: Rows) -> None:
 
 
 def find_transformer(transformer: str, source: str, each: Sequence[Rows]) -> TransformerRun | None:
-    """The transformer for the loss figures: the run directory `transformer` where it is given, else the store's own;
-    None where there is none, or where the rows come from several models.
+    """The transformer for the loss figures: the run directory `transformer` if given, else the store's own; None if
+    there is none, or if the rows come from several models.
 
-    Raises BadInput where a store was harvested from another transformer, or with another tokenizer.
+    Raises BadInput if a store was harvested from another transformer, or with another tokenizer.
     """
     models = {r.manifest.get("model") for r in each if isinstance(r, Store)}
     if len(each) > 1 and (len(models) > 1 or not all(isinstance(r, Store) for r in each)):
@@ -143,7 +143,7 @@ def _check_hashes(store: Store, found: TransformerRun) -> None:
 
 
 def check_finite(rows: Rows, name: str) -> None:
-    """Reads all rows once; raises BadInput where some are not finite."""
+    """Reads all rows once; raises BadInput if some are not finite."""
     with progress(rows.n_rows, "check", "rows") as bar:
         found = check_rows_finite(rows, advance=bar.update)
     if found.first_nonfinite is not None:

@@ -9,7 +9,7 @@ from monosem_jax.runtime.mesh import device_get_global
 
 
 def open_synthetic(request: SourceRequest) -> ActivationSource:
-    """Rows of `request.synthetic`; a dictionary is scored by how many of the true features it has found."""
+    """Rows of `request.synthetic`; a dictionary is scored by the share of the true features that it found."""
     rows = SyntheticRows(request.synthetic)
     heldout = hold_out_rows(rows, request.batch_size)
     trained = rows_to_train_on(rows, heldout)

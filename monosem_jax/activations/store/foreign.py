@@ -1,4 +1,4 @@
-"""Arrays of activations [n,M] that others wrote: `.npy` files, zarr v2 and v3, `.safetensors` files."""
+"""Arrays of activations [n,M] from other programs: `.npy` files, zarr v2 and v3, `.safetensors` files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from monosem_jax.activations.store.location import Location, context
 from monosem_jax.runtime.errors import BadInput, short_error
 from monosem_jax.runtime.files import SAFETENSORS_DTYPES, TensorEntry, is_url, read_array, read_safetensors_header
 
-ZARR_DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}  # by the file that an array's metadata is in
+ZARR_DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}  # by the name of the array's metadata file
 MIB = 1 << 20
-SCAN_THREADS = 4  # as many blocks are in memory at once
-SHOWN_TENSORS = 8  # of those that an error message lists
+SCAN_THREADS = 4  # also the number of blocks in memory at once
+SHOWN_TENSORS = 8  # tensors listed in an error message
 
 
 class NpyRows:
-    """A memory-mapped `.npy` array [n,M] of fp32, fp16 or (as raw 2-byte `bfloat16`) bf16, in either order."""
+    """A memory-mapped `.npy` array [n,M] of fp32, fp16 or bf16 (raw 2-byte items), in C or Fortran order."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self._array = read_array(pathlib.Path(path))
@@ -39,7 +39,7 @@ class NpyRows:
 
 
 class SafetensorsRows:
-    """A memory-mapped tensor [n,M] of a `.safetensors` file; `tensor` may be left out where there is no choice."""
+    """A memory-mapped tensor [n,M] of a `.safetensors` file; `tensor` may be omitted if only one qualifies."""
 
     def __init__(self, path: str | os.PathLike[str], tensor: str | None = None):
         tensors = read_safetensors_header(pathlib.Path(path))
@@ -57,7 +57,7 @@ class SafetensorsRows:
 
 
 class ZarrRows:
-    """A zarr array [n,M], v3 or v2 as `file` (a key of ZARR_DRIVERS) says; chunks nobody wrote hold the fill value."""
+    """A zarr array [n,M], v3 or v2 depending on `file` (a key of ZARR_DRIVERS); missing chunks hold the fill value."""
 
     def __init__(self, location: Location, file: str):
         self.location, self.file = location, file
@@ -70,7 +70,7 @@ class ZarrRows:
         try:
             self._array = ts.open(spec, read=True, context=context()).result()
         except (ValueError, OSError, RuntimeError) as e:
-            reason = short_error(e, after=f'{file}": ')  # what comes before names the file at length
+            reason = short_error(e, after=f'{file}": ')  # the text before it repeats the long file name
             raise BadInput(f"{location} is not a readable zarr array: {file}: {reason}") from None
         self.dtype = _check(str(location), self._array.shape, self._array.dtype.name)
         self.n_rows, self.width = self._array.shape
@@ -90,7 +90,7 @@ def open_foreign(source: str | os.PathLike[str]) -> Rows | None:
       source: a `.npy` file; a `.safetensors` file, with `:name` to choose one of its tensors; a directory or URL of a
         zarr array.
 
-    Raises BadInput when something is there, but is no array [n,M] of a known type.
+    Raises BadInput when something else than an array [n,M] of a known type is there.
     """
     name = os.fspath(source)
     path, tensor = _split(name)
@@ -109,10 +109,10 @@ def open_foreign(source: str | os.PathLike[str]) -> Rows | None:
 
 
 def identity(source: str | os.PathLike[str]) -> dict[str, str]:
-    """The record of an array as a run's parent: where it is, and a hash that does not depend on where.
+    """The record of an array as a run's parent: its location, and a hash that does not depend on the location.
 
-    The hash covers a file's size, beginning and end; of a zarr array its metadata; and of both a zarr array and a
-    tensor (which need not reach either end of its file) the first and the last row.
+    The hash covers the size, beginning and end of a file, or the metadata of a zarr array. For a zarr array and for a
+    tensor (which may lie in the middle of its file) it also covers the first and the last row.
     """
     name = os.fspath(source)
     rows = open_foreign(name)
@@ -133,11 +133,11 @@ def identity(source: str | os.PathLike[str]) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FiniteCheck:
-    """What `scan_rows` found. The means are over rows without NaN or Inf, and NaN when there is none.
+    """The result of `check_rows_finite`. Means are over rows without NaN or Inf, and NaN if there are no such rows.
 
-    first_nonfinite: (row, column) of the first such element, row by row.
-    mean_square: of the elements. mean_norm: of the rows.
-    nonfinite: the rows that hold one, int64, in order.
+    first_nonfinite: (row, column) of the first NaN or Inf, row by row.
+    mean_square: the mean of the squared elements. mean_norm: the mean norm of the rows.
+    nonfinite: the rows that hold NaN or Inf, int64, in order.
     """
 
     n_rows: int
@@ -151,7 +151,7 @@ class FiniteCheck:
 def check_rows_finite(
     rows: Rows, block_rows: int = 8192, advance: Callable[[int], object] = lambda n: None
 ) -> FiniteCheck:
-    """Reads everything once. `advance` is told the number of rows of each block, in order, when it is done."""
+    """Reads all rows once. `advance` is called with the number of rows of each finished block, in order."""
     starts = range(0, rows.n_rows, block_rows)
     square_sum = norm_sum = 0.0
     nonfinite, first = [np.zeros(0, np.int64)], None
@@ -179,7 +179,8 @@ def check_rows_finite(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Block:
-    """Sums over the finite rows of a block, the numbers of the other rows in it, and the first's first bad column."""
+    """Sums over the finite rows of a block, the indices of the other rows in it, and the first of these rows' first bad
+    column."""
 
     n_rows: int
     square_sum: float
@@ -190,9 +191,9 @@ class _Block:
 
 def _scan_block(rows: Rows, start: int, stop: int) -> _Block:
     x = rows.read(start, stop)
-    with np.errstate(invalid="ignore"):  # the conversion of a signalling NaN
+    with np.errstate(invalid="ignore"):  # raised by converting a signalling NaN
         squares = np.einsum("ij,ij->i", x, x, dtype=np.float64)  # converts piecewise, without the interpreter's lock
-        finite = np.isfinite(squares)  # fp64 holds the sum of any fp32 squares: it is finite where the row is
+        finite = np.isfinite(squares)  # fp64 can hold any sum of fp32 squares, so it is finite exactly where the row is
         bad = np.flatnonzero(~finite)
         column = int(np.flatnonzero(~np.isfinite(x[bad[0]].astype(np.float64)))[0]) if len(bad) else None
     squares = squares[finite]
@@ -200,7 +201,7 @@ def _scan_block(rows: Rows, start: int, stop: int) -> _Block:
 
 
 def _check(name: str, shape: tuple[int, ...], dtype: str) -> np.dtype:
-    """The type called `dtype`; raises BadInput when an array of that shape and type holds no activations."""
+    """The type called `dtype`; raises BadInput when an array of that shape and type cannot hold activations."""
     if len(shape) != 2 or not all(shape):
         raise BadInput(f"{name} has shape {shape}: expected [n, M] with at least one row")
     if dtype not in DTYPES:
@@ -209,7 +210,7 @@ def _check(name: str, shape: tuple[int, ...], dtype: str) -> np.dtype:
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    """(file, tensor) of `file.safetensors:tensor`, (name, None) of anything else."""
+    """(file, tensor) for `file.safetensors:tensor`, (name, None) for anything else."""
     head, colon, tensor = name.partition(".safetensors:")
     return (f"{head}.safetensors", tensor) if colon else (name, None)
 
@@ -226,7 +227,7 @@ def _choose(path: str, tensors: dict[str, TensorEntry]) -> str:
 
 
 def _listed(tensors: dict[str, TensorEntry]) -> str:
-    """Names (quoted: they may hold anything) with types and shapes."""
+    """Tensor names (quoted, since they may contain anything) with types and shapes."""
     shown = [f"{n!r} ({t.dtype} {list(t.shape)})" for n, t in sorted(tensors.items())]
     rest = f" and {len(shown) - SHOWN_TENSORS} more" if len(shown) > SHOWN_TENSORS else ""
     return (", ".join(shown[:SHOWN_TENSORS]) or "none") + rest

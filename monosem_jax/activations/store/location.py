@@ -1,4 +1,4 @@
-"""Where data is: a local directory, or any key-value store that TensorStore reaches (gs://, s3://, memory:// …)."""
+"""Locations of data: a local directory, or any key-value store that TensorStore reaches (gs://, s3://, memory:// …)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monosem_jax.runtime.files import is_url
 @functools.cache
 def context() -> ts.Context:
     """The TensorStore context of this process. There is one, so that all memory:// locations share their data."""
-    retries = {"max_retries": 6}  # a minute; the default keeps a wrong address waiting for an hour
+    retries = {"max_retries": 6}  # about a minute; with the default, a wrong address fails only after an hour
     return ts.Context({"s3_request_retries": retries, "gcs_request_retries": retries})
 
 
@@ -39,7 +39,7 @@ class Location:
         return self.name
 
     def sub(self, name: str) -> dict[str, Any]:
-        """The kvstore specification of a directory in this one, for an array."""
+        """The kvstore specification of a subdirectory, for an array."""
         return {**self.spec, "path": f"{self.spec['path']}{name}/"}
 
     @functools.cached_property
@@ -50,7 +50,7 @@ class Location:
             raise BadInput(f"{self.name} cannot be opened: {short_error(e)}") from None
 
     def read(self, file: str) -> bytes | None:
-        """A file's bytes, None where there is none; raises BadInput when the store cannot be reached."""
+        """A file's bytes, or None if there is no such file; raises BadInput when the store cannot be reached."""
         try:
             found = self._kv.read(file).result()
         except (ValueError, OSError, RuntimeError) as e:
@@ -58,12 +58,12 @@ class Location:
         return bytes(found.value) if found.state == "value" else None
 
     def write(self, file: str, content: bytes) -> None:
-        """Replaces a file atomically. Raises BadInput where it cannot be written, except on a full disk."""
+        """Replaces a file atomically. Raises BadInput if it cannot be written, except on a full disk."""
         try:
             self._kv.write(file, content).result()
         except (ValueError, OSError, RuntimeError) as e:
             if "No space left on device" in str(e):
-                raise  # the caller treats a full disk in its own way
+                raise  # the caller handles a full disk
             raise BadInput(f"{self.name}: {file} cannot be written: {short_error(e)}") from None
 
     def delete(self, folder: str) -> None:
@@ -103,7 +103,7 @@ class Location:
 
 
 def last_part(error: BaseException) -> str:
-    """What happened at last, without the files that TensorStore names on the way there."""
+    """The last part of an error message, without the file names that TensorStore puts before it."""
     return short_error(error, after='": ')
 
 

@@ -1,4 +1,4 @@
-"""Activation stores, and arrays that are read like them: rows [n,M] with `read(start, stop)`."""
+"""Activation stores, and arrays with the same interface: rows [n,M] with `read(start, stop)`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import open_stream
 from monosem_jax.runtime.errors import BadInput, short_error
 
-FORMAT = 3  # 2 never was; 1 is read as 3 is: only the random streams differ, by which rows were drawn
+FORMAT = 3  # 2 was never used; 1 is read like 3: they differ only in the random streams that drew the rows
 KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model")
 
 
 class Store:
     """An activation store. Only its committed rows are visible.
 
-    `path` is as given, `run` the harvest's run directory where there is one, `location` where the data is.
+    `path` is the path as given, `run` the harvest's run directory if there is one, `location` the place of the data.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -56,7 +56,7 @@ class Store:
         return self._read(self._activations, start, stop)
 
     def origin(self, start: int, stop: int) -> np.ndarray:
-        """[stop-start, 2] of each row: the context's index in `tokens()` and the position; in a converted array the
+        """[stop-start, 2]: for each row the context's index in `tokens()` and the position; for a converted array the
         row number and 0."""
         return self._read(self._origin, start, stop)
 
@@ -68,7 +68,7 @@ class Store:
             raise BadInput(f"{self.path}: rows {start} to {stop - 1} cannot be read: {last_part(e)}") from None
 
     def tokens(self) -> np.ndarray:
-        """[C,T] the harvested contexts; raises BadInput where the store was made from an array."""
+        """[C,T] the harvested contexts; raises BadInput if the store was made from an array."""
         if not self.manifest["model"]:
             raise BadInput(f"{self.path} was converted from an array: it has no tokens")
         return open_array(self.location, "tokens").read().result()
@@ -79,7 +79,7 @@ class Store:
 
 
 def read_manifest(location: Location) -> dict[str, Any]:
-    """store.json; raises BadInput where it is missing, damaged, or of another format."""
+    """store.json; raises BadInput if it is missing, damaged, or of another format."""
     manifest = location.read_json("store.json")
     if not isinstance(manifest, dict):
         raise BadInput(f"{location}: store.json is not a manifest")
@@ -104,14 +104,14 @@ def checksum(manifest: dict[str, Any]) -> str:
 
 
 def hash_array(location: Location, name: str) -> str:
-    """The hash of the metadata of one of a store's arrays; "" where it has no such array."""
+    """The hash of the metadata of one of a store's arrays; "" if it has no such array."""
     content = location.read(f"{name}/zarr.json")
     return "" if content is None else hashlib.sha256(content).hexdigest()
 
 
 def find_store(path: str | os.PathLike[str]) -> Location | None:
-    """The store that `path` names: at `path` itself, or where the harvest's run directory there says; None if there is
-    none."""
+    """The store that `path` names: `path` itself, or the store of the harvest's run directory at `path`; None if there
+    is none."""
     location = Location(path)
     if location.read("store.json") is not None:
         return location
@@ -134,7 +134,7 @@ def open_rows(source: str | os.PathLike[str]) -> Rows:
     if location.local is not None and not location.local.exists():
         raise BadInput(f"source {source} does not exist")
     if location.local is None:
-        location.list("store.json")  # raises where the place itself cannot be reached
+        location.list("store.json")  # raises if the location cannot be reached
     raise BadInput(
         f"source {source} is neither a store directory (with store.json) nor a zarr array, nor a .npy array or a "
         ".safetensors file"

@@ -1,4 +1,4 @@
-"""Reads a whole store back, and names the rows that are missing, cut short or changed."""
+"""Reads a whole store back, and names the rows that are missing, truncated or changed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from monosem_jax.runtime.errors import BadInput, short_error
 
 READ_BLOCKS = 16
 SCRATCH = Location("memory://verify")
-MEANS_TOLERANCE = 1e-5  # relative, of the manifest's means: rows are summed in another order than when written
+MEANS_TOLERANCE = 1e-5  # relative, for the manifest's means: rows are summed in another order than when written
 
 
 def verify_store(
     location: Location, *, total: Callable[[int], Any] = lambda n: None, advance: Callable[[int], Any] = lambda n: None
 ) -> tuple[list[str], int]:
-    """(a line for every damage found, committed rows). Raises BadInput when the manifest cannot be read.
+    """(a line for every damage found, number of committed rows). Raises BadInput when the manifest cannot be read.
 
     Compares the manifest and every array's metadata with the hashes in the manifest (stores of earlier versions have
     none) and with each other, every block of the committed rows with its checksum, and the manifest's means with the
@@ -35,7 +35,7 @@ def verify_store(
     if not 0 <= rows <= n or manifest["complete"] != (rows == n):
         return [f"store.json: {rows} of {n} rows are written, complete is {manifest['complete']}"], rows
     total(rows)
-    n_contexts, length = 1 << 32, 1  # of a converted array: row numbers
+    n_contexts, length = 1 << 32, 1  # for a converted array: row numbers
     if manifest["model"]:
         n_contexts, length = 0, manifest.get("context_length", 0)
         tokens = _open(location, "tokens", None, length, "int32", manifest, damages)
@@ -66,7 +66,7 @@ def verify_store(
 def _open(
     location: Location, name: str, n: int | None, width: int, dtype: str, manifest: dict[str, Any], damages: list[str]
 ) -> Any:
-    """Opens an array if its metadata is what the writer makes; else adds a damage and returns None."""
+    """Opens an array if its metadata is as the writer makes it; otherwise adds a damage and returns None."""
     file = f"{name}/zarr.json"
     try:
         array = open_array(location, name)
@@ -92,7 +92,7 @@ def _open(
 def _blocks(
     location: Location, name: str, array: Any, rows: int, damages: list[str], advance: Callable[[int], Any]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, rows) of the blocks that can be read, several at a time, or one by one where that fails."""
+    """(first row, rows) of the readable blocks, reading several at a time, or one by one where that fails."""
     shard = array.chunk_layout.write_chunk.shape[0]
     bad: list[tuple[int, int, str]] = []
     for start in range(0, rows, READ_BLOCKS * BLOCK_ROWS):
@@ -107,7 +107,7 @@ def _blocks(
                 except (ValueError, OSError, RuntimeError) as e:
                     bad.append((a, z, "missing" if str(e).startswith("NOT_FOUND") else last_part(e)))
         advance(stop - start)
-    merged: list[list[Any]] = []  # neighbours in a shard, as the message about a broken index varies
+    merged: list[list[Any]] = []  # damaged neighbours in a shard, since the message about a broken index varies
     for a, z, reason in bad:
         if merged and merged[-1][1] == a and a % shard:
             merged[-1][1] = z
@@ -119,7 +119,7 @@ def _blocks(
 def _check_places(places: Iterator[tuple[int, np.ndarray]], n_contexts: int, length: int) -> list[str]:
     """A line for every origin outside the tokens or recorded twice; without contexts nothing is checked."""
     size = n_contexts * length
-    seen = np.zeros(size // 8 + 1, np.uint8) if size else None  # a bit each; pages take memory once touched
+    seen = np.zeros(size // 8 + 1, np.uint8) if size else None  # one bit each; pages take memory only once touched
     found = []
     for start, place in places:
         if seen is None:

@@ -15,7 +15,7 @@ from monosem_jax.activations.store.store import FORMAT, checksum, create_array, 
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.runtime.errors import BadInput
 
-PARTS = ".parts/"  # records of buckets that are on disk but not committed: what each adds to the manifest
+PARTS = ".parts/"  # records of buckets on disk that are not committed: their additions to the manifest
 
 
 def check_sizes(bucket_rows: int, shard_rows: int) -> None:
@@ -28,12 +28,11 @@ def check_sizes(bucket_rows: int, shard_rows: int) -> None:
 
 
 class StoreWriter:
-    """Writes buckets, each in whole shards, on a thread of its own. A store that is not finished is resumed
-    after its last commit.
+    """Writes buckets, each in whole shards, on its own thread. An unfinished store is resumed after its last commit.
 
     Process p of N makes the buckets g with g mod N = p. When a bucket's data is on disk, its process writes a record;
-    the first process commits buckets in order, so the manifest depends on the rows only. A kill costs at most the
-    bucket being filled and the one being written, which are then made again with the same bytes.
+    the first process commits buckets in order, so the manifest depends only on the rows. A kill loses at most the
+    bucket being filled and the one being written; both are then recomputed with the same bytes.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class StoreWriter:
         """`manifest` has the entries that do not depend on the rows: n_rows, width, dtype, site, the parents' hashes.
 
         Args:
-          process: (number of this process, how many there are).
+          process: (number of this process, number of processes).
           prepare: writes arrays that must be whole before the first row; called in every process of a new store.
           barrier: waits for the other processes.
         """
@@ -71,7 +70,7 @@ class StoreWriter:
         #: (bucket, first row, row after the last) of the buckets that this process has to make, in order.
         self.todo = list(self._missing())
         barrier("store: seen")  # no process changes the store before all have looked at it
-        if fresh:  # fails where the storage bucket does not exist; create_array would retry without end
+        if fresh:  # fails if the storage bucket does not exist; create_array would retry forever
             location.write(f"{PARTS}begun-{process[0]}", b"")
         self._activations = create_array(location, "activations", (n, m), manifest["dtype"], shard_rows)
         self._origin = create_array(location, "origin", (n, 2), "uint32", shard_rows)
@@ -96,8 +95,8 @@ class StoreWriter:
     def buffers(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Where to put the n rows and origins of the next bucket to be written: [n,M] and [n,2].
 
-        Two pairs are used in turn, since fresh memory costs more time than the writing. Stores in memory:// keep the
-        arrays, and get new ones.
+        Two pairs are used in turn, since fresh memory takes more time than writing does. Stores in memory:// keep the
+        arrays, so they get new ones.
         """
         if not self._turns or self.location.spec["driver"] == "memory":
             width, dtype = self.manifest["width"], DTYPES[self.manifest["dtype"]]
@@ -107,7 +106,7 @@ class StoreWriter:
         return rows[:n], origin[:n]
 
     def write(self, bucket: int, rows: np.ndarray, origin: np.ndarray, *, norm_sum: float, square_sum: float) -> None:
-        """Starts writing a bucket, [n,M] and [n,2] in `buffers`, once the one before is on disk.
+        """Starts writing a bucket, [n,M] and [n,2] in `buffers`, once the previous one is on disk.
 
         Args:
           norm_sum: sum of the rows' norms; square_sum: sum of their squared elements.
@@ -121,7 +120,7 @@ class StoreWriter:
 
     def _write(self, bucket: int, rows: np.ndarray, origin: np.ndarray, record: dict[str, Any]) -> None:
         start = bucket * self._bucket_rows
-        for a in range(0, len(rows), self._shard_rows):  # a shard at a time, as encoding needs memory
+        for a in range(0, len(rows), self._shard_rows):  # a shard at a time, since encoding needs memory
             z = min(a + self._shard_rows, len(rows))
             span = slice(start + a, start + z)
             writes = [
@@ -134,7 +133,7 @@ class StoreWriter:
         self.commit()
 
     def commit(self) -> None:
-        """Makes visible the buckets that are on disk without a gap. Only the first process does so."""
+        """Makes the leading buckets that are on disk without a gap visible. Only the first process does this."""
         if self.process[0]:
             return
         manifest = self.manifest
@@ -155,7 +154,7 @@ class StoreWriter:
         self.manifest = manifest
 
     def wait(self) -> None:
-        """Waits until the last bucket is on disk; raises the error of writing it."""
+        """Waits until the last bucket is on disk; raises the error if writing it failed."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()

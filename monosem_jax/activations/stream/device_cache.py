@@ -14,7 +14,7 @@ from monosem_jax.activations.rows import Rows, as_integers
 from monosem_jax.activations.stream.order import BLOCK_ROWS, Order
 from monosem_jax.runtime.errors import BadInput
 
-UPLOAD_BLOCKS = 16  # blocks in every upload, so that one compiled program serves all
+UPLOAD_BLOCKS = 16  # blocks in every upload, so that one compiled program serves all uploads
 ACCELERATOR_SHARE = 0.4  # of a device's memory
 CPU_BYTES = 5e8
 
@@ -30,8 +30,8 @@ def _take(pool: jax.Array, at: jax.Array, dtype: np.dtype) -> jax.Array:
 
 
 class BlockPool:
-    """The most recently used blocks of a source on one device. Rows are stored as integers, which XLA moves without
-    converting them."""
+    """The most recently used blocks of a source on one device. Rows are stored as integers, since XLA moves these
+    without conversion."""
 
     def __init__(self, source: Rows, device: Any, blocks: int):
         self._source, self._device = source, device
@@ -68,7 +68,7 @@ class BlockPool:
         for i, block in enumerate(blocks):
             rows = self._source.read(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self._source.n_rows))
             buffer[i, : len(rows)] = as_integers(rows)
-        for block in blocks:  # only now, as reading may fail
+        for block in blocks:  # only after reading, which may fail
             self._slots[block] = self._free.pop() if self._free else self._slots.pop(next(iter(self._slots)))
         slots = np.asarray([self._slots[b] for b in blocks], np.int32)
         spare = UPLOAD_BLOCKS - len(blocks)  # padding: the last block is written again, into the same slot
@@ -80,9 +80,9 @@ class BlockPool:
 def pool_blocks(
     source: Rows, order: Order, devices: Sequence[Any], device_gb: float, *, required: bool
 ) -> tuple[bool, int]:
-    """(whether every device can hold the whole source, how many of its blocks to hold).
+    """(whether every device can hold the whole source, the number of its blocks to hold).
 
-    With `required`, raises BadInput when a device cannot even hold the blocks that are mixed at a time.
+    With `required`, raises BadInput when a device cannot hold even the blocks that are mixed at a time.
     """
     limit = device_gb * 1e9 or min(_default_bytes(d) for d in devices)
     size = BLOCK_ROWS * source.width * source.dtype.itemsize

@@ -1,9 +1,9 @@
 """The shuffled sequence of batches, as arithmetic on (n_rows, batch_size, seed), without data.
 
-The slots of a batch are divided into lanes, and every lane has a sequence of its own. So a process that needs some of
-the slots reads only their lanes, and a batch is the same however many processes share it. In an epoch the blocks of
-the source are laid out in a random order, and each lane gets an equal stretch of them (to one row). It goes through
-its stretch in windows of whole blocks, whose rows are permuted.
+The slots of a batch are divided into lanes, and every lane has its own sequence. So a process that needs some of the
+slots reads only their lanes, and a batch is the same for any number of processes. In an epoch the blocks of the source
+are laid out in a random order, and each lane gets an equal stretch of them (to within one row). It goes through its
+stretch in windows of whole blocks, and the rows of each window are permuted.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 
 from monosem_jax.runtime.rng import stream
 
-BLOCK_ROWS = 1024  # rows of an inner chunk, the unit of reading
+BLOCK_ROWS = 1024  # rows of an inner chunk, the smallest unit that is read
 MAX_LANES = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A stretch of a lane: the rows `take` of a window, which is the source's row `ranges` one after another."""
+    """A stretch of a lane: the rows `take` of a window. The window consists of the source's row `ranges`, in order."""
 
     key: tuple[int, int, int]  # lane, epoch, window
     ranges: tuple[tuple[int, int], ...]
@@ -43,7 +43,7 @@ class Order:
     def __init__(self, n_rows: int, batch_size: int, seed: int, *, window_blocks: int, shuffle: bool = True):
         self.n_rows, self.batch_size, self.seed, self.shuffle = n_rows, batch_size, seed, shuffle
         self._n_blocks = -(-n_rows // BLOCK_ROWS)
-        # A block that two lanes share is read twice: with eight blocks to a lane that is at most an eighth more.
+        # A block shared by two lanes is read twice: with eight blocks per lane, that is at most an eighth more reading.
         most = max(min(MAX_LANES, window_blocks, self._n_blocks // 8), 1) if shuffle else 1
         self.lanes = max(d for d in range(1, most + 1) if batch_size % d == 0)
         self.lane_slots = batch_size // self.lanes
@@ -72,11 +72,11 @@ class Order:
         return found
 
     def _lane_start(self, lane: int, epoch: int) -> int:
-        # Rounded down with an offset per lane: over the lanes these sum to epoch · n_rows exactly.
+        # Rounded down with an offset per lane, so that the sum over lanes is exactly epoch · n_rows.
         return (epoch * self.n_rows + lane) // self.lanes
 
     def _stretch(self, lane: int, epoch: int) -> tuple[int, int]:
-        """Where a lane's part of an epoch's layout begins and ends."""
+        """The first and last position of a lane's part of an epoch's layout, the last exclusive."""
         ends = self._ends.get(epoch)
         if ends is None:
             sizes = [self._lane_start(j, epoch + 1) - self._lane_start(j, epoch) for j in range(self.lanes)]
@@ -85,8 +85,8 @@ class Order:
         return int(ends[lane]), int(ends[lane + 1])
 
     def _piece(self, lane: int, epoch: int, first: int, last: int, at: int, wanted: int) -> tuple[Piece, int]:
-        """(the piece that begins at position `at` of the epoch's layout, in a lane that has first … last-1 of it, how
-        many of the `wanted` rows are still missing)."""
+        """(the piece that begins at position `at` of the epoch's layout, in a lane that has first … last-1 of it, the
+        number of `wanted` rows that are still missing)."""
         order, short = self._layout(epoch)
         block = self._block_of(at, short)
         first_block = self._block_of(first, short)

@@ -49,11 +49,11 @@ class StreamConfig:
 
 class RowStream:
     """Batches of rows: called with (start, n) it gives batches start … start+n-1 as one device array [n,B,M] sharded
-    over `data`, whatever was asked before. Every epoch delivers each row once, in a new order; a batch may span two
-    epochs. Each process reads only what its own devices need.
+    over `data`, independent of earlier calls. Every epoch delivers each row once, in a new order; a batch may span two
+    epochs. Each process reads only the rows that its own devices need.
 
     Iterating gives batches [B,M] from `position` on, read ahead in the background; `position`, the number of the next
-    batch, is all there is to save.
+    batch, is the only state to save.
     """
 
     kind = "disk"
@@ -65,7 +65,7 @@ class RowStream:
         self.sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
         self._windows: dict[int, tuple[tuple[int, int, int], np.ndarray]] = {}
         self._memory = _Memory()
-        self._threads = ThreadPoolExecutor(THREADS, "rows")  # while some wait for the disk, others copy
+        self._threads = ThreadPoolExecutor(THREADS, "rows")  # some wait for the disk while others copy
 
     def __call__(self, start: int, n: int) -> jax.Array:
         shape = (n, self.order.batch_size, self.source.width)
@@ -78,8 +78,8 @@ class RowStream:
         return jax.make_array_from_single_device_arrays(shape, self.sharding, parts)
 
     def part(self, device: Any, low: int, high: int, start: int, n: int, made: dict) -> jax.Array:
-        """Slots low … high-1 of some batches on a device; `made` keeps what was read for other devices with the same
-        slots."""
+        """Slots low … high-1 of batches start … start+n-1 on a device; `made` keeps the rows read, for other devices
+        with the same slots."""
         if (low, high) not in made:
             made[low, high] = self.rows(low, high, start, n)
         return jax.device_put(made[low, high], device)
@@ -112,7 +112,7 @@ class RowStream:
         return out.reshape(n, self.order.batch_size, -1)
 
     def _fill(self, lane: int, column: int, out: np.ndarray, first: int) -> None:
-        """Puts a lane's rows into out[:, column : column + b], or the part of it that lies inside `out`."""
+        """Puts a lane's rows into out[:, column : column + b], or into the part of that range inside `out`."""
         n, slots, b = len(out), out.shape[1], self.order.lane_slots
         out, at = as_integers(out), 0
         for piece in self.order.pieces(lane, first, first + n * b):
@@ -135,8 +135,8 @@ class RowStream:
         return self._windows[lane][1]
 
     def sample(self, n: int) -> np.ndarray:
-        """The first n rows of the sequence on the host, [n,M], or all where there are fewer."""
-        if n >= self.source.n_rows:  # the last batch would begin another epoch
+        """The first n rows of the sequence on the host, [n,M], or all rows if there are fewer."""
+        if n >= self.source.n_rows:  # the last batch would reach into the next epoch
             return np.array(self.source.read(0, self.source.n_rows))
         found = self.rows(0, self.order.batch_size, 0, -(-n // self.order.batch_size))
         self._windows.clear()  # this process may not need all of them again
@@ -153,8 +153,8 @@ class RowStream:
 
 
 class ResidentStream(RowStream):
-    """The same batches, gathered in device memory: a block of the source is uploaded when it is first needed, and
-    again only where the devices cannot hold all of them. Otherwise only row numbers are uploaded."""
+    """The same batches, gathered in device memory. A block of the source is uploaded when it is first needed, and again
+    only if the devices cannot hold all blocks. Otherwise only row numbers are uploaded."""
 
     kind = "resident"
 
