@@ -1,4 +1,4 @@
-"""Language models that can be cut at a site. A new architecture is a file and a line in `MODELS`."""
+"""Language models that can be cut at a site. A new architecture is one file, plus a line in `MODELS`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput
 
-# The architecture that a configuration names -> (class of its configuration, linen module).
+# Name of an architecture in a configuration -> (configuration class, linen module).
 MODELS: dict[str, tuple[type, type]] = {
     "transformer": (TransformerConfig, Transformer),
 }
@@ -31,7 +31,7 @@ def build_model(config: ModelConfig, dtype: Any = jnp.float32) -> LanguageModel:
 
 
 def read_model(values: Mapping[str, Any]) -> LanguageModel:
-    """The module of a configuration from a file, in fp32; raises BadInput on keys or values that do not belong there.
-    Directories of earlier versions do not name the architecture: it is the paper's transformer."""
+    """The module of a configuration from a file, in fp32; raises BadInput on invalid keys or values. Directories of
+    earlier versions do not name the architecture: it is the paper's transformer."""
     config_class, _ = find_model(values.get("architecture", "transformer"))
     return build_model(from_dict(config_class, dict(values)))

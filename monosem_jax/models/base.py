@@ -1,4 +1,4 @@
-"""What a language model is to the rest of the program: two halves, cut at a site.
+"""The interface of a language model to the rest of the program: two halves, cut at a site.
 
 A site is a place in the model whose activations can be read and replaced, written "kind.layer" ("mlp_hidden.0"). A new
 architecture is one file, with a configuration and a linen module that has the methods of `LanguageModel`, and one line
@@ -37,7 +37,7 @@ class ModelConfig(Protocol):
 
 
 class LanguageModel(Protocol):
-    """A linen module whose two halves compose to the model, bit for bit.
+    """A linen module whose two halves, composed, give the model bit for bit.
 
     Shapes: C contexts, T positions, V vocabulary, M width of the site, F directions.
     """
@@ -51,23 +51,23 @@ class LanguageModel(Protocol):
         ...
 
     def width(self, site: str) -> int:
-        """M at one site; raises BadInput where the model has no such site."""
+        """M at one site; raises BadInput if the model has no such site."""
         ...
 
     def to_acts(self, tokens: Int[Array, "C T"], site: str) -> tuple[Any, Float[Array, "C T M"]]:
-        """Runs the model up to a site: tokens → (carry, acts [C,T,M]). Of several sites ("mlp_in.0+mlp_out.0") the
+        """Runs the model up to a site: tokens → (carry, acts [C,T,M]). For several sites ("mlp_in.0+mlp_out.0") the
         activations are concatenated along M, and carry is None."""
         ...
 
     def from_acts(self, carry: Any, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
-        """Runs the model on from one site, with the activations there replaced by `acts`: → logits."""
+        """Continues the model from one site, with the activations there replaced by `acts`: → logits."""
         ...
 
     def direct_effect(
         self, params: Mapping[str, Any], site: str, directions: Float[np.ndarray, "F M"]
     ) -> Float[np.ndarray, "F V"]:
-        """What directions at a site add to the logits on the straight path, through no further attention or MLP.
-        Raises BadInput at a site from where that path is not linear."""
+        """The contribution of directions at a site to the logits on the direct path, without later attention and MLPs.
+        Raises BadInput at a site from which that path is not linear."""
         ...
 
     def __call__(self, tokens: Int[Array, "C T"]) -> Float[Array, "C T V"]: ...
@@ -93,7 +93,7 @@ def split_sites(site: str) -> tuple[str, ...]:
 
 
 def site_widths(model: LanguageModel, site: str) -> tuple[int, ...]:
-    """M at each of one or more sites; raises BadInput where the model does not have one of them."""
+    """M at each of one or more sites; raises BadInput if the model lacks one of them."""
     return tuple(model.width(s) for s in split_sites(site))
 
 

@@ -1,4 +1,4 @@
-"""The language model's loss, in the form that the training loop takes."""
+"""The language model's loss, in the form that the training loop expects."""
 
 from __future__ import annotations
 

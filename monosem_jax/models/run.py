@@ -39,7 +39,7 @@ class FromTransformer(LoadedRun):
 
 
 class TransformerRun(TrainedRun, FromTransformer):
-    """`params` as NumPy in fp32, `model` the module that takes them, `text` what it was trained on."""
+    """`params` are NumPy arrays in fp32, `model` is their module, `text` is the training text."""
 
     @functools.cached_property
     def model(self) -> LanguageModel:
@@ -58,7 +58,7 @@ class TransformerRun(TrainedRun, FromTransformer):
         return TappedModel(self.model, self.params, site, self.text.bos)
 
     def logits(self, tokens: ArrayLike) -> jax.Array:
-        """[C,T] tokens → [C,T,V] logits, on the default device, where the parameters are put once."""
+        """[C,T] tokens → [C,T,V] logits, on the default device. The parameters are put there on the first call."""
         return self._apply(self._params_on_device, jnp.asarray(tokens))
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""A language model cut at a site, as harvesting, evaluation and analysis take it."""
+"""A language model cut at a site, in the form that harvesting, evaluation and analysis use."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from monosem_jax.runtime.mesh import device_put_sharded
 class TappedModel:
     """A language model, the site whose activations are read, and its BOS token.
 
-    The parameters are its only leaves, so compiled functions take it as an argument, and models that differ in nothing
-    but parameters share one program. Rows have width W: M of the site, or the sum over several sites.
+    The parameters are its only leaves, so compiled functions take it as an argument, and models that differ only in
+    their parameters share one program. Rows have width W: M of the site, or the sum over several sites.
     """
 
     model: LanguageModel
@@ -32,7 +32,7 @@ class TappedModel:
     bos: int
 
     def on(self, mesh: Mesh | None) -> TappedModel:
-        """The same with parameters on the default device, or whole on every device of a mesh."""
+        """The same model with parameters on the default device, or replicated on every device of a mesh."""
         if mesh is None:
             params = jax.device_put(self.params)
         else:

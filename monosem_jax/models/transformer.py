@@ -2,8 +2,8 @@
 
 The model is a chain of stations, one for each of `monosem_jax.models.base.SITES` in every block. Between two stations
 the computation is a pair `(carry, acts)`: `acts` is the array at the station's site, `carry` the residual stream that
-is added to it later (or None). To cut the model at a site is to stop the chain there, so the two halves composed are
-the model itself.
+is added to it later (or None). Cutting the model at a site means stopping the chain there, so the two halves composed
+are the model itself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Block(nn.Module):
     def setup(self):
         c = self.config
         scale = nn.initializers.normal(0.02)
-        # The outputs of both sub-layers are summed n_layers times in the residual stream.
+        # The residual stream sums the outputs of both sub-layers over n_layers blocks.
         out = nn.initializers.normal(0.02 / (2 * c.n_layers) ** 0.5)
         dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=scale)
         self.ln_attn = nn.LayerNorm(dtype=jnp.float32)
@@ -148,7 +148,7 @@ class Transformer(nn.Module):
     def to_acts(self, tokens: Int[Array, "C T"], site: str) -> tuple[Any, Float[Array, "C T M"]]:
         """Runs the model up to a site: tokens → (carry, acts [C,T,M]). Nothing after the site is computed.
 
-        Of several sites ("mlp_in.0+mlp_out.0") the activations are concatenated along M, and carry is None.
+        For several sites ("mlp_in.0+mlp_out.0") the activations are concatenated along M, and carry is None.
         """
         stations = [self._station(s) for s in split_sites(site)]
         at, (carry, acts), found = 0, (None, self.embed(tokens)), {}
@@ -160,7 +160,7 @@ class Transformer(nn.Module):
         return None, jnp.concatenate([found[station] for station in stations], axis=-1)
 
     def from_acts(self, carry, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
-        """Runs the model on from a site, with the activations there replaced by `acts`: → logits."""
+        """Continues the model from a site, with the activations there replaced by `acts`: → logits."""
         _, resid = self._run(carry, acts, self._station(site), self.config.n_layers * len(SITES))
         return self.logits(resid)
 
@@ -176,11 +176,11 @@ class Transformer(nn.Module):
     def direct_effect(
         self, params: Mapping[str, Any], site: str, directions: Float[np.ndarray, "F M"]
     ) -> Float[np.ndarray, "F V"]:
-        """What directions at a site add to the logits on the straight path: d W_down π L W_unembed.
+        """The contribution of directions at a site to the logits on the direct path: d W_down π L W_unembed.
 
-        π removes the mean over the residual stream and L is the final LayerNorm's diagonal scale; the norm it divides
-        by is left out. At sites in the residual stream W_down is the identity. Later attention and MLPs are left out.
-        Raises BadInput at the input of an MLP, from where the path is not linear.
+        π removes the mean over the residual stream and L is the final LayerNorm's diagonal scale; LayerNorm's division
+        by the norm is left out. At sites in the residual stream W_down is the identity. Later attention and MLPs are
+        left out. Raises BadInput at the input of an MLP, from which the path is not linear.
         """
         layer, kind = parse_site(site, self.config.n_layers)
         if kind == "mlp_in":

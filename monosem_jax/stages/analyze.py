@@ -1,4 +1,4 @@
-"""A trained dictionary → records of its features: what the report shows."""
+"""A trained dictionary → records of its features, which the report shows."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from monosem_jax.sae.run import SaeRun
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateRunConfig:
-    """Which dictionary is evaluated, at which of its checkpoints, on how much text."""
+    """Which dictionary is evaluated, at which checkpoint, and on how much text."""
 
     run: str = ""
     """Directory of a finished train_sae run (or of an import with its transformer)."""
@@ -35,7 +35,7 @@ class EvaluateRunConfig:
 
 
 def open_dictionary(path: str, step: int = -1) -> SaeRun:
-    """A finished train_sae or import run whose transformer is at hand; raises BadInput on anything else."""
+    """A finished train_sae or import run whose transformer is available; raises BadInput on anything else."""
     if not path:
         raise BadInput("config.run is empty: expected the directory of a finished train_sae run")
     found = load_run(path, None if step < 0 else step)

@@ -25,12 +25,12 @@ from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages.evaluate import write_metrics
 
-ANY_LAYER = 10_000  # where no transformer says how many there are
+ANY_LAYER = 10_000  # if there is no transformer to give the number of layers
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """What an export or an import needs; which of the two it is, `source` decides."""
+    """The settings of an export or an import; `source` decides which of the two it is."""
 
     format: str = ""
     """Export: saelens, dictionary_learning, safetensors or numpy."""
@@ -48,7 +48,7 @@ class ExportConfig:
     """Import: held-out text."""
 
     def check(self) -> None:
-        """Raises BadInput when what belongs to an export and what belongs to an import are mixed."""
+        """Raises BadInput when settings of an export and of an import are mixed."""
         self.evaluate.check()
         how = "with" if self.source else "without"
         for name in ("format", "output") if self.source else ("transformer", "site"):
@@ -63,9 +63,9 @@ def export(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
 
 
 def export_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, int | None]:
-    """Writes the dictionary in `workdir`, or each member of a sweep, and returns name -> step of what was written.
+    """Writes the dictionary in `workdir`, or each member of a sweep, and returns name -> exported step.
 
-    Raises BadInput when there is nothing to export, the format cannot hold it, or the output is there already.
+    Raises BadInput when there is nothing to export, the format cannot hold it, or the output already exists.
     """
     write = interop.find_writer(config.format)
     if not config.output:
@@ -84,10 +84,10 @@ def export_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, i
 
 
 def import_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
-    """Makes `workdir` a finished run of the dictionary in the folder, and returns its summary: what
-    `monosem_jax.analysis.metrics.evaluate` gives where there is a transformer.
+    """Makes `workdir` a finished run of the dictionary in the folder, and returns its summary: the metrics of
+    `monosem_jax.analysis.metrics.evaluate` if there is a transformer.
 
-    Raises BadInput when the folder holds anything that is not exactly a dictionary of ours, or does not fit the
+    Raises BadInput when the folder's dictionary is not exactly one that this package can compute, or does not fit the
     transformer.
     """
     begin = time.perf_counter()
@@ -113,7 +113,7 @@ def import_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
 
 
 def _checked_site(config: ExportConfig, found: ExportedSAE, transformer: TransformerRun | None) -> str | None:
-    """The site that the dictionary explains; raises BadInput when the transformer has none such of its width."""
+    """The site that the dictionary explains; raises BadInput when the transformer has no such site of that width."""
     site = config.site or found.site
     if transformer is None:
         if site:
@@ -130,7 +130,7 @@ def _checked_site(config: ExportConfig, found: ExportedSAE, transformer: Transfo
 
 
 def _save(path: pathlib.Path, found: ExportedSAE, site: str | None) -> None:
-    """Writes what `load_run` takes a dictionary from."""
+    """Writes the files from which `load_run` opens a dictionary."""
     checkpoints = Checkpoints(path / "checkpoints")
     try:
         params = {name: jnp.asarray(p) for name, p in found.params.items()}
@@ -142,6 +142,6 @@ def _save(path: pathlib.Path, found: ExportedSAE, site: str | None) -> None:
 
 
 def _hash(source: pathlib.Path) -> str:
-    """Of what was imported: of the hashes of both files."""
+    """The hash of the imported dictionary: a hash of the hashes of both files."""
     both = file_hash(source / saelens.CFG) + file_hash(source / saelens.WEIGHTS)
     return hashlib.sha256(both.encode()).hexdigest()

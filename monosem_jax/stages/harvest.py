@@ -55,8 +55,8 @@ class HarvestRunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class HarvestJob:
-    """What is to be harvested: `manifest` says what from. `tokens` (start, stop) -> the contexts [C,T] that rows are
-    taken from, `n_contexts` in all; None for an array."""
+    """The rows to harvest; `manifest` describes where they come from. `tokens` (start, stop) -> the contexts [C,T] that
+    rows are taken from, `n_contexts` in all; None for an array."""
 
     made: RowProducer
     manifest: dict[str, Any]
@@ -147,7 +147,7 @@ def lock_store(location: Location, path: pathlib.Path) -> contextlib.AbstractCon
 
 
 def dry_run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
-    """Prints what a harvest would take, and returns it; raises BadInput when the disk cannot hold it."""
+    """Prints the resources that a harvest would need, and returns them; raises BadInput when the disk is too small."""
     job = open_harvest_job(config)
     made, h = job.made, config.harvest
     location = Location(config.store or workdir)
@@ -173,7 +173,7 @@ def dry_run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, 
 
 
 def measure_rate(made: RowProducer, seconds: float = 3.0) -> float:
-    """Rows made per second on this machine, without the time to compile."""
+    """Rows made per second on this machine, without compilation time."""
     next(made.batches(0, made.n_rows))
     begin, rows = time.perf_counter(), 0
     for _, values, _ in made.batches(0, made.n_rows):

@@ -1,4 +1,4 @@
-"""What a directory holds, in words: its configuration, checkpoints, metrics, files."""
+"""Describes the contents of a run directory: its configuration, checkpoints, metrics and files."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _table(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """As text for a terminal, to which it is to say nothing else."""
+    """A value as text for a terminal, with control characters escaped."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 

@@ -70,12 +70,12 @@ def _run_stages(root: pathlib.Path, config: QuickstartConfig, begin: float) -> d
         print(f"[{number}/{len(stages)}] {name}", flush=True)
         summaries[name] = stage(root / name, own)
         seconds[name] = round(time.perf_counter() - started, 1)
-        jax.clear_caches()  # the next stage does not use the programs of this one
+        jax.clear_caches()  # the next stage does not use this stage's programs
     return {"stages": summaries, "seconds": seconds, "wall_seconds": time.perf_counter() - begin}
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The figures a user looks for first, in a few lines."""
+    """The most important figures, in a few lines."""
     t, d, a = (summary["stages"][k] for k in ("transformer", "sae", "analysis"))
 
     def percent(x: float | None) -> str:

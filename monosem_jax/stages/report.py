@@ -48,7 +48,7 @@ def report(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, An
 def _records(title: str, analysis: AnalyzeRun) -> Records:
     dictionary = analysis.dictionary
     steps: tuple[int, ...] = ()
-    if "train" in dictionary.config:  # else it was imported
+    if "train" in dictionary.config:  # otherwise it was imported
         resample = from_dict(ResampleConfig, dictionary.config["resample"])
         train = from_dict(TrainConfig, upgrade(TrainConfig, dictionary.config["train"]))
         steps = resample.resolve(train).steps

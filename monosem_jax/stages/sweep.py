@@ -49,7 +49,7 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """The grid: every size with every coefficient and every seed. The defaults are the paper's A/0 … A/5."""
+    """The grid: every size with every coefficient and every seed. The defaults give the paper's A/0 … A/5."""
 
     sizes: tuple[int, ...] = (512, 4096, 16_384, 32_768, 65_536, 131_072)
     """Values of sae.n_features."""
@@ -89,9 +89,9 @@ class DryRunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SweepRunConfig(SaeRunConfig):
-    """What the members share, as for one dictionary, and the grid in which they differ: values of `sweep` replace
-    sae.n_features, the sparsity coefficient and seed. `seed` (or `data_seed`) decides the order of the rows for all
-    members."""
+    """The settings that all members share, as for one dictionary, and the grid in which they differ: values of `sweep`
+    replace sae.n_features, the sparsity coefficient and seed. `seed` (or `data_seed`) decides the order of the rows for
+    all members."""
 
     sweep: SweepConfig = SweepConfig()
     """The grid."""
@@ -128,8 +128,8 @@ class SweepRunConfig(SaeRunConfig):
         return given or (self.sweep.l1_coefficients if key == "l1_coefficient" else (self.sae.sparsity,))
 
     def groups(self) -> list[dict[str, SaeRunConfig]]:
-        """name -> configuration of the members that one program computes: they have one size, and differ only in
-        numbers that the program is given."""
+        """name -> configuration of the members that one program computes. They have the same size, and differ only in
+        numbers that are arguments of the program."""
         found: dict[tuple[int, float | None], dict[str, SaeRunConfig]] = {}
         for name, member in self.members().items():
             traced = self.sae.sparsity_key in member.sae.hyper()
@@ -138,7 +138,7 @@ class SweepRunConfig(SaeRunConfig):
 
 
 def sweep(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
-    """Trains what is not trained yet, evaluates every member, writes the table and the plots, returns the summary."""
+    """Trains the untrained members, evaluates all, writes the table and the plots, and returns the summary."""
     require_matplotlib()
     config.check()
     begin = time.perf_counter()
@@ -164,7 +164,7 @@ def _train_members(
             {name: SaeMember(member.seed, member.sae, rundirs[name]) for name, member in group.items()}
             for group in config.groups()
         ]
-        # Read before training: later only the first process knows that a summary is written.
+        # Read before training: later only the first process knows whether a summary was written.
         summaries = {name: rundir.summary for name, rundir in rundirs.items() if rundir.finished}
         ensembles, result, evaluator = _train(groups, config, source, mesh)
         seconds = time.perf_counter() - begin
@@ -233,7 +233,7 @@ def _write_table(
 
 
 def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
-    """Prints what the sweep would take; writes nothing. Without an MFU it trains on a few rows to measure the time."""
+    """Prints the sweep's memory and time; writes nothing. Without an MFU, trains on a few rows to measure the time."""
     del workdir
     config.check()
     train, source = config.train, open_source(config.source_request())
@@ -267,7 +267,7 @@ def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
 
 
 def compare(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, list[dict[str, Any]]]:
-    """Writes the table and the figures of all finished sweeps below `workdir` into it; returns name -> members.
+    """Writes the table and the figures of all finished sweeps below `workdir` into `workdir`; returns name -> members.
 
     Raises BadInput when there is none.
     """

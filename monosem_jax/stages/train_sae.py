@@ -1,4 +1,4 @@
-"""Activations → a dictionary, by the paper's recipe, evaluated with its transformer where there is one."""
+"""Activations → a dictionary, by the paper's recipe, evaluated with its transformer if there is one."""
 
 from __future__ import annotations
 
@@ -139,14 +139,14 @@ def _train(
 
 
 def announce(sae: SparseAutoencoder, config: SaeConfig, train: TrainConfig, mesh: Mesh, source: ActivationSource):
-    """Prints what training will take of every device."""
+    """Prints the memory that training will need on every device."""
     if first_process():
         cost = trainer.step_cost(sae, config, train, mesh)
         print(describe(cost, train.steps_per_dispatch, source.dtype.itemsize), flush=True)
 
 
 def identity(config: SaeRunConfig) -> SaeRunConfig:
-    """The configuration without paths, and without what decides only where batches wait, not what is in them."""
+    """The configuration without paths, and without settings that change only where batches are kept, not their rows."""
     stream = StreamConfig(window_blocks=config.stream.window_blocks)
     source = recorded_name(config.source)
     return dataclasses.replace(config, source=source, transformer="", stream=stream)
@@ -160,9 +160,9 @@ def defaults(config: SaeRunConfig) -> SaeRunConfig:
 def lower_dispatch(
     sae: SparseAutoencoder, config: SaeConfig, train: TrainConfig, mesh: Mesh, n_steps: int
 ) -> jax.stages.Lowered:
-    """The training program of `n_steps` steps, for devices that need not exist: nothing is computed.
+    """The training program of `n_steps` steps; nothing is computed, so the devices need not exist.
 
-    Rows are bfloat16, as stores have them.
+    Rows are bfloat16, as in stores.
     """
     train.check_mesh(mesh)
     shapes = trainer.step_shapes(sae, config, train)
@@ -215,11 +215,11 @@ def summarize(
     seconds: float,
     frozen_at: int | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a trained member, writes `density.npy` into `path`, and returns the summary. `frozen_at` is the step at
-    which the member was given up."""
+    """Evaluates a trained member, writes `density.npy` into `path`, and returns the summary. `frozen_at` is the step
+    at which the member diverged and its training ended."""
     metrics, density = evaluator.figures(sae, state)
     vectors = state.params["W_dec"]
-    if sae.recipe.activation.signed:  # the opposite of a vector is found with it
+    if sae.recipe.activation.signed:  # finding a vector also finds its opposite
         vectors = jnp.concatenate([vectors, -vectors])
     metrics |= evaluator.source.score(vectors)
     if first_process():

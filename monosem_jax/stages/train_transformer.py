@@ -31,8 +31,8 @@ from monosem_jax.training.loop import Ensemble, FitResult, Report, fit
 from monosem_jax.training.optimizer import optimizer
 from monosem_jax.training.step import State, create_state
 
-PEEK = 256  # held-out contexts of the loss while training; the summary's loss is over the whole split
-RULES = {"*": PartitionSpec()}  # the model is small: data parallel, replicated
+PEEK = 256  # held-out contexts for the loss during training; the summary's loss uses the whole split
+RULES = {"*": PartitionSpec()}  # the model is small: data parallelism with replicated parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +143,7 @@ def make_heldout_loss(model: LanguageModel, tokens: np.ndarray, batch: int = 64)
 
 
 def params_hash(params: Any) -> str:
-    """The sha256 of all parameters and their names, by which a store names the model that it was made from."""
+    """The sha256 of all parameters and their names, by which a store identifies its model."""
     h = hashlib.sha256()
     for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(params), key=lambda x: jax.tree_util.keystr(x[0])):
         h.update(jax.tree_util.keystr(path).encode())
