@@ -1,4 +1,4 @@
-"""A small dictionary in the midst of its training, on any mesh, and rows that are made from their number alone."""
+"""A small dictionary in the middle of its training, on any mesh, and rows that depend only on their number."""
 
 from __future__ import annotations
 

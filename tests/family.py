@@ -1,8 +1,8 @@
-"""All architectures once more: float64, plain NumPy, by the formulas of their docstrings.
+"""A second implementation of all architectures: float64, plain NumPy, by the formulas of their docstrings.
 
-Losses are written so that they are smooth: which features are active, what is taken as given, and the kernels of
-straight-through estimators are held as they are found at the parameters. So gradients are those of complex steps, which
-have no rounding to speak of, whatever the formula.
+Losses are written so that they are smooth: the set of active features, values under a stop-gradient, and the kernels of
+straight-through estimators are held fixed at the parameters. So gradients can be taken by complex steps, which have
+almost no rounding error, for any formula.
 """
 
 from __future__ import annotations

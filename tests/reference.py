@@ -1,4 +1,4 @@
-"""What the package computes, once more: float64, plain NumPy, by the formulas of the paper and the docstrings."""
+"""A second implementation of the package's formulas: float64, plain NumPy, after the paper and the docstrings."""
 
 from __future__ import annotations
 

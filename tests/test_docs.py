@@ -1,4 +1,4 @@
-"""What the documentation shows is true: its Python runs, its commands are accepted, its links and lists are right."""
+"""The documentation is right: its Python code runs, its commands are accepted, its links and lists are correct."""
 
 from __future__ import annotations
 

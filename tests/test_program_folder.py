@@ -1,4 +1,4 @@
-"""Compiled programs are kept between sessions, but for what a killed process or another version left."""
+"""Compiled programs are kept between test runs, except those left by a killed process or another version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of others: whatever lies under a name that is read, nothing in it is executed, and one line says what is wrong.
+"""Untrusted files: no file that is read can run code, and one line says what is wrong with it.
 
 Every payload would make a directory if it were run.
 """

@@ -1,5 +1,5 @@
-"""Rows made as they are needed: what the transformer really has at places of the text, each once, in an order that is a
-function of the batch's number."""
+"""Rows made online: the transformer's activations at positions of the text, each used once, in an order that is a
+function of the batch index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows made on demand: the right activations from the right places, and any range of them made alone."""
+"""Rows made on demand: the right activations from the right positions, and any range can be made by itself."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Which contexts are harvested, and where in them: fair draws, and the same whatever was asked before."""
+"""Which contexts and positions are harvested: draws are fair, and do not depend on earlier calls."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""Rows of which the features are known, what is counted as found, and that it is not an artefact."""
+"""Rows with known features, and the count of recovered features, which is not an artefact."""
 
 import dataclasses
 

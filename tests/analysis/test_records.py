@@ -1,4 +1,4 @@
-"""The records of an analysis: what is written is read again, fits the schema, and nothing else is read."""
+"""The records of an analysis: written records read back unchanged and fit the schema, and nothing else is accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several tests of the programs start from."""
+"""Fixtures shared by several tests of the programs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Programs as processes of their own, without the seconds in which each would import the same libraries.
+"""Programs as separate processes, without the seconds that each would need to import the same libraries.
 
 A server imports them, starts no JAX backend, and forks for every program. The child has the arguments, environment,
 directory, output and exit code that `python -m MODULE` would have.

@@ -1,4 +1,4 @@
-"""The benchmarks run, in small, and hold what they print."""
+"""Small runs of the benchmarks print their figures and write them to bench.json."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every shipped configuration is possible for the experiment that it is for, and says how to use it."""
+"""Every shipped configuration is valid for its experiment, and its docstring says how to use it."""
 
 import dataclasses
 import functools

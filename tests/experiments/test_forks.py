@@ -1,4 +1,4 @@
-"""A program that is forked is what it would be if it were started."""
+"""A forked program behaves like one started with `python -m`."""
 
 from __future__ import annotations
 

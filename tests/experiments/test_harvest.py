@@ -1,4 +1,4 @@
-"""Harvesting at the command line: its plan, its check, arrays of others as sources, and a store kept elsewhere."""
+"""Harvesting at the command line: its plan, its check, foreign arrays, and a store outside the run directory."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A sweep is its members, each trained alone, from one read of the rows."""
+"""A sweep gives the same members as training each alone, from one read of the rows."""
 
 import csv
 import dataclasses

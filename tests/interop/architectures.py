@@ -1,4 +1,4 @@
-"""A run of every architecture, written without training, and what dictionaries compute, by NumPy in float64."""
+"""An untrained run of every architecture, and the outputs of dictionaries, computed by NumPy in float64."""
 
 import json
 import pathlib

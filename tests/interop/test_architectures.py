@@ -1,4 +1,4 @@
-"""Every architecture: what is written of it is the dictionary, what is read of SAELens is one of ours or refused."""
+"""Every architecture: an export equals the dictionary, and an import from SAELens is one of ours or refused."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""What is written is the dictionary: read back from each format's description alone, it gives the same numbers."""
+"""An export equals the dictionary: read back using only the format's description, it gives the same numbers."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""The programs that the formats are of load what is written, with their own loaders, and compute the same."""
+"""The programs that define the formats load our exports with their own loaders, and compute the same."""
 
 import json
 import pickletools

@@ -1,4 +1,4 @@
-"""The programs that the formats are of load every architecture, and compute the same as NumPy in float64 does."""
+"""The programs that define the formats load every architecture, and compute the same as NumPy in float64."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The check before TPUs are asked for: on CPU devices and, where libtpu is installed, on described chips."""
+"""The compile check: on CPU devices and, if libtpu is installed, on described TPU chips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drills, with few repetitions: nothing is lost, and they would notice if something were."""
+"""Drills with few repetitions: nothing is lost, and a drill notices a loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The launcher with processes that know no JAX, and experiments that run as two processes."""
+"""The launcher with processes that do not use JAX, and experiments that run as two processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A language model of another architecture is one module and one line: nothing else asks what it is."""
+"""A language model of another architecture is one module and one line: no other code depends on the architecture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records for the tests of the report: what the analysis writes, made up."""
+"""Made-up analysis records for the tests of the report."""
 
 from __future__ import annotations
 

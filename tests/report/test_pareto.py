@@ -1,4 +1,4 @@
-"""The table and the figures of a sweep, against what is worked out from the rows in another way."""
+"""The table and the figures of a sweep, compared with an independent computation from the rows."""
 
 from __future__ import annotations
 

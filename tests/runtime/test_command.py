@@ -1,4 +1,4 @@
-"""The console command, and what an installation holds."""
+"""The console command, and the files of an installation."""
 
 import pathlib
 import subprocess

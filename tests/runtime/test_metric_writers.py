@@ -1,4 +1,4 @@
-"""What a run tells of itself: the same numbers everywhere, once each, whatever became of the processes."""
+"""A run's metrics: the same numbers in every output, each once, even if processes were killed."""
 
 from __future__ import annotations
 

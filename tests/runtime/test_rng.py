@@ -1,4 +1,4 @@
-"""Streams of other names or numbers are other streams, and the same ones are the same on every machine."""
+"""Random streams with different names or numbers differ, and equal ones agree on every machine."""
 
 import itertools
 

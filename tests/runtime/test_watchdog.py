@@ -1,4 +1,4 @@
-"""The watch over other processes: in threads whose other end is played by hand, and in processes that are killed."""
+"""The watchdog over other processes: in threads with a simulated peer, and in processes that are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run directories: whose they are, who may work in them, what is logged, and that no crash leaves half a file."""
+"""Run directories: ownership, locking, logging, and no half-written file after a crash."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Small dictionaries of all architectures, batches that are hard on them, and states in the midst of their training."""
+"""Small dictionaries of all architectures, difficult batches, and states in the middle of training."""
 
 from __future__ import annotations
 

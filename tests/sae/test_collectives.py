@@ -1,4 +1,4 @@
-"""What crosses between devices, and that none ever holds a dictionary or its activations whole, read from programs."""
+"""Communication in compiled programs; no device ever holds a whole dictionary or all its activations."""
 
 from __future__ import annotations
 

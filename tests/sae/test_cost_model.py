@@ -1,4 +1,4 @@
-"""The arithmetic of a step, against arrays that are made and programs that are compiled."""
+"""The cost model of a step, compared with real arrays and compiled programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step of every architecture finds out: gradients, terms and statistics, beside those of `tests.family`."""
+"""The results of a step of every architecture: gradients, terms and statistics, compared with `tests.family`."""
 
 from __future__ import annotations
 

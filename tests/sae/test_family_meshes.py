@@ -1,4 +1,4 @@
-"""Three steps of every architecture: on one device those of the formulas, on any mesh and stacked the same."""
+"""Three steps of every architecture: one device agrees with the formulas, any mesh or stack agrees with one device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published dictionaries: for raw activations, with unit rows, what the trained parameters are for scaled ones."""
+"""Published dictionaries, for raw activations and with unit rows, compute the same as trained ones on scaled rows."""
 
 from __future__ import annotations
 

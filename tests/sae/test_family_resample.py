@@ -1,4 +1,4 @@
-"""An event of resampling for every architecture that has it: what becomes of all that dead features have."""
+"""A resampling event for every architecture that has it: new parameters, moments and statistics of dead features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Visiting few active features alone gives what whole products give, for every architecture."""
+"""Visiting only the active features gives the same results as dense products, for every architecture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients by hand, on one device: sums over rows, by whole products or by visiting positive features alone."""
+"""Hand-written gradients on one device: sums over rows, by dense products or by visiting only positive features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An event for one dictionary: what becomes of features, moments and statistics, and of which inputs."""
+"""A resampling event for one dictionary: its features, moments and statistics, and the inputs that are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `experiments.inspect` says of a directory, and that it finds what is damaged."""
+"""The description that `experiments.inspect` prints of a directory, and the damage that it finds."""
 
 from __future__ import annotations
 

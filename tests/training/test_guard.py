@@ -1,4 +1,4 @@
-"""Steps that must not be applied, and when training is given up: of one model, and of one among stacked ones."""
+"""Steps that must not be applied, and when training stops as diverged: for a single model, and for a stacked member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop: what is called when and with what, and that a stop at any place leaves no trace."""
+"""The loop: the order and arguments of its calls, and a stop at any point does not change the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of metrics and what is written of them, also when the process is another one in the midst of a line."""
+"""Sums of metrics and their log lines, also when a resuming process continues in the middle of a line."""
 
 from __future__ import annotations
 

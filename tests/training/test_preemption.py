@@ -1,4 +1,4 @@
-"""A stop that all processes agree on: alone, with what several would tell simulated, and with two processes."""
+"""A stop that all processes agree on: with one process, with simulated signals of several, and with two processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dictionaries of several seeds and L1 coefficients trained together from one read: what each would be alone."""
+"""Dictionaries of several seeds and L1 coefficients trained together from one read equal those trained alone."""
 
 from __future__ import annotations
 

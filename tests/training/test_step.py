@@ -1,4 +1,4 @@
-"""One step and a dispatch of many as pure functions, and states that are made where they lie."""
+"""One step, and a dispatch of many steps, as pure functions; states are created directly on their devices."""
 
 from __future__ import annotations
 

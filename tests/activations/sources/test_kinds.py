@@ -1,4 +1,4 @@
-"""Kinds of sources by name, and what a new one takes: a function and a line in the table."""
+"""Kinds of sources by name; a new kind needs only a function and a line in the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes take the batches that one would, and each reads what its own devices need."""
+"""Several processes get the same batches as a single one, and each reads only what its own devices need."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""Rows of several sites or sources beside each other, and the dictionaries that are made of them."""
+"""Concatenated rows of several sites or sources, and the dictionaries trained on them."""
 
 import dataclasses
 

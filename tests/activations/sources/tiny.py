@@ -1,4 +1,4 @@
-"""Dictionaries that take seconds to train, and what must not depend on how they were stopped."""
+"""Dictionaries that train in seconds, and the results that must not depend on interruptions."""
 
 import json
 import pathlib

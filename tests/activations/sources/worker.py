@@ -1,4 +1,4 @@
-"""One of several processes that take batches of a source: what it read and has on its devices goes into a file."""
+"""One of several processes that read batches of a source; it writes what it read and holds on its devices to a file."""
 
 from __future__ import annotations
 

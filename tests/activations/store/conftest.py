@@ -1,4 +1,4 @@
-"""What tests of several files compare with."""
+"""A reference store shared by the tests of several files."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The scan of an array: figures as NumPy's in double precision, every row once, a few blocks in memory."""
+"""The scan of an array: figures equal NumPy's in float64, every row is read once, few blocks are in memory."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Places where data lies: files, memory and URLs behave alike, and what is wrong is said in one line."""
+"""Locations of data: files, memory and URLs behave alike, and errors are one line."""
 
 import json
 import pathlib

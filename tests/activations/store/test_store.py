@@ -1,4 +1,4 @@
-"""Stores as sources: they read as they were written, and what is no source, or damaged, is refused in one line."""
+"""Stores as sources: they read back as written; anything that is no source, or is damaged, is refused in one line."""
 
 import json
 import pathlib

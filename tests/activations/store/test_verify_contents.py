@@ -1,4 +1,4 @@
-"""What a store says of its rows, checked against the rows: sizes, means, and where they come from."""
+"""A store's statements about its rows, checked against the rows: sizes, means, and origins."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A store's writer may die at any moment: whoever goes on ends with the same bytes, and makes nothing twice."""
+"""A store's writer may die at any moment: the resuming process ends with the same bytes and repeats no work."""
 
 import pytest
 

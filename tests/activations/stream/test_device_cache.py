@@ -1,4 +1,4 @@
-"""Blocks in device memory: what is gathered is right however few fit, and no block is uploaded without need."""
+"""Blocks in device memory: gathered rows are right even if few blocks fit, and no block is uploaded without need."""
 
 from collections import OrderedDict
 

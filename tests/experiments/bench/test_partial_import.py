@@ -1,4 +1,4 @@
-"""Modules of a package without the rest of it: what is executed, what is in the place of the rest, what remains."""
+"""Modules of a package without the rest of it: which code runs, what replaces the rest, and what stays imported."""
 
 import importlib
 import sys

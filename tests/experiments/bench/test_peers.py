@@ -1,4 +1,4 @@
-"""Other libraries' steps: the losses fall, the rows are counted, and what is missing is named."""
+"""Other libraries' steps: the losses fall, the rows are counted, and missing libraries are named."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The benchmarks of training: they train, and their figures are what they say."""
+"""The benchmarks of training: they really train, and their figures are right."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Checksums: the same for every way in which an array is divided, another one for every other array."""
+"""Checksums: equal for every sharding of an array, different for different arrays."""
 
 import collections
 

@@ -1,4 +1,4 @@
-"""Whatever becomes of any file of a step: what is read is what was saved, or the step is named and the one before used.
+"""Damage to any file of a step: either the saved values are read, or the step is named and the one before is used.
 
 A byte that does not matter may change (a date, the copy of an array that Orbax merged into another file).
 """

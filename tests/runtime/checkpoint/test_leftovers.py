@@ -1,4 +1,4 @@
-"""What killed processes leave under checkpoints/: it is never taken for a step, and goes."""
+"""Leftovers of killed processes under checkpoints/: they are never mistaken for a step, and are deleted."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Reading parts of a step: the same numbers as the whole has, and no more of the disk than they take."""
+"""Reading parts of a step: the same numbers as in the whole step, and no other bytes are read from disk."""
 
 import pathlib
 

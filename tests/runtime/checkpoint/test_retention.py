@@ -1,4 +1,4 @@
-"""Which checkpoints stay, of any history, and what that comes to on the disk and after a resume."""
+"""Which checkpoints are kept, for any history, on disk and after a resume."""
 
 import itertools
 import math

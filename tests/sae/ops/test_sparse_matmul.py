@@ -1,4 +1,4 @@
-"""Activations visited one by one: bits, codes, products, and where there are too many of them."""
+"""Sparse products that visit single activations: bits, codes, products, and the case of too many activations."""
 
 from __future__ import annotations
 

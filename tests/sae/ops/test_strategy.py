@@ -1,4 +1,4 @@
-"""Which way of multiplying is taken, from device, dtype and configuration."""
+"""The choice of the matmul strategy from device, dtype and configuration."""
 
 import jax.numpy as jnp
 import pytest

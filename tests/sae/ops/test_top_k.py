@@ -1,4 +1,4 @@
-"""Selections beside sorting: the k largest of rows, the n largest of a batch, on features divided over a mesh."""
+"""Selections compared with sorting: the k largest of rows, the n largest of a batch, with features on a mesh."""
 
 from __future__ import annotations
 
