@@ -59,7 +59,7 @@ class FamilyBenchConfig:
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         if not self.features and not self.peers:
-            raise BadInput("config.family.features is empty: nothing is to be measured")
+            raise BadInput("config.family.features is empty: there is nothing to measure")
         if self.peers and not self.source:
             raise BadInput("config.family.source is empty: --peers needs rows to train on, such as a harvested store")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):

@@ -1,6 +1,6 @@
 """Measurements in separate processes: memory of training steps, time to the first step, time of whole runs.
 
-`python -m monosem_jax.bench.fresh FEATURES WIDTH BATCH STEPS DTYPE` prints the peaks of one dispatch as JSON.
+`python -m experiments.bench.subprocesses FEATURES WIDTH BATCH STEPS DTYPE` prints the peaks of one dispatch as JSON.
 """
 
 from __future__ import annotations
