@@ -29,7 +29,7 @@ def one_of(*values: str) -> Bound:
     return Bound(lambda value, config: value in values, f"{', '.join(values[:-1])} or {values[-1]}")
 
 
-def _from_zero(value: float, config: Any) -> bool:
+def _from_zero(value: float, config: object) -> bool:
     return math.isfinite(value) and value >= 0
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import Rules, tree_shardings
+from monosem_jax.sae.base import SparseAutoencoder
 from monosem_jax.sae.objective import row_losses, scaled
 from monosem_jax.sae.params import FEATURE_AXIS, linear_init, unit_rows
 from monosem_jax.training.config import TrainConfig
@@ -80,7 +81,9 @@ class Resampler:
     are the same on every mesh, up to rounding.
     """
 
-    def __init__(self, sae: Any, mesh: Mesh, rules: Rules, *, window: int, method: str, together: int = 0):
+    def __init__(
+        self, sae: SparseAutoencoder, mesh: Mesh, rules: Rules, *, window: int, method: str, together: int = 0
+    ):
         self.method = method
         lift, stacked = functools.partial(over_members, together=together), together > 0
         lead = (None,) * stacked
@@ -162,7 +165,7 @@ def _add(a: Array, b: Array) -> Array:
     return a + b  # an input lies in exactly one block; its row is zero in all other blocks
 
 
-def input_weights(sae: Any, state: State, rows: Float[Array, "K B M"]) -> Float[Array, "K B"]:
+def input_weights(sae: SparseAutoencoder, state: State, rows: Float[Array, "K B M"]) -> Float[Array, "K B"]:
     """The squared loss of every input, computed one batch at a time; zero if the input is zero or its loss is not
     finite."""
 
@@ -224,7 +227,7 @@ def _kaiming(state: State, key: Array) -> tuple[Array, Array]:
     return linear_init(0)(for_enc, shape), unit_rows(linear_init(0)(for_dec, shape[::-1]))
 
 
-def replace_features(sae: Any, state: State, dead: Array, W_enc: Array, W_dec: Array) -> State:
+def replace_features(sae: SparseAutoencoder, state: State, dead: Array, W_enc: Array, W_dec: Array) -> State:
     """Gives dead features the new vectors, resets their other parameters to the initial values (a bias to 0), and
     clears their Adam moments; alive features do not change."""
     new = {"W_enc": W_enc, "W_dec": W_dec}
