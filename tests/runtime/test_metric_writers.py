@@ -101,7 +101,7 @@ def test_a_run_that_logs_nothing_makes_no_files(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("step", [0, 14, 15, 100])
+@pytest.mark.parametrize("step", [0, 10, 14, 15, 100])
 def test_resumes_within_a_second_keep_all_event_files_and_forget_what_is_done_again(tmp_path, step):
     for value in (1.0, 2.0, 3.0):
         written = MetricWriters(tmp_path)
