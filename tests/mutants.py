@@ -1060,7 +1060,7 @@ MUTANTS = [
         ("analysis/test_metrics.py::test_bos_positions_are_not_replaced",),
     ),
     Mutant(
-        "metrics: loss recovered is what is lost",
+        "metrics: the share that is lost is called recovered",
         '(ablated - ce["ce_reconstructed"]) / gap',
         '(ce["ce_reconstructed"] - ce["ce_intact"]) / gap',
         ("analysis/test_metrics.py::test_every_metric_and_density_equals_the_reference",),
