@@ -1,6 +1,6 @@
 """Drills: experiments are killed, stopped, starved and damaged, and must end with the bits of an undisturbed run.
 
-  python -m launch.drill --workdir=runs/drill                 all of them: about 20 minutes on two cores
+  python -m launch.drill --workdir=runs/drill                 all of them: about 25 minutes on two cores
   python -m launch.drill --workdir=runs/drill --only=kill     those whose name has "kill" in it
   python -m launch.drill --workdir=runs/drill --scale=0.2     fewer repetitions
 
