@@ -16,6 +16,7 @@ from monosem_jax.analysis.records import Category, Feature
 from monosem_jax.analysis.scan import FeatureStatistics, category_table, scan
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import check_counts
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import stream
@@ -50,6 +51,7 @@ class AnalyzeRunConfig:
         check_counts(self, "config.", "n_features", "n_examples", "training_contexts", "batch_contexts")
 
 
+@stage
 def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]:
     """Writes `features.json`, `categories.json` and `density.npy` (of held-out text) and returns the summary."""
     config.check()

@@ -15,6 +15,7 @@ from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.load import load_run
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.config import to_dict
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import RunDir, parent
@@ -69,6 +70,7 @@ def on_heldout(
         return metrics_lib.evaluate(transformer.tapped(site), sae, tokens, config, advance=bar.update, mesh=mesh)
 
 
+@stage
 def evaluate(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str, Any]:
     """Evaluates into `workdir` and returns the summary: the metrics of `monosem_jax.analysis.metrics.evaluate`."""
     config.evaluate.check()

@@ -19,6 +19,7 @@ from monosem_jax.models.base import parse_site, site_width
 from monosem_jax.models.run import TransformerRun, open_transformer
 from monosem_jax.runtime.checkpoint import Checkpoints
 from monosem_jax.runtime.config import to_dict
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import file_hash, new_folder, write_json
 from monosem_jax.runtime.workdir import RunDir, parent
@@ -56,6 +57,7 @@ class ExportConfig:
                 raise BadInput(f"--{name} is given {how} --import: it has no meaning then")
 
 
+@stage
 def export(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
     """Imports if there is a source, exports otherwise."""
     config.check()

@@ -23,6 +23,7 @@ from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.models.base import site_widths
 from monosem_jax.models.run import open_transformer
 from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import lock
 from monosem_jax.runtime.progress import progress
@@ -111,6 +112,7 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
     return HarvestJob(made, manifest, parents, lambda start, stop: contexts.tokens(np.arange(start, stop)), n)
 
 
+@stage
 def harvest(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
     """Harvests into `workdir`, or resumes there, and returns the summary."""
     begin = time.perf_counter()
@@ -146,6 +148,7 @@ def lock_store(location: Location, path: pathlib.Path) -> contextlib.AbstractCon
     return lock(location.local, "store")
 
 
+@stage
 def dry_run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
     """Prints the resources that a harvest would need, and returns them; raises BadInput when the disk is too small."""
     job = open_harvest_job(config)
@@ -183,6 +186,7 @@ def measure_rate(made: RowProducer, seconds: float = 3.0) -> float:
     return rows / (time.perf_counter() - begin)
 
 
+@stage
 def verify(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
     """Reads a whole store back and prints what is damaged; raises BadInput when anything is."""
     location = find_store(workdir) or Location(config.store or workdir)

@@ -10,6 +10,7 @@ from typing import Any
 
 from monosem_jax.load import load_run
 from monosem_jax.runtime.checkpoint import check_step, read_metadata
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.formatting import quantity
 from monosem_jax.runtime.loaded_run import LoadedRun
@@ -26,6 +27,7 @@ class InspectConfig:
     """Read all checkpoints and compare them with their checksums."""
 
 
+@stage
 def inspect(workdir: str | pathlib.Path, config: InspectConfig) -> dict[str, Any]:
     """Prints a description of `workdir` and returns its damaged steps; raises BadInput when there are any."""
     found = load_run(workdir)

@@ -12,6 +12,7 @@ import jax
 
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.report.page import require_libraries
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.stages import analyze, harvest, report, train_sae, train_transformer
 
@@ -37,6 +38,7 @@ class QuickstartConfig:
         self.analyze.check()
 
 
+@stage
 def quickstart(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]:
     """Runs the stages that are not finished and returns the summary of all."""
     require_libraries()
@@ -65,10 +67,10 @@ def _run_stages(root: pathlib.Path, config: QuickstartConfig, begin: float) -> d
     }
     summaries: dict[str, Any] = {}
     seconds: dict[str, float] = {}
-    for number, (name, (stage, own)) in enumerate(stages.items(), 1):
+    for number, (name, (run_stage, own)) in enumerate(stages.items(), 1):
         started = time.perf_counter()
         print(f"[{number}/{len(stages)}] {name}", flush=True)
-        summaries[name] = stage(root / name, own)
+        summaries[name] = run_stage(root / name, own)
         seconds[name] = round(time.perf_counter() - started, 1)
         jax.clear_caches()  # the next stage does not use this stage's programs
     return {"stages": summaries, "seconds": seconds, "wall_seconds": time.perf_counter() - begin}

@@ -11,6 +11,7 @@ from monosem_jax.load import load_run
 from monosem_jax.report.page import require_libraries, write_page
 from monosem_jax.report.records import Records
 from monosem_jax.runtime.config import from_dict, upgrade
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.resample import ResampleConfig
@@ -27,6 +28,7 @@ class ReportRunConfig:
     """Title of the page."""
 
 
+@stage
 def report(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
     """Writes `index.html` into `workdir` and returns the summary."""
     require_libraries()

@@ -19,6 +19,7 @@ from monosem_jax.load import load_run
 from monosem_jax.report import comparison, pareto
 from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.runtime.config import check_seed
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.workdir import RunDir
@@ -137,6 +138,7 @@ class SweepRunConfig(SaeRunConfig):
         return list(found.values())
 
 
+@stage
 def sweep(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]:
     """Trains the untrained members, evaluates all, writes the table and the plots, and returns the summary."""
     require_matplotlib()
@@ -232,6 +234,7 @@ def _write_table(
     }
 
 
+@stage
 def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
     """Prints the sweep's memory and time; writes nothing. Without an MFU, trains on a few rows to measure the time."""
     del workdir
@@ -266,6 +269,7 @@ def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
         print(cost_table.table(found))
 
 
+@stage
 def compare(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, list[dict[str, Any]]]:
     """Writes the table and the figures of all finished sweeps below `workdir` into `workdir`; returns name -> members.
 

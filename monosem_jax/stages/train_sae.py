@@ -20,6 +20,7 @@ from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.activations.synthetic import SyntheticConfig
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate_rows
 from monosem_jax.runtime.config import check_seed
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import tree_shardings
 from monosem_jax.runtime.processes import first_process
@@ -110,6 +111,7 @@ class SaeRunConfig:
         )
 
 
+@stage
 def train_sae(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, Any]:
     """Trains a dictionary in `workdir`, or resumes there, evaluates it, and returns the summary."""
     config.check()

@@ -18,6 +18,7 @@ from monosem_jax.models.base import LanguageModel, token_losses
 from monosem_jax.models.objective import language_objective
 from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.runtime.config import check_seed
+from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global
 from monosem_jax.runtime.rng import jax_key
@@ -61,6 +62,7 @@ class TransformerRunConfig:
             )
 
 
+@stage
 def train_transformer(workdir: str | pathlib.Path, config: TransformerRunConfig) -> dict[str, Any]:
     """Trains a transformer in `workdir`, or resumes there, and returns the summary."""
     config.check()

@@ -185,8 +185,8 @@ def two(tmp_path, what: str) -> str:
 
 
 def test_two_processes_agree_where_both_say_yes(tmp_path):
-    found = re.findall(r"agreed ([\w ]+)$", two(tmp_path, "agreed"), re.M)
-    assert found == ["True False False False True"] * 2
+    found = re.findall(r"agreed((?: True| False){5})", two(tmp_path, "agreed"))  # Gloo may write after it
+    assert found == [" True False False False True"] * 2
 
 
 def test_two_processes_meet_each_time(tmp_path):
