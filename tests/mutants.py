@@ -1270,7 +1270,7 @@ MUTANTS = [
         "sweep: each member has an order of rows of its own",
         '"data_seed": self.order_seed}',
         '"data_seed": seed}',
-        ("experiments/test_sweep.py::test_the_grid_is_every_size_with_every_coefficient_and_seed",),
+        ("experiments/test_sweep.py::test_a_member_has_the_bits_of_the_same_dictionary_trained_alone",),
     ),
     Mutant(
         "sweep: a value given twice is trained twice",
@@ -1362,7 +1362,7 @@ MUTANTS = [
         "compile check: a program without room is called one that fits",
         "    if needed > capacity:",
         "    if needed > 2 * capacity:",
-        ("launch/test_compile_check.py::test_a_program_that_needs_more_than_a_chip_has_does_not_fit",),
+        ("launch/test_compile_check.py::test_one_byte_too_many_does_not_fit",),
     ),
     Mutant(
         "drill: runs with other logs are the same",

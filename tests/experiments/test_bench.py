@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from experiments.bench import suites, train_suite
 from experiments.bench.store import _neighbours, make_source
 from tests.experiments.tiny import run
 
@@ -26,6 +27,7 @@ def test_the_suite_of_the_store_prints_a_table_and_writes_its_figures(tmp_path):
     assert not (tmp_path / "b" / "data").exists()
 
 
+@pytest.mark.drill
 def test_the_suite_of_training_prints_a_table_and_writes_its_figures(tmp_path):
     small = {
         "features": "(64,)", "source_features": 64, "stacked_features": 32, "members": "(1,2)", "batch_size": 64,
@@ -52,17 +54,25 @@ def test_the_suite_of_training_prints_a_table_and_writes_its_figures(tmp_path):
     assert not (tmp_path / "b" / "data").exists()
 
 
-def test_parts_that_fail_are_named_after_the_others_have_run(tmp_path):
-    small = {
-        "features": "(64,)", "source_features": 64, "stacked_features": 32, "members": "(1,)", "batch_size": 256,
-        "store_rows": 64, "turn_seconds": 0.01, "minutes": 0.01,
-    }  # fmt: skip
-    flags = [f"--config.train.{key}={value}" for key, value in small.items()]
-    done = run("bench", f"--workdir={tmp_path / 'b'}", "--suite=train", *flags)
-    assert done.returncode == 1 and "failed: sources, F=64" in done.stderr
-    suites = json.loads((tmp_path / "b" / "bench.json").read_text())["suites"]
-    assert "larger than the store" in suites["sources, F=64"]["failed"]
-    assert "are left for it" in suites["whole runs, F=32"]["skipped"]
+def test_parts_that_fail_are_named_after_the_others_have_run(tmp_path, monkeypatch):
+    def part(suite, n_features, seconds):
+        return {"megabytes": {"n": {"features": n_features}}, "ratios": {}}
+
+    def broken(suite, n_features, seconds):
+        raise ValueError("a batch\nlarger than the store")
+
+    for name in ("_steps", "_stacked", "_startup", "_memory"):
+        monkeypatch.setattr(train_suite.TrainSuite, name, part)
+    monkeypatch.setattr(train_suite.TrainSuite, "_sources", broken)
+    monkeypatch.setattr(train_suite.cost_table, "matmul_peak", lambda dtype, seconds: 1e9)
+    small = train_suite.TrainBenchConfig(
+        features=(64,), source_features=64, stacked_features=32, members=(1,), batch_size=256, minutes=0.01
+    )
+    with pytest.raises(RuntimeError, match=r"^failed: sources, F=64$"):
+        suites.run(tmp_path / "b", suites.BenchConfig(suite="train", train=small))
+    found = json.loads((tmp_path / "b" / "bench.json").read_text())["suites"]
+    assert found["sources, F=64"]["failed"] == "ValueError: a batch larger than the store"
+    assert "are left for it" in found["whole runs, F=32"]["skipped"] and list(found)[-1] == "peak memory"
 
 
 @pytest.mark.parametrize(

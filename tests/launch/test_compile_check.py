@@ -26,6 +26,7 @@ from launch.compile_check.check import (
     count_chips,
     described,
     for_tpus,
+    memory_line,
     report,
     run,
     time_line,
@@ -208,6 +209,13 @@ def test_features_that_cannot_be_divided_are_named():
 def test_a_program_that_needs_more_than_a_chip_has_does_not_fit(report_on):
     with pytest.raises(BadInput, match=r"fit: each device would hold .* of 5 kB \(arguments .*\); take more chips"):
         report_on(CHIP._replace(memory=5000))
+
+
+def test_one_byte_too_many_does_not_fit():
+    found = {"arguments": 60, "temporaries": 30, "peak": 90}
+    assert "100 %" in memory_line(found, 10, 100)
+    with pytest.raises(BadInput, match=r"^does not fit: each device would hold 101 B of 100 B"):
+        memory_line(found, 11, 100)
 
 
 @pytest.mark.parametrize(
