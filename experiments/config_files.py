@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import pathlib
 import sys
 import traceback
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import is_url, local_path
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 
@@ -37,6 +39,7 @@ def load(spec: str) -> Any:
     variant, or when the file fails.
     """
     name, colon, variant = spec.partition(":")
+    local_path(spec if is_url(spec) else name, "--config")  # refuses what is not a path on this machine
     module = _run(spec, _module, name)
     if not callable(getattr(module, "get_config", None)):
         raise BadInput(f"--config={spec}: {name} has no function get_config()")
@@ -45,7 +48,7 @@ def load(spec: str) -> Any:
 
 
 def _module(name: str) -> ModuleType:
-    path = pathlib.Path(name)
+    path = pathlib.Path(name).expanduser()
     names = shipped()
     bare = path.name == name and path.suffix != ".py"
     if path.is_file() and not (bare and name in names):
@@ -84,7 +87,7 @@ def _check_variant(spec: str, module: ModuleType, variant: str | None) -> None:
 
 def _run(spec: str, function: Callable[..., Any], *arguments: str) -> Any:
     """Calls a function of the user's; an error becomes one line with the place in the file."""
-    file = spec.partition(":")[0]
+    file = os.path.expanduser(spec.partition(":")[0])
     try:
         return function(*arguments)
     except BadInput:

@@ -36,8 +36,6 @@ class Flag:
     default: Any = None
     sets: tuple[str, ...] = ()
     """Keys of the configuration that get its value when it is given."""
-    convert: Callable[[Any], Any] = lambda value: value
-    """Applied to the value before it is put there."""
     least: int | None = None
     """The smallest possible value of an int."""
 
@@ -61,8 +59,6 @@ class Experiment:
     flags: Mapping[str, Flag] = dataclasses.field(default_factory=dict)
     arguments: Mapping[str, Flag] = dataclasses.field(default_factory=lambda: {"workdir": WORKDIR})
     """Flags whose values the function takes before the configuration; one without a default must be given."""
-    prepare: Callable[[dict[str, Any]], None] = lambda values: None
-    """May change the values of the configuration (nested dictionaries) after the flags."""
 
     def config_class(self, values: Flags | None = None) -> type:
         """The class of the configuration; imports the stage."""
@@ -187,8 +183,7 @@ def _configuration(experiment: Experiment, line: overrides.CommandLine, values: 
     overrides.apply(line.overrides, found)
     for name, flag in experiment.flags.items():
         for key in flag.sets if values[name] is not None else ():
-            overrides.set_key(found, key, flag.convert(values[name]))
-    experiment.prepare(found)
+            overrides.set_key(found, key, values[name])
     return from_dict(cls, found)
 
 

@@ -9,8 +9,6 @@
 --plan prints what the harvest would take and writes nothing; --verify reads a store back and names what is damaged.
 """
 
-import os
-
 from experiments.entry import Experiment, Flag, launch
 
 
@@ -18,13 +16,6 @@ def stage(flags):
     from monosem_jax.stages import harvest
 
     return harvest.verify if flags["verify"] else harvest.dry_run if flags["plan"] else harvest.harvest
-
-
-def make_absolute(values):
-    """Makes local paths independent of the directory in which a resuming process is started."""
-    for name in ("source", "store"):
-        if values[name] and "://" not in values[name] and not values[name].startswith("{"):
-            values[name] = os.path.abspath(values[name])
 
 
 FLAGS = {
@@ -35,7 +26,7 @@ FLAGS = {
         "Leave out rows that are not finite instead of refusing them.", bool, sets=("harvest.skip_nonfinite",)
     ),
 }
-EXPERIMENT = Experiment(__doc__, stage, flags=FLAGS, prepare=make_absolute)
+EXPERIMENT = Experiment(__doc__, stage, flags=FLAGS)
 
 if __name__ == "__main__":
     launch(EXPERIMENT)

@@ -6,8 +6,6 @@
 Run it again to go on where it was stopped; a finished directory is left as it is.
 """
 
-import os
-
 from experiments.entry import Experiment, Flag, launch
 
 
@@ -20,7 +18,6 @@ def stage(flags):
 CORPUS = Flag(
     "Your own text: a .jsonl(.gz) or .txt file, or a directory of them.",
     sets=("transformer.text.corpus",),
-    convert=os.path.abspath,
 )
 EXPERIMENT = Experiment(__doc__, stage, config="quickstart", flags={"corpus": CORPUS})
 

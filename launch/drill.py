@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import pathlib
 import platform
 import signal
 import sys
@@ -22,6 +21,8 @@ from collections.abc import Callable
 
 from launch.drills import damage, figures, kills, processes, signals
 from launch.drills.ground import Ground, Outcome
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import local_path
 
 KILLS = {"transformer": 10, "harvest": 8, "dictionary": 12, "online": 8, "sweep": 8}
 WRITING = {"dictionary": 8, "sweep": 4}
@@ -60,7 +61,7 @@ def drills(scale: float) -> dict[str, Callable[[Ground], Outcome]]:
 def main(argv: list[str]) -> int:
     """Runs the drills and returns the exit code."""
     parser = argparse.ArgumentParser("python -m launch.drill", "%(prog)s --workdir=DIR [options]")
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="where everything is made")
+    parser.add_argument("--workdir", required=True, help="where everything is made")
     parser.add_argument("--only", default="", help="a part of the names of the drills to do")
     parser.add_argument("--scale", type=float, default=1.0, help="how many repetitions, as a share of the usual (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the times at which things happen (0)")
@@ -68,7 +69,11 @@ def main(argv: list[str]) -> int:
     chosen = {name: drill for name, drill in drills(options.scale).items() if options.only in name}
     if not chosen:
         parser.error(f"--only={options.only}: no drill has that in its name; there are {', '.join(drills(1))}")
-    ground, results, begin = Ground(options.workdir, options.seed), {}, time.monotonic()
+    try:
+        workdir = local_path(options.workdir, "--workdir")
+    except BadInput as e:
+        parser.error(str(e))
+    ground, results, begin = Ground(workdir, options.seed), {}, time.monotonic()
     for name, drill in chosen.items():
         results[name] = outcome = attempt(drill, ground)
         verdict = "ok" if not outcome.lost else f"LOST {outcome.lost} of {outcome.tried}"
@@ -81,7 +86,7 @@ def main(argv: list[str]) -> int:
     print(f"\n{len(results)} drills, {killed} kills at random, {lost} lost, {time.monotonic() - begin:.0f} s")
     record = {name: vars(outcome) for name, outcome in results.items()}
     about = {"machine": platform.processor() or platform.machine(), "lost": lost, "kills": killed, "drills": record}
-    (options.workdir / "drill.json").write_text(json.dumps(about, indent=1))
+    (workdir / "drill.json").write_text(json.dumps(about, indent=1))
     return 1 if lost else 0
 
 

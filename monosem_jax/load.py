@@ -17,6 +17,7 @@ from monosem_jax.analysis.run import AnalyzeRun, EvaluateRun
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun
+from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.workdir import read_record
 from monosem_jax.sae.run import SaeRun, SweepRun
 
@@ -57,7 +58,8 @@ def load_run(path: Path, step: int | None = None) -> AnyRun:
 
     Raises BadInput when `path` is not a run directory, holds no such step, or was written by a newer version.
     """
-    run = KINDS.get(read_record(pathlib.Path(path))["experiment"], LoadedRun)(path, step)
+    where = local_path(path, "path")
+    run = KINDS.get(read_record(where)["experiment"], LoadedRun)(where, step)
     if step is not None and step not in run.steps and not isinstance(run, SweepRun):
         raise BadInput(f"{path} holds no checkpoint of step {step}: it holds {run.steps}")
     return run

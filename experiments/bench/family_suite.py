@@ -13,8 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.bench import family, peer_fronts
+from monosem_jax.activations import sources
 from monosem_jax.activations.sources import open_source
+from monosem_jax.runtime.config import field
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import Place
 from monosem_jax.sae import trainer
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import ResampleConfig
@@ -41,9 +44,9 @@ class FamilyBenchConfig:
     """Seconds per turn."""
     rounds: int = 5
     """Turns of each architecture."""
-    source: str = ""
+    source: str = field("", place=sources.PLACE)
     """--peers: the store or array on which they train."""
-    sweeps: str = ""
+    sweeps: str = field("", place=Place())
     """--peers: the directory of our sweeps, with which they are compared."""
     steps: int = 2000
     """--peers: steps of 256 rows."""

@@ -23,6 +23,7 @@ from monosem_jax.activations.store.store import Store
 from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
+from monosem_jax.runtime.locations import local_path, located
 
 SUITES = ("store", "train", "family")
 
@@ -65,8 +66,8 @@ class BenchConfig:
 def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
     """Runs a suite, prints its table, writes and returns its figures. If a part fails, the others still run, and then
     RuntimeError is raised."""
+    path, config = local_path(workdir, "--workdir"), located(config)
     config.check()
-    path = pathlib.Path(workdir)
     path.mkdir(parents=True, exist_ok=True)
     # Other processes and libraries use the same device in turns.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import Place
 
 T = TypeVar("T")
 
@@ -67,13 +68,17 @@ def field(
     below: float | None = None,
     choices: tuple[Any, ...] = (),
     identity: bool = True,
+    place: Place | None = None,
 ) -> T:
     """A field of a configuration, with its default and what it may be.
 
     Args:
       identity: whether the key decides the result of a run; if not, it may change when the run is resumed.
+      place: what its value may be if it is a path; `locations.located` makes it absolute.
     """
     metadata: dict[str, Any] = {"identity": identity}
+    if place is not None:
+        metadata["place"] = place
     if (bounds := Bounds(at_least, above, at_most, below, choices)) != Bounds():
         metadata["bounds"] = bounds
     return typing.cast(T, dataclasses.field(default=default, metadata=metadata))
@@ -150,14 +155,19 @@ def upgrade(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def identity_of(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """`values` of a configuration without the keys that may change when a run is resumed."""
+    """`values` of a configuration without the keys that may change when a run is resumed, and with paths as they would
+    be given now: earlier versions did not resolve links in them."""
     kinds = sections(cls)
-    free = {f.name for f in dataclasses.fields(cls) if not f.metadata.get("identity", True)}
-    return {
-        key: identity_of(kinds[key], value) if key in kinds and isinstance(value, dict) else value
-        for key, value in values.items()
-        if key not in free
-    }
+    about = {f.name: f.metadata for f in dataclasses.fields(cls)}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in kinds and isinstance(value, dict):
+            found[key] = identity_of(kinds[key], value)
+        elif place := about.get(key, {}).get("place"):
+            found[key] = place.same(value)
+        else:
+            found[key] = value
+    return {key: value for key, value in found.items() if about.get(key, {}).get("identity", True)}
 
 
 def to_dict(config: Any) -> dict[str, Any]:

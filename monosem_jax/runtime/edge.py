@@ -8,19 +8,28 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from monosem_jax.runtime.ambient import pinned
-from monosem_jax.runtime.locations import local_path, located
+from monosem_jax.runtime.locations import ANYWHERE, local_path, located
 
 C = TypeVar("C")
 R = TypeVar("R")
+Stage = Callable[[str | os.PathLike[str], C], R]
 
 
-def stage(function: Callable[[Any, C], R]) -> Callable[[str | os.PathLike[str], C], R]:
+def stage(function: Callable[[Any, C], R]) -> Stage[C, R]:
     """A stage, function(workdir, config), that begins at the edge: the working directory and every path in the
     configuration become absolute paths on this machine, and JAX is set as the numbers need it."""
+    return _entered(function, local_path)
 
+
+def stage_anywhere(function: Callable[[Any, C], R]) -> Stage[C, R]:
+    """`stage`, for a function whose workdir, then a str, may also be a URL."""
+    return _entered(function, ANYWHERE.locate)
+
+
+def _entered(function: Callable[[Any, C], R], locate: Callable[[Any, str], Any]) -> Stage[C, R]:
     @functools.wraps(function)
     def entered(workdir: str | os.PathLike[str], config: C) -> R:
-        place, config = local_path(workdir, "workdir"), located(config)
+        place, config = locate(workdir, "--workdir"), located(config)
         with pinned():
             return function(place, config)
 

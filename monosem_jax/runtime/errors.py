@@ -7,7 +7,13 @@ import re
 
 
 class BadInput(ValueError):
-    """The user gave something impossible; the message is one line: the thing, its value, what was expected."""
+    """The user gave something impossible; the message is one line: the thing, its value, what was expected.
+
+    Characters that do not print, such as a line break in the name of a file, are shown as Python writes them.
+    """
+
+    def __init__(self, message: str):
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class NewerFormat(BadInput):

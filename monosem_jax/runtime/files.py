@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from monosem_jax.runtime.errors import BadInput, short_error
+from monosem_jax.runtime.locations import local_path
 
 # The floating-point types of arrays that are read and written, and what .safetensors files call them.
 DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
@@ -30,9 +31,7 @@ def new_folder(output: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
     Raises BadInput when `output` exists and is not an empty folder, or cannot be written.
     """
-    if is_url(output):
-        raise BadInput(f"--output is {output}: expected a path on this machine")
-    target = pathlib.Path(os.path.realpath(output))
+    target = local_path(output, "--output")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise BadInput(f"--output {output} exists and is not an empty folder: nothing is overwritten, give another one")
     temporary = target.parent / f".export-{secrets.token_hex(6)}.tmp"
@@ -127,11 +126,6 @@ def file_hash(path: pathlib.Path) -> str:
     """The sha256 of a file's bytes, in hex."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is a URL of a key-value store, or its specification as JSON, and not a local path."""
-    return "://" in str(path) or str(path).startswith("{")
 
 
 def lock(path: pathlib.Path, what: str = "workdir") -> IO[str]:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 from monosem_jax.runtime.checkpoint import checkpoint_steps, load_params, load_placed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json
+from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.mesh import Rules, tree_shardings
 from monosem_jax.runtime.metric_writers import read_metrics
 from monosem_jax.runtime.workdir import read_record, resolve_parent
@@ -20,7 +21,7 @@ class LoadedRun:
     """A run directory opened for reading. `config`: the resolved configuration; `summary`: None until it finished."""
 
     def __init__(self, path: str | pathlib.Path, step: int | None = None):
-        self.path = pathlib.Path(path)
+        self.path = local_path(path, "path")
         self.record: dict[str, Any] = read_record(self.path)
         self.config: dict[str, Any] = self.record["config"]
         self._step = step
@@ -58,6 +59,13 @@ class TrainedRun(LoadedRun):
     """A directory with checkpoints."""
 
     @property
+    def checkpoints(self) -> pathlib.Path:
+        """The directory of the steps; raises BadInput when another run was begun here since this one was opened."""
+        if read_record(self.path).get("identity") != self.record.get("identity"):
+            raise BadInput(f"{self.path} holds another run than the one that was opened: open it again")
+        return self.path / "checkpoints"
+
+    @property
     def rules(self) -> Rules:
         """How parameters are sharded, by name."""
         return {"*": PartitionSpec()}
@@ -65,7 +73,7 @@ class TrainedRun(LoadedRun):
     @functools.cached_property
     def params(self) -> dict[str, Any]:
         """The parameters as NumPy in fp32; neither optimizer nor statistics are read."""
-        return self._finished(load_params(self.path / "checkpoints", self._step)["params"])
+        return self._finished(load_params(self.checkpoints, self._step)["params"])
 
     def params_on(self, mesh: Mesh) -> dict[str, Any]:
         """The parameters on a mesh with the axes data and model; each process reads what its devices hold.
@@ -76,11 +84,11 @@ class TrainedRun(LoadedRun):
         def place(shapes: Any) -> Any:
             return tree_shardings(shapes, self.rules, mesh)
 
-        return self._finished(load_placed(self.path / "checkpoints", self._newest(), place))
+        return self._finished(load_placed(self.checkpoints, self._newest(), place))
 
     def state(self) -> dict[str, Any]:
         """Everything in a checkpoint, as NumPy: {"params": as trained, "rest": step, optimizer state, …}."""
-        return load_params(self.path / "checkpoints", self._step, ("params", "rest"))
+        return load_params(self.checkpoints, self._step, ("params", "rest"))
 
     def _newest(self) -> int:
         if not self.steps:

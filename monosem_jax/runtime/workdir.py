@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -16,7 +17,8 @@ import jax
 
 from monosem_jax.runtime.config import difference, identity_of, to_dict, upgrade
 from monosem_jax.runtime.errors import BadInput, NewerFormat
-from monosem_jax.runtime.files import file_hash, is_url, lock, read_json, write_json
+from monosem_jax.runtime.files import file_hash, lock, read_json, write_json
+from monosem_jax.runtime.locations import LocalPath, is_url, local_path
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 
 # Of run directories and checkpoints. 1 had no number and no checksums; before 3 random streams had numbers, no names.
@@ -24,6 +26,7 @@ FORMAT = 3
 NAMED_STREAMS = 3  # since this format a run can be resumed: an earlier one would go on with other random numbers
 
 RECORD = {"experiment": str, "config": dict, "parents": dict, "format": int, "versions": dict, "git": str | None}
+RECORD |= {"identity": str}
 
 PARENT: dict[str, Any] = dict.fromkeys(("path", "relative", "sha256", "file"), str)
 
@@ -71,7 +74,7 @@ class RunDir:
         Raises BadInput when the directory belongs to another configuration, is in use, cannot be written, or holds an
         unfinished run of an earlier version, which drew other random numbers.
         """
-        self.path = pathlib.Path(path)
+        self.path = local_path(path, "--workdir")
         values, kind = to_dict(config), type(config) if dataclasses.is_dataclass(config) else None
         identity = {"experiment": experiment, "config": values, "parents": _portable(parents, self.path)}
         try:
@@ -101,7 +104,8 @@ class RunDir:
                 )
         elif jax.process_index() == 0:
             self._fresh = True
-            write_json(file, {"format": FORMAT, **identity, "versions": versions(), "git": git_revision()})
+            about = {"versions": versions(), "git": git_revision(), "identity": _hash(identity, kind)}
+            write_json(file, {"format": FORMAT, **identity, **about})
 
     _fresh: bool = False  # the directory was begun by this process
 
@@ -175,17 +179,19 @@ def parent(path: str | os.PathLike[str], file: str) -> dict[str, str]:
     return {"path": str(path), "file": file, "sha256": file_hash(manifest)}
 
 
-def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> pathlib.Path:
+def resolve_parent(run_path: pathlib.Path, record: dict[str, str]) -> LocalPath:
     """Where a parent is now: beside the run if both were moved together, else where it was.
 
     Another directory in its place is not taken for it: the hash of its manifest decides.
     """
     if is_url(record["path"]):
-        raise BadInput(f"{run_path} was made from {record['path']}, which is no local directory")
-    for candidate in (run_path / record.get("relative", record["path"]), pathlib.Path(record["path"])):
-        manifest = candidate / record.get("file", "")
-        if manifest.exists() and (not record.get("file") or file_hash(manifest) == record["sha256"]):
-            return candidate
+        raise BadInput(f"{run_path} was made from {record['path']}, which is not a directory on this machine")
+    for candidate in (run_path / record.get("relative", record["path"]), record["path"]):
+        with contextlib.suppress(BadInput):  # what leads nowhere does not hold the parent
+            found = local_path(candidate, "parent")
+            manifest = found / record.get("file", "")
+            if manifest.exists() and (not record.get("file") or file_hash(manifest) == record["sha256"]):
+                return found
     raise BadInput(f"{run_path} was made from {record['path']}, which does not exist any more or has changed")
 
 
@@ -216,7 +222,8 @@ def _portable(parents: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
 
 def _placed(record: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
     found = record["path"]
-    return {**record, "path": os.path.abspath(found), "relative": os.path.relpath(found, path)}
+    found = os.path.realpath(found)  # the run's own path has no links in it either
+    return {**record, "path": found, "relative": os.path.relpath(found, path)}
 
 
 def read_record(path: pathlib.Path) -> dict[str, Any]:
@@ -230,6 +237,15 @@ def read_record(path: pathlib.Path) -> dict[str, Any]:
     if (number := record.get("format", 1)) > FORMAT:
         raise NewerFormat(path, number, FORMAT)
     return record
+
+
+def _hash(identity: dict[str, Any], kind: type | None) -> str:
+    """The identity of a run in a few letters: the sha256 of the experiment, of the keys that decide the result, and of
+    the parents' hashes. It stays with the run when its directory is moved or copied."""
+    values = json.loads(json.dumps(identity["config"]))
+    parents = {name: parent.get("sha256") for name, parent in identity["parents"].items()}
+    decides = [identity["experiment"], identity_of(kind, values) if kind else values, parents]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def _fits(found: Any, kinds: dict[str, Any], needed: set[str]) -> bool:

@@ -43,7 +43,7 @@ class SaeRun(TrainedRun, FromTransformer):
     def _stats(self) -> dict[str, np.ndarray]:
         """The statistics that published parameters need."""
         step, names = self._newest(), self.sae.recipe.activation.initial_stats()
-        return {n: load_slice(self.path / "checkpoints", step, f"stats/{n}", ..., part="rest") for n in names}
+        return {n: load_slice(self.checkpoints, step, f"stats/{n}", ..., part="rest") for n in names}
 
     @functools.cached_property
     def _scale(self) -> float | list[float]:
@@ -72,8 +72,8 @@ class SaeRun(TrainedRun, FromTransformer):
     def feature(self, i: int) -> dict[str, np.ndarray]:
         """The parameters of feature `i` alone, W_enc [M], b_enc [], W_dec [M], reading about 1 MB of each.
 
-        They are not compared with the checkpoint's checksums, which are of the whole. Raises BadInput when there is no
-        such feature.
+        What is read is compared with its checksums, if the checkpoint has them (earlier versions wrote only those of
+        whole arrays). Raises BadInput when there is no such feature, or it is not what was saved.
         """
         names = set(jax.eval_shape(self.sae.initial, jax.random.key(0)))
         if self.published and "log_threshold" in names:
@@ -81,7 +81,7 @@ class SaeRun(TrainedRun, FromTransformer):
         n, axes = self.sae.n_features, {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in names}
         if not 0 <= i < n:
             raise BadInput(f"feature {i} of {self.path}: expected 0 to {n - 1}")
-        step, folder = self._newest(), self.path / "checkpoints"
+        step, folder = self._newest(), self.checkpoints
         return self._finished({
             name: load_slice(folder, step, name, (slice(None),) * axis + (i,)) for name, axis in axes.items()
         })  # fmt: skip

@@ -15,9 +15,10 @@ from monosem_jax.analysis.examples import ExampleText, choose_features
 from monosem_jax.analysis.records import Category, Feature
 from monosem_jax.analysis.scan import FeatureStatistics, category_table, scan
 from monosem_jax.models.tapped import TappedModel
-from monosem_jax.runtime.config import check_seed, to_dict
+from monosem_jax.runtime.config import check_seed, field, to_dict
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import check_counts
+from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir, parent
@@ -33,7 +34,7 @@ class AnalyzeRunConfig:
 
     seed: int = 0
     """Decides which features and which training contexts are sampled."""
-    run: str = ""
+    run: str = field("", place=Place())
     """Directory of a finished train_sae run (or of an import with its transformer)."""
     n_features: int = 60
     """Features with a record: the best one of every category, then others at random."""

@@ -14,9 +14,10 @@ from monosem_jax.analysis import metrics as metrics_lib
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.load import load_run
 from monosem_jax.models.run import TransformerRun
-from monosem_jax.runtime.config import to_dict
+from monosem_jax.runtime.config import field, to_dict
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.published import PublishedSAE
@@ -27,7 +28,7 @@ from monosem_jax.sae.run import SaeRun
 class EvaluateRunConfig:
     """Which dictionary is evaluated, at which checkpoint, and on how much text."""
 
-    run: str = ""
+    run: str = field("", place=Place())
     """Directory of a finished train_sae run (or of an import with its transformer)."""
     step: int = -1
     """The checkpoint; -1: the newest."""

@@ -18,10 +18,11 @@ from monosem_jax.load import load_run
 from monosem_jax.models.base import parse_site, site_width
 from monosem_jax.models.run import TransformerRun, open_transformer
 from monosem_jax.runtime.checkpoint import Checkpoints
-from monosem_jax.runtime.config import to_dict
+from monosem_jax.runtime.config import field, to_dict
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import file_hash, new_folder, write_json
+from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages.evaluate import write_metrics
@@ -35,13 +36,13 @@ class ExportConfig:
 
     format: str = ""
     """Export: saelens, dictionary_learning, safetensors or numpy."""
-    output: str = ""
+    output: str = field("", place=Place(flag="--output"))
     """Export: the folder to make."""
     step: int = -1
     """Export: the checkpoint; -1: the newest."""
-    source: str = ""
+    source: str = field("", place=Place(flag="--import"))
     """Import: the folder with cfg.json and sae_weights.safetensors; empty: this is an export."""
-    transformer: str = ""
+    transformer: str = field("", place=Place(flag="--transformer"))
     """Import: run directory of the transformer; with it the dictionary is evaluated on held-out text."""
     site: str = ""
     """Import: the site explained; empty: what the folder says."""

@@ -22,10 +22,11 @@ from monosem_jax.activations.store.store import find_store, open_rows, source_id
 from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.models.base import site_widths
 from monosem_jax.models.run import open_transformer
-from monosem_jax.runtime.config import check_seed, to_dict
-from monosem_jax.runtime.edge import stage
+from monosem_jax.runtime.config import check_seed, field
+from monosem_jax.runtime.edge import stage, stage_anywhere
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import lock
+from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.signals import signal_flag
 from monosem_jax.runtime.workdir import RunDir, parent
@@ -37,13 +38,13 @@ class HarvestRunConfig:
 
     seed: int = 0
     """Decides which positions are sampled and how the rows are shuffled."""
-    transformer: str = ""
+    transformer: str = field("", place=Place())
     """Run directory of a finished train_transformer run."""
     harvest: HarvestConfig = HarvestConfig()
     """Which activations."""
-    source: str = ""
+    source: str = field("", place=Place(remote=True, tensor=True))
     """An array [n, M] to convert instead, as --from."""
-    store: str = ""
+    store: str = field("", place=Place(remote=True))
     """Where the store goes: a path or a URL such as s3://bucket/path; empty: into the run directory."""
 
     def check(self) -> None:
@@ -117,7 +118,7 @@ def harvest(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, 
     """Harvests into `workdir`, or resumes there, and returns the summary."""
     begin = time.perf_counter()
     job = open_harvest_job(config)
-    identity = to_dict(dataclasses.replace(config, transformer="", source=""))
+    identity = dataclasses.replace(config, transformer="", source="")
     with RunDir(workdir, "harvest", identity, job.parents) as rundir:
         return rundir.once(lambda: _fill_store(rundir.path, job, config, begin))
 
@@ -186,8 +187,8 @@ def measure_rate(made: RowProducer, seconds: float = 3.0) -> float:
     return rows / (time.perf_counter() - begin)
 
 
-@stage
-def verify(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
+@stage_anywhere
+def verify(workdir: str, config: HarvestRunConfig) -> dict[str, Any]:
     """Reads a whole store back and prints what is damaged; raises BadInput when anything is."""
     location = find_store(workdir) or Location(config.store or workdir)
     with progress(0, "verify", "rows") as bar:

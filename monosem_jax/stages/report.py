@@ -10,9 +10,10 @@ from monosem_jax.analysis.run import AnalyzeRun
 from monosem_jax.load import load_run
 from monosem_jax.report.page import require_libraries, write_page
 from monosem_jax.report.records import Records
-from monosem_jax.runtime.config import from_dict, upgrade
+from monosem_jax.runtime.config import field, from_dict, upgrade
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.training.config import TrainConfig
@@ -22,7 +23,7 @@ from monosem_jax.training.config import TrainConfig
 class ReportRunConfig:
     """Which analysis the page shows."""
 
-    analysis: str = ""
+    analysis: str = field("", place=Place())
     """Directory of a finished analyze run."""
     title: str = "Dictionary report"
     """Title of the page."""

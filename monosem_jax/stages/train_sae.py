@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from monosem_jax.activations import sources
 from monosem_jax.activations.online import OnlineConfig
 from monosem_jax.activations.scale import InputScale
 from monosem_jax.activations.sources import open_source, recorded_name
@@ -19,9 +20,10 @@ from monosem_jax.activations.sources.base import ActivationSource, SourceRequest
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.activations.synthetic import SyntheticConfig
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate_rows
-from monosem_jax.runtime.config import check_seed
+from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.mesh import tree_shardings
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.workdir import RunDir
@@ -49,10 +51,10 @@ class SaeRunConfig:
     """Decides everything random: initial values, the order of the rows, resampling."""
     data_seed: int = -1
     """Decides the order of the rows instead of seed; -1: seed does."""
-    source: str = ""
+    source: str = field("", place=sources.PLACE)
     """A store, an array (.npy, zarr, safetensors), several of these separated by commas, whose columns are put side by
     side, online or synthetic."""
-    transformer: str = ""
+    transformer: str = field("", place=Place())
     """Run directory of the transformer; empty: the one that the store was harvested from. Needed for online rows and
     for the loss metrics."""
     sae: SaeConfig = ReluConfig()

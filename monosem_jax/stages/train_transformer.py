@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import pathlib
 import time
 from typing import Any
@@ -25,7 +24,6 @@ from monosem_jax.runtime.rng import jax_key
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.text.batches import TokenBatches, context_batches
 from monosem_jax.text.bigram import bigram_loss
-from monosem_jax.text.corpus import EMBEDDED
 from monosem_jax.text.pack import Text, TextConfig, prepare_text
 from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble, FitResult, Report, fit
@@ -68,10 +66,6 @@ def train_transformer(workdir: str | pathlib.Path, config: TransformerRunConfig)
     config.check()
     begin = time.perf_counter()
     mesh = config.train.open_mesh()
-    if config.text.corpus != EMBEDDED:
-        config = dataclasses.replace(
-            config, text=dataclasses.replace(config.text, corpus=os.path.abspath(config.text.corpus))
-        )
     with RunDir(workdir, "train_transformer", config, {}, TransformerRunConfig()) as rundir:
         return rundir.once(lambda: _train(rundir, config, mesh, begin))
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.rng import stream
 
 EMBEDDED = "embedded"
@@ -39,7 +40,7 @@ def read_corpus(path: str) -> list[Document]:
     if path == EMBEDDED:
         files = [pathlib.Path(__file__).parent / "embedded" / "docs.jsonl.gz"]
     else:
-        root = pathlib.Path(path)
+        root = local_path(path, "corpus")
         if not root.exists():
             raise BadInput(f"corpus {path} does not exist")
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())

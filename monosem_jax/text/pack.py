@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from monosem_jax.runtime.config import check_seed
+from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import file_hash, read_array, read_json, write_json
+from monosem_jax.runtime.locations import Place, local_path
 from monosem_jax.runtime.rng import stream
 from monosem_jax.text import corpus as corpus_lib
 from monosem_jax.text import tokenizer as tokenizer_lib
@@ -29,9 +30,9 @@ SPLITS = ("train", "heldout")
 class TextConfig:
     """Where the text comes from and how it is split. Models that share text.seed can be compared token by token."""
 
-    corpus: str = corpus_lib.EMBEDDED
+    corpus: str = field(corpus_lib.EMBEDDED, place=Place(words=(corpus_lib.EMBEDDED,)))
     """A .jsonl(.gz) or .txt file, a directory of them, or embedded: the corpus inside the package."""
-    tokenizer: str = ""
+    tokenizer: str = field("", place=Place())
     """A tokenizer.json to use; empty: one is trained on the training split."""
     vocab_size: int = 1024
     """Tokens of a tokenizer trained here."""
@@ -61,7 +62,7 @@ class Text:
     """An opened text directory."""
 
     def __init__(self, path: str | pathlib.Path):
-        self.path = pathlib.Path(path)
+        self.path = local_path(path, "path")
         self.manifest: dict[str, Any] = read_json(self.path / "text.json", dict, ("bos", "vocab_size"))
 
     @functools.cached_property

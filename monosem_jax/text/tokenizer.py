@@ -7,6 +7,7 @@ import pathlib
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import local_path
 
 BOS = "<bos>"
 # Names in published tokenizers of a token that can begin a context.
@@ -33,7 +34,8 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
 
 def load_tokenizer(path: str | pathlib.Path) -> Tokenizer:
     """Loads a `tokenizer.json`; raises BadInput when it is missing or not one."""
-    if not pathlib.Path(path).is_file():
+    path = local_path(path, "tokenizer")
+    if not path.is_file():
         raise BadInput(f"tokenizer {path} does not exist: expected a tokenizer.json")
     try:
         return _plain(Tokenizer.from_file(str(path)))

@@ -40,7 +40,7 @@ def act_otherwise(workdir: str, config: Config) -> None:
 
 
 FLAGS = {
-    "name": Flag("Its name.", sets=("name",), convert=str.upper),
+    "name": Flag("Its name.", sets=("name",)),
     "other": Flag("Something else.", bool, False),
 }
 EXPERIMENT = Experiment("About.", lambda flags: act_otherwise if flags["other"] else act, flags=FLAGS)
@@ -73,8 +73,8 @@ def test_a_configuration_may_stand_before_and_after_the_keys_that_change_it(file
     assert config(*(chosen + keys if first else keys + chosen)) == expected
 
 
-def test_a_flag_sets_its_key_last_and_converted(file):
-    assert config("--config.name=key", "--name=flag") == Config("FLAG")
+def test_a_flag_sets_its_key_last(file):
+    assert config("--config.name=key", "--name=flag") == Config("flag")
     assert config(f"--config={file}").name == "file"
 
 

@@ -9,6 +9,7 @@ from monosem_jax.activations.sources.base import ActivationSource, SourceRequest
 from monosem_jax.activations.sources.online import open_online
 from monosem_jax.activations.sources.stored import is_several, is_store, open_array, open_several, open_store
 from monosem_jax.activations.sources.synthetic import open_synthetic
+from monosem_jax.runtime.locations import Place
 
 
 class SourceKind(NamedTuple):
@@ -27,6 +28,14 @@ SOURCES: dict[str, SourceKind] = {
     "store": SourceKind(open_store, is_store),
     "array": SourceKind(open_array, lambda source: True),
 }
+
+# What a value of config.source may be.
+PLACE = Place(
+    words=tuple(name for name, kind in SOURCES.items() if kind.recognises is None),
+    remote=True,
+    tensor=True,
+    several=True,
+)
 
 
 def open_source(request: SourceRequest) -> ActivationSource:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 
 from monosem_jax.activations.rows import ConcatRows, Rows
@@ -14,13 +13,14 @@ from monosem_jax.activations.stream.stream import open_stream
 from monosem_jax.models.base import SITES_BETWEEN
 from monosem_jax.models.run import TransformerRun, open_transformer
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.locations import separated
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import parent, read_record, resolve_parent
 
 
 def is_several(source: str) -> bool:
     """Whether `source` is several paths separated by commas, not one path with a comma in it."""
-    return "," in source and not os.path.exists(source)
+    return len(separated(source, "config.source")) > 1
 
 
 def is_store(source: str) -> bool:
@@ -40,7 +40,7 @@ def open_array(request: SourceRequest) -> ActivationSource:
 
 def open_several(request: SourceRequest) -> ActivationSource:
     """Stores and arrays whose rows are concatenated along M. Raises BadInput unless their rows are aligned."""
-    paths = request.source.split(",")
+    paths = separated(request.source, "config.source")
     each = [open_rows(path) for path in paths]
     for path, rows in zip(paths[1:], each[1:], strict=True):
         check_aligned(paths[0], each[0], path, rows)

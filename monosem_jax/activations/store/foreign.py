@@ -16,7 +16,8 @@ import tensorstore as ts
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.store.location import Location, context
 from monosem_jax.runtime.errors import BadInput, short_error
-from monosem_jax.runtime.files import SAFETENSORS_DTYPES, TensorEntry, is_url, read_array, read_safetensors_header
+from monosem_jax.runtime.files import SAFETENSORS_DTYPES, TensorEntry, read_array, read_safetensors_header
+from monosem_jax.runtime.locations import is_url, split_tensor
 
 ZARR_DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}  # by the name of the array's metadata file
 MIB = 1 << 20
@@ -93,7 +94,7 @@ def open_foreign(source: str | os.PathLike[str]) -> Rows | None:
     Raises BadInput when something else than an array [n,M] of a known type is there.
     """
     name = os.fspath(source)
-    path, tensor = _split(name)
+    path, tensor = split_tensor(name)
     suffix = os.path.splitext(path)[1]
     if suffix in (".npy", ".safetensors") and not os.path.isdir(path):  # a zarr array may have any name
         if is_url(name):
@@ -122,7 +123,7 @@ def identity(source: str | os.PathLike[str]) -> dict[str, str]:
     if isinstance(rows, ZarrRows):
         h.update(rows.location.read(rows.file) or b"")
     else:
-        _add_file(h, _split(name)[0])
+        _add_file(h, split_tensor(name)[0])
     if isinstance(rows, SafetensorsRows):
         h.update(rows.tensor.encode())
     if not isinstance(rows, NpyRows):
@@ -207,12 +208,6 @@ def _check(name: str, shape: tuple[int, ...], dtype: str) -> np.dtype:
     if dtype not in DTYPES:
         raise BadInput(f"{name} has dtype {dtype}: expected {', '.join(DTYPES)}")
     return np.dtype(DTYPES[dtype])
-
-
-def _split(name: str) -> tuple[str, str | None]:
-    """(file, tensor) for `file.safetensors:tensor`, (name, None) for anything else."""
-    head, colon, tensor = name.partition(".safetensors:")
-    return (f"{head}.safetensors", tensor) if colon else (name, None)
 
 
 def _choose(path: str, tensors: dict[str, TensorEntry]) -> str:

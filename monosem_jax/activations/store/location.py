@@ -12,7 +12,7 @@ from typing import Any
 import tensorstore as ts
 
 from monosem_jax.runtime.errors import BadInput, short_error
-from monosem_jax.runtime.files import is_url
+from monosem_jax.runtime.locations import ANYWHERE, is_url
 
 
 @functools.cache
@@ -108,10 +108,11 @@ def last_part(error: BaseException) -> str:
 
 
 def _spec(name: str) -> dict[str, Any]:
-    if not is_url(name):
-        return {"driver": "file", "path": f"{os.path.abspath(name)}/"}
+    where = ANYWHERE.locate(name, "location")
+    if not is_url(where):
+        return {"driver": "file", "path": f"{where}/"}
     try:
-        spec = ts.KvStore.Spec(json.loads(name) if name.startswith("{") else name).to_json()
+        spec = ts.KvStore.Spec(json.loads(where) if where.startswith("{") else where).to_json()
     except ValueError as e:
         raise BadInput(f"{name} is not a location: {short_error(e)}") from None
     endpoint = os.environ.get("AWS_ENDPOINT_URL")

@@ -18,6 +18,7 @@ from monosem_jax.activations.store.location import Location, context, last_part
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import open_stream
 from monosem_jax.runtime.errors import BadInput, short_error
+from monosem_jax.runtime.locations import ANYWHERE
 
 FORMAT = 3  # 2 was never used; 1 is read like 3: they differ only in the random streams that drew the rows
 KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model")
@@ -26,11 +27,11 @@ KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site"
 class Store:
     """An activation store. Only its committed rows are visible.
 
-    `path` is the path as given, `run` the harvest's run directory if there is one, `location` the place of the data.
+    `path` is its path or URL, `run` the harvest's run directory if there is one, `location` the place of the data.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = str(path)
+        self.path = ANYWHERE.locate(path, "path")
         self.location = find_store(path) or Location(path)
         self.manifest: dict[str, Any] = read_manifest(self.location)
         self.n_rows: int = self.manifest["rows_written"]

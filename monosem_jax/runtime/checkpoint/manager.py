@@ -1,7 +1,8 @@
 """Orbax checkpoints of a training state. Parameters are stored apart from the rest, so that analysis reads them alone.
 
-A step is a directory `checkpoints/STEP`, renamed into place when it is whole. Its metadata holds the format's number
-and a checksum of every array: neither Orbax nor the file system notices a byte that changed on the disk.
+A step is a directory `checkpoints/STEP`, renamed into place when it is whole. Its metadata holds the format's number,
+the step's number and its run, and checksums of every array and of the blocks of large parameters: neither Orbax nor the
+file system notices a byte that changed on the disk, or a step that was copied or linked from elsewhere.
 """
 
 from __future__ import annotations
@@ -16,11 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from monosem_jax.runtime.checkpoint import read
-from monosem_jax.runtime.checkpoint.checksum import checksums
 from monosem_jax.runtime.checkpoint.retention import Retention
-from monosem_jax.runtime.errors import BadInput, NewerFormat, disk_full, short_error
+from monosem_jax.runtime.errors import BadInput, disk_full, short_error
 from monosem_jax.runtime.processes import all_agree, barrier_next, first_process
-from monosem_jax.runtime.workdir import FORMAT
 
 DELETED, UNFINISHED = ".deleted-*", "*.orbax-checkpoint-tmp*"  # what a killed process may leave
 
@@ -31,7 +30,7 @@ class Checkpoints:
     def __init__(self, path: pathlib.Path, retention: Retention = Retention(), *, patient: bool = False):  # noqa: B008
         """Opens or makes the directory. `patient`: on a full disk a step is skipped, with a line on stderr, and no
         error is raised."""
-        self.path, self._retention, self._patient = path.absolute(), retention, patient
+        self.path, self._retention, self._patient = read.step_folder(path, 0).parent, retention, patient
         steps = read.checkpoint_steps(path)
         self._metrics = {step: read.metric(path / str(step), retention.metric) for step in steps}
         barrier_next("checkpoints are listed")  # before the first process changes anything
@@ -60,7 +59,7 @@ class Checkpoints:
             if (self.path / str(step)).exists():
                 self._remove(step)  # it is not whole
         tree, known = {"params": params, "rest": rest}, dict(metrics or {})
-        about = {"format": FORMAT, "checksums": checksums(tree), "metrics": known}
+        about = read.notes_of(self.path / str(step), tree, known)
         with self._disk_may_be_full(step, self._patient and not needed):
             response = read.write(self.path / str(step), tree, about)
             metric = known.get(self._retention.metric)
@@ -162,7 +161,7 @@ def _load(where: pathlib.Path, like: Any) -> Any:
     found, fault = None, ""
     try:
         found = read.read_like(where, like)
-    except NewerFormat:
+    except BadInput:  # it is whole, but of a newer format or of another run
         raise
     except Exception as e:  # Orbax raises many kinds for a damaged step
         fault = short_error(e)

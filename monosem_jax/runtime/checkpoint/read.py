@@ -1,6 +1,7 @@
 """Reading checkpoints, on any machine: whole, one part, placed on a mesh, or a slice of one array.
 
-`manager` says what a step is on disk.
+`manager` says what a step is on disk. Every function here reads a step's metadata first, by `read_metadata`: this is
+where a step of another run is refused.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monosem_jax.runtime.checkpoint.checksum import checksums
+from monosem_jax.runtime.checkpoint.checksum import Blocks, block_checksums, checksums, differing_block
 from monosem_jax.runtime.checkpoint.quiet import silence_orbax, while_reading
 from monosem_jax.runtime.errors import BadInput, NewerFormat, short_error
+from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.processes import this_process
-from monosem_jax.runtime.workdir import FORMAT
+from monosem_jax.runtime.workdir import FORMAT, read_record
 
 METADATA = "_CHECKPOINT_METADATA"  # Orbax writes it last
 CHUNK_BYTES = 1 << 20  # what is read for one feature; smaller ones cost time
@@ -43,12 +45,12 @@ def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str
     _check_known(path, step, known)
     candidates = list(reversed(known)) if step is None else [step]
     for candidate in candidates:
-        where = (path / str(candidate)).absolute()
+        where = step_folder(path, candidate)
         try:
             held = _metadata(where)
             empty = lambda m: np.empty(m.shape, m.dtype)  # noqa: E731
             return compare(_read(where, {name: jax.tree.map(empty, held[name]) for name in names}), where)
-        except NewerFormat:
+        except BadInput:  # it is whole, but of a newer format or of another run
             raise
         except Exception as e:  # Orbax raises many kinds for a damaged step
             if candidate == candidates[-1]:
@@ -63,12 +65,12 @@ def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params")
     Each process reads what its devices hold. Raises BadInput like `load_params`.
     """
     _check_known(path, step, checkpoint_steps(path))
-    where = (path / str(step)).absolute()
+    where = step_folder(path, step)
     try:
         shapes = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), _metadata(where)[part])
         sharded = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)  # noqa: E731
         return compare(_read(where, {part: jax.tree.map(sharded, shapes, place(shapes))}), where)[part]
-    except NewerFormat:
+    except BadInput:
         raise
     except Exception as e:
         raise BadInput(f"checkpoint {where} cannot be read: {short_error(e)}") from None
@@ -76,24 +78,59 @@ def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params")
 
 def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str = "params") -> np.ndarray:
     """Part of one array ("W_dec", "block/kernel"), indexed with integers, slices of positive steps and ... as in
-    NumPy. Only chunks that it lies in are read, of about 1 MB each, and a checksum is compared only where that is all
-    of it (...), as it is of the whole. Raises BadInput like `load_params`."""
+    NumPy. Only blocks that it lies in are read, of about 1 MB each, and compared with their checksums; where a step has
+    none of blocks, the whole array is (steps of earlier versions: only if it is asked for, by ...). Raises BadInput
+    like `load_params`."""
     import tensorstore as ts
 
     _check_known(path, step, checkpoint_steps(path))
-    where = (path / str(step)).absolute()
-    store = {"driver": "ocdbt", "base": f"file://{where / part}/", "path": f"{name.replace('/', '.')}/"}
+    where = step_folder(path, step)
+    base = {"driver": "file", "path": f"{where / part}/"}
+    store = {"driver": "ocdbt", "base": base, "path": f"{name.replace('/', '.')}/"}
     try:
-        known = read_metadata(where).get("checksums", {}).get(f"{part}/{name}")
-        whole = ts.open({"driver": "zarr3", "kvstore": store}, read=True, open=True).result()
-        found = whole[_absolute(index, whole.shape)].read().result()
-        if index is ... and known is not None and checksums(found) != {"": known}:
+        noted, key = read_metadata(where), f"{part}/{name}"
+        array = ts.open({"driver": "zarr3", "kvstore": store}, read=True, open=True).result()
+        chosen = _absolute(index, array.shape)
+        if key in noted.get("blocks", {}) and all(array.shape):
+            return _checked_blocks(array, chosen, noted["blocks"][key])
+        known = noted.get("checksums", {}).get(key)
+        if known is None or ("blocks" not in noted and index is not ...):
+            return array[chosen].read().result()
+        found = array.read().result()
+        if checksums(found) != {"": known}:
             raise ValueError("it is not what was saved")
-        return found
-    except NewerFormat:
+        return np.array(found[chosen])
+    except BadInput:
         raise
     except (ValueError, OSError, RuntimeError, IndexError) as e:
         raise BadInput(f"checkpoint {where}: {name} cannot be read: {short_error(e)}") from None
+
+
+def _checked_blocks(array: Any, chosen: tuple[Any, ...], along: list[Blocks]) -> np.ndarray:
+    """`array[chosen]`, cut out of the blocks along one axis that it lies in: the axis on which these are the smallest
+    part of the array. Raises ValueError when one of the blocks is not what was saved."""
+
+    def spanned(axis: int) -> tuple[int, int]:
+        at, size = chosen[axis], along[axis]["size"]
+        if isinstance(at, slice):
+            return at.start // size, max(at.stop - 1, at.start) // size + 1
+        return int(np.min(at)) // size, int(np.max(at)) // size + 1
+
+    def share(axis: int) -> float:
+        first, last = spanned(axis)
+        return (last - first) * along[axis]["size"] / array.shape[axis]
+
+    axis = min(range(len(array.shape)), key=share)
+    size, (first, last) = along[axis]["size"], spanned(axis)
+    begin, end = first * size, min(last * size, array.shape[axis])
+    part = array[(slice(None),) * axis + (slice(begin, end),)].read().result()
+    wrong = differing_block(along[axis], part, axis, first, array.shape)
+    if wrong is not None:
+        where = f"{wrong * size} to {min(wrong * size + size, end) - 1} of axis {axis}"
+        raise ValueError(f"it is not what was saved at the indices {where}")
+    at = chosen[axis]
+    inside = slice(at.start - begin, at.stop - begin, at.step) if isinstance(at, slice) else at - begin
+    return np.array(part[(*chosen[:axis], inside, *chosen[axis + 1 :])])
 
 
 def check_step(path: pathlib.Path, step: int) -> str:
@@ -118,7 +155,10 @@ def _absolute(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
         if isinstance(part, slice):
             start, stop, step = part.indices(n)
             return slice(start, max(start, stop), step)
-        return part + n * (part < 0)
+        found = part + n * (part < 0)
+        if not np.all((found >= 0) & (found < n)):
+            raise IndexError(f"index {part} of an axis of size {n}")
+        return found
 
     return tuple(one(part, n) for part, n in zip(parts, shape, strict=True))
 
@@ -149,6 +189,27 @@ def compare(found: Any, where: pathlib.Path) -> Any:
     return found
 
 
+def notes_of(where: pathlib.Path, tree: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The metadata of a step to be written: its number, its run, and checksums. All processes must call it together."""
+    notes = {"format": FORMAT, "step": int(where.name), "metrics": dict(metrics), "checksums": checksums(tree)}
+    blocks = block_checksums(tree["params"], CHUNK_BYTES)
+    notes["blocks"] = {f"params/{name}": found for name, found in blocks.items()}
+    if (identity := _run_of(where)) is not None:
+        notes["run"] = {"identity": identity, "path": str(where.parent.parent)}
+    return notes
+
+
+def step_folder(path: pathlib.Path, step: int) -> pathlib.Path:
+    """The directory of a step in the `checkpoints/` of a run, whose own path has no links and no ".." left in it."""
+    return local_path(path.parent, "path") / path.name / str(step)
+
+
+def _run_of(where: pathlib.Path) -> str | None:
+    """The identity of the run in whose directory a step lies; None if there is none, or an earlier version began it."""
+    run = where.parent.parent
+    return read_record(run).get("identity") if (run / "config.json").exists() else None
+
+
 def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
     """Starts writing a step; the `result()` of what is returned waits for it."""
     from orbax.checkpoint import v1 as ocp  # imported where used: half a second
@@ -159,16 +220,22 @@ def write(where: pathlib.Path, tree: Any, notes: Mapping[str, Any]) -> Any:
 
 
 def read_metadata(where: pathlib.Path) -> dict[str, Any]:
-    """Our metadata of a step: {} in format 1. Raises NewerFormat, and ValueError when the metadata is damaged."""
+    """Our metadata of a step: {} in format 1. Raises NewerFormat, BadInput when it is a step of another run or another
+    step of this one (of which earlier versions noted nothing), and ValueError when the metadata is damaged."""
     text = (where / METADATA).read_text(encoding="utf-8")
     try:
         noted = json.loads(text).get("custom_metadata") or {}
         number, _ = noted.get("format", 1), {**noted.get("metrics", {}), **noted.get("checksums", {})}
-        newer = number > FORMAT
-    except (AttributeError, TypeError, RecursionError) as e:
+        newer, run, step = number > FORMAT, dict(noted.get("run", {})), noted.get("step")
+    except (AttributeError, TypeError, ValueError, RecursionError) as e:
         raise ValueError(f"its {METADATA} is not one of ours: {e}") from None
     if newer:
         raise NewerFormat(where, number, FORMAT)
+    here = _run_of(where) if run else None
+    if here is not None and here != run.get("identity"):
+        raise BadInput(f"checkpoint {where} is of another run: it was written in {run.get('path')}")
+    if step is not None and str(step) != where.name:
+        raise BadInput(f"checkpoint {where} is of another step: it was written as step {step} of {run.get('path')}")
     return noted
 
 
