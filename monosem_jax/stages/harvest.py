@@ -24,7 +24,7 @@ from monosem_jax.models.base import site_widths
 from monosem_jax.models.run import open_transformer
 from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.edge import stage, stage_anywhere
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, disk_full
 from monosem_jax.runtime.files import lock
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
@@ -141,12 +141,17 @@ def _fill_store(path: pathlib.Path, job: HarvestJob, config: HarvestRunConfig, b
 def lock_store(location: Location, path: pathlib.Path) -> contextlib.AbstractContextManager:
     """The lock of a store that lies outside its run directory `path`; a store behind a URL has none.
 
-    Raises BadInput when another run holds it.
+    Raises BadInput when another run holds it, or it cannot be made.
     """
-    if location.local is None or location.local.absolute() == path.absolute():
+    if location.local is None or location.local == path:
         return contextlib.nullcontext()
-    location.local.mkdir(parents=True, exist_ok=True)
-    return lock(location.local, "store")
+    try:
+        location.local.mkdir(parents=True, exist_ok=True)
+        return lock(location.local, "store")
+    except OSError as e:
+        if disk_full(e):
+            raise
+        raise BadInput(f"config.store {location} cannot be written: {e.strerror}") from None
 
 
 @stage

@@ -302,6 +302,15 @@ def test_a_harvest_holds_the_lock_of_its_store_while_it_writes_and_only_then(arr
     lock(tmp_path / "store", "store").close()
 
 
+def test_a_store_where_a_file_lies_is_refused(arrays, tmp_path):
+    (tmp_path / "file").touch()
+    for store in ("file", "file/store"):
+        config = HarvestRunConfig(source=str(arrays / "good.npy"), store=str(tmp_path / store), harvest=CONFIG)
+        with pytest.raises(BadInput, match=f"^config.store {tmp_path}/{store} cannot be written: "):
+            harvest.harvest(tmp_path / "run", config)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_a_store_in_its_own_run_directory_and_one_at_a_url_need_no_lock_of_their_own(arrays, tmp_path):
     for store in ("", str(tmp_path / "run"), "memory://locked/store"):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
