@@ -144,7 +144,7 @@ def run(
 MUTANTS = [
     Mutant(
         "checksum: the place of an element does not count",
-        "mixed = bits ^ (place * jnp.uint32(0x9E3779B9))",
+        "mixed = bits ^ (place * xp.asarray(0x9E3779B9, xp.uint32))",
         "mixed = bits",
         ("runtime/checkpoint/test_checksum.py",),
     ),
@@ -170,9 +170,51 @@ MUTANTS = [
         ("runtime/checkpoint/test_leftovers.py::test_a_step_is_out_of_sight_before_any_of_its_files_goes",),
     ),
     Mutant(
+        "locations: a link is followed after .. is removed",
+        "found = os.path.realpath(whole, strict=True)",
+        "found = os.path.realpath(os.path.abspath(whole), strict=True)",
+        ("runtime/test_locations.py::test_a_path_is_absolute_and_as_the_kernel_reads_it",),
+    ),
+    Mutant(
+        "locations: a scheme with one slash is a folder",
+        "ONE_SLASH.match(text) is not None",
+        "False",
+        ("runtime/test_locations.py::test_a_url_is_no_path_on_this_machine",),
+    ),
+    Mutant(
+        "locations: paths in sections stay as they are",
+        'value = located(value, f"{name}.")',
+        "pass",
+        ("runtime/test_locations.py::test_every_path_of_a_configuration_is_located_and_nothing_else",),
+    ),
+    Mutant(
+        "config: recorded paths are compared as text",
+        "found[key] = place.same(value)",
+        "found[key] = value",
+        ("runtime/test_locations.py::test_paths_are_compared_as_they_would_be_given_now",),
+    ),
+    Mutant(
+        "checkpoint: a step of another run is read",
+        'if here is not None and here != run.get("identity"):',
+        "if here == 0:",
+        ("runtime/checkpoint/test_identity.py::test_a_step_of_another_run_is_refused_with_both_names",),
+    ),
+    Mutant(
+        "checkpoint: a step is read under another number",
+        "if step is not None and str(step) != where.name:",
+        "if step == -1:",
+        ("runtime/checkpoint/test_identity.py::test_a_step_under_another_number_is_refused",),
+    ),
+    Mutant(
+        "checkpoint: blocks are not compared with their checksums",
+        "    if wrong is not None:",
+        "    if wrong == -1:",
+        ("runtime/checkpoint/test_identity.py::test_a_part_that_is_not_what_was_saved_is_refused",),
+    ),
+    Mutant(
         "checkpoint: a newer format is read as if it were known",
-        "newer = number > FORMAT",
-        "newer = False",
+        "newer, run, step = number > FORMAT,",
+        "newer, run, step = False,",
         ("runtime/checkpoint/test_formats.py",),
     ),
     Mutant(

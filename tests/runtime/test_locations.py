@@ -37,7 +37,7 @@ IMPOSSIBLE = {
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A working directory with links, and a home."""
-    for folder in ("a", "far/inner", "home"):
+    for folder in ("a", "b", "far/b", "far/inner", "home"):
         (tmp_path / folder).mkdir(parents=True)
     for name, target in {"link": "far/inner", "loop": "loop", "dangling": "gone"}.items():
         (tmp_path / name).symlink_to(target)
