@@ -17,6 +17,7 @@ from monosem_jax.activations.store import foreign
 from monosem_jax.activations.store.location import Location, context, last_part
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import open_stream
+from monosem_jax.runtime import forks
 from monosem_jax.runtime.errors import BadInput, short_error
 
 FORMAT = 3  # 2 was never used; 1 is read like 3: they differ only in the random streams that drew the rows
@@ -61,6 +62,7 @@ class Store:
         return self._read(self._origin, start, stop)
 
     def _read(self, array: ts.TensorStore, start: int, stop: int) -> np.ndarray:
+        forks.enter()
         stop = min(stop, self.n_rows)
         try:
             return array[min(start, stop) : stop].read().result()

@@ -12,9 +12,10 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
+from monosem_jax.runtime.ambient import pool
 from monosem_jax.runtime.checkpoint import read
 from monosem_jax.runtime.checkpoint.checksum import checksums
 from monosem_jax.runtime.checkpoint.retention import Retention
@@ -41,7 +42,7 @@ class Checkpoints:
             for p in self.path.iterdir():
                 if p.name.isdigit() and int(p.name) not in self._metrics:
                     print(f"checkpoint {p} is not whole ({read.METADATA} is missing): it is not used", file=sys.stderr)
-        self._worker = ThreadPoolExecutor(1, "checkpoint")
+        self._worker = pool(1, "checkpoint")
         self._pending: tuple[int, Future | None] = (0, None)
 
     def save(
@@ -152,7 +153,10 @@ def restore_together(wanted: Sequence[tuple[Checkpoints, Any, Any]]) -> tuple[in
             return step, [(f["params"], f["rest"]) for f in found]
     if common:
         paths = ", ".join(str(s.path) for s in stores)
-        raise BadInput(f"none of the checkpoints {common} in {paths} can be read: see above, or remove them")
+        raise BadInput(
+            f"none of the checkpoints {common} in {paths} can be read, for the reasons above: nothing was changed; "
+            "another --workdir begins anew"
+        )
     return None
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.checkpoint.checksum import checksums
 from monosem_jax.runtime.checkpoint.quiet import silence_orbax, while_reading
 from monosem_jax.runtime.errors import BadInput, NewerFormat, short_error
@@ -33,6 +34,7 @@ def checkpoint_steps(path: pathlib.Path) -> list[int]:
     return sorted(int(p.name) for p in found if p.name.isdigit() and (p / METADATA).exists())
 
 
+@pinned()
 def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str] = ("params",)) -> dict[str, Any]:
     """Parts of a step (default: the newest) as NumPy arrays on any machine, without reading the other parts.
 
@@ -57,6 +59,7 @@ def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str
     raise AssertionError("no candidate")
 
 
+@pinned()
 def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params") -> Any:
     """One part of a step with every array placed: `place` makes shardings from a tree of arrays' shapes and dtypes.
 
@@ -74,6 +77,7 @@ def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params")
         raise BadInput(f"checkpoint {where} cannot be read: {short_error(e)}") from None
 
 
+@pinned()
 def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str = "params") -> np.ndarray:
     """Part of one array ("W_dec", "block/kernel"), indexed with integers, slices of positive steps and ... as in
     NumPy. Only chunks that it lies in are read, of about 1 MB each, and a checksum is compared only where that is all
