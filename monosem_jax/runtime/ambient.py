@@ -86,6 +86,11 @@ HARMLESS_XLA_FLAGS = (
 _here = threading.local()  # active: this thread is pinned
 _told: set[str] = set()
 
+GUARDS = [name for name in ERRORS if name.startswith("jax_transfer_guard")]
+_lock = threading.Lock()
+_unguarded = 0  # blocks of `unguarded` that are running
+_guards: dict[str, str] = {}  # the guards of the process that they have taken away
+
 
 @contextlib.contextmanager
 def pinned() -> Iterator[None]:
@@ -121,13 +126,34 @@ def pinned_stage() -> Iterator[None]:
             yield
         return
     aside = [f"{name} is {value!r}" for name, value in set_aside().items()]
-    with pinned(), jax.default_device(None):
+    with pinned(), unguarded(), jax.default_device(None):
         if first_process() and (new := [line for line in aside if line not in _told]):
             _told.update(new)
             print(
                 f"note: {', '.join(new)}: set aside while this runs, for the same numbers", file=sys.stderr, flush=True
             )
         yield
+
+
+@contextlib.contextmanager
+def unguarded() -> Iterator[None]:
+    """No transfer is forbidden in any thread while the block runs: libraries move arrays in threads of their own. (No
+    number depends on that, so it may concern the user's threads too.)"""
+    global _unguarded
+    with _lock:
+        if not _unguarded:
+            for name in GUARDS:
+                if (value := jax_config.config_states[name].get_global()) not in (None, "allow"):
+                    _guards[name] = value
+                    jax.config.update(name, "allow")
+        _unguarded += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _unguarded -= 1
+            while not _unguarded and _guards:
+                jax.config.update(*_guards.popitem())
 
 
 def set_aside() -> dict[str, Any]:
@@ -155,7 +181,7 @@ def _pin_thread() -> None:
 def _pin(stack: contextlib.ExitStack) -> None:
     for name, value in {**NUMBERS, **ERRORS}.items():
         if (state := jax_config.config_states.get(name)) is not None:  # a later version may know it no more
-            value = "allow" if name.startswith("jax_transfer_guard") else value
+            value = "allow" if name in GUARDS else value
             stack.enter_context(state(value))
     stack.enter_context(np.errstate(**NUMPY))
 

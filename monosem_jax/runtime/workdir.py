@@ -152,9 +152,12 @@ class RunDir:
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Writes summary.json, last and atomically: its presence means that the run is finished. Returns what it holds:
         a number that is not finite is null there, and `not_finite` says what it was."""
+        if strange := {name: str(number) for name, number in not_finite(summary)}:
+            if jax.process_index() == 0:
+                told = ", ".join(f"{name} is {number}" for name, number in strange.items())
+                print(f"note: {told}: null in the summary of {self.path}", file=sys.stderr)
+            summary = {**without(summary, strange), "not_finite": strange}
         if jax.process_index() == 0:
-            if strange := {name: str(number) for name, number in not_finite(summary)}:
-                summary = {**without(summary, strange), "not_finite": strange}
             write_json(self.path / "summary.json", summary)
         return summary
 

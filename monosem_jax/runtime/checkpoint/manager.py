@@ -7,6 +7,7 @@ and a checksum of every array: neither Orbax nor the file system notices a byte 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pathlib
 import shutil
@@ -60,7 +61,7 @@ class Checkpoints:
             self._clean(UNFINISHED)  # threads of one that found no room may have gone on for a moment
             if (self.path / str(step)).exists():
                 self._remove(step)  # it is not whole
-        tree, known = {"params": params, "rest": rest}, dict(metrics or {})
+        tree, known = {"params": params, "rest": rest}, {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
         about = {"format": FORMAT, "checksums": checksums(tree), "metrics": known}
         with self._disk_may_be_full(step, self._patient and not needed):
             response = read.write(self.path / str(step), tree, about)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monosem_jax.runtime.ambient import pinned
+from monosem_jax.runtime.ambient import pinned, unguarded
 from monosem_jax.runtime.checkpoint.checksum import checksums
 from monosem_jax.runtime.checkpoint.quiet import silence_orbax, while_reading
 from monosem_jax.runtime.errors import BadInput, NewerFormat, short_error
@@ -193,7 +193,7 @@ def _check_known(path: pathlib.Path, step: int | None, known: list[int]) -> None
 def _read(where: pathlib.Path, abstract: Any) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
-    with while_reading(), _context(ocp):
+    with unguarded(), while_reading(), _context(ocp):
         found = dict(ocp.load_checkpointables(os.fspath(where), abstract))
 
     def check(a, b):  # without its metadata a key comes back as uint32
