@@ -46,7 +46,9 @@ NUMBERS: dict[str, Any] = {
     "jax_scan3": False,
     "jax_custom_vjp3": False,
     "eager_constant_folding": False,
+    "jax_use_simplified_jaxpr_constants": False,
     "jax_use_shardy_partitioner": True,
+    "jax_compiler_enable_remat_pass": True,
     "jax_exec_time_optimization_effort": 0.0,
     "jax_memory_fitting_effort": 0.0,
     "jax_memory_fitting_level": "O2",
@@ -72,6 +74,8 @@ ERRORS: dict[str, Any] = {
     "jax_thread_guard": False,
     "jax_disallow_mesh_context_manager": False,
     "jax_mutable_array_checks": True,
+    "jax_auto_pcast": True,
+    "check_vma": False,
 }
 NUMPY = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 

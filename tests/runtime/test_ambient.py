@@ -41,7 +41,9 @@ OTHER = {
     "jax_scan3": True,
     "jax_custom_vjp3": True,
     "eager_constant_folding": True,
+    "jax_use_simplified_jaxpr_constants": True,
     "jax_use_shardy_partitioner": False,
+    "jax_compiler_enable_remat_pass": False,
     "jax_exec_time_optimization_effort": 0.5,
     "jax_memory_fitting_effort": 0.5,
     "jax_memory_fitting_level": "O0",
@@ -64,15 +66,17 @@ OTHER = {
     "jax_thread_guard": True,
     "jax_disallow_mesh_context_manager": True,
     "jax_mutable_array_checks": False,
+    "jax_auto_pcast": False,
+    "check_vma": True,
 }
 
 # Options of JAX that are left to the user: they change neither numbers nor whether a correct program runs.
 FREE = """
-check_vma jax2tf_associative_scan_reductions jax2tf_default_native_serialization jax_array_garbage_collection_guard
-jax_auto_pcast jax_bcoo_cusparse_lowering jax_captured_constants_report_frames jax_captured_constants_warn_bytes
+jax2tf_associative_scan_reductions jax2tf_default_native_serialization jax_array_garbage_collection_guard
+jax_bcoo_cusparse_lowering jax_captured_constants_report_frames jax_captured_constants_warn_bytes
 jax_check_static_indices jax_compilation_cache_check_contents jax_compilation_cache_dir
 jax_compilation_cache_expect_pgle jax_compilation_cache_include_metadata_in_key jax_compilation_cache_max_size
-jax_compiler_enable_remat_pass jax_cpu_collectives_implementation jax_cpu_get_global_topology_timeout_minutes
+jax_cpu_collectives_implementation jax_cpu_get_global_topology_timeout_minutes
 jax_cpu_get_local_topology_timeout_minutes jax_debug_leaked_clients_on_clear_backends jax_debug_log_modules
 jax_default_device jax_disable_bwd_checks jax_disable_vmap_shmap_error jax_distributed_debug
 jax_embedded_constants_max_bytes jax_enable_checks jax_enable_compilation_cache jax_enable_pgle
@@ -86,9 +90,8 @@ jax_pgle_profiling_runs jax_pjrt_client_create_options jax_platforms jax_pprint_
 jax_ragged_dot_use_gpu_pallas_triton_lowering jax_ragged_dot_use_ragged_dot_instruction
 jax_raise_persistent_cache_errors jax_refs_to_pins jax_remove_custom_partitioning_ptr_from_cache_key
 jax_remove_size_one_mesh_axis_from_type jax_send_traceback_to_runtime jax_serialization_version
-jax_share_binary_between_hosts jax_share_binary_between_hosts_timeout_ms jax_source_url_schema
-jax_traceback_filtering jax_traceback_in_locations_limit jax_use_emit_pipeline_primitive jax_use_magma
-jax_use_simplified_jaxpr_constants jax_xla_profile_version
+jax_share_binary_between_hosts jax_share_binary_between_hosts_timeout_ms jax_source_url_schema jax_traceback_filtering
+jax_traceback_in_locations_limit jax_use_emit_pipeline_primitive jax_use_magma jax_xla_profile_version
 """.split()  # noqa: SIM905
 
 
