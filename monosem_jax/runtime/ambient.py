@@ -190,6 +190,12 @@ def _pin(stack: contextlib.ExitStack) -> None:
     stack.enter_context(np.errstate(**NUMPY))
 
 
+def require_devices() -> None:
+    """Raises BadInput where JAX has no devices, before the fault is looked for in what is read."""
+    if fault := _no_backend():
+        raise BadInput(fault)
+
+
 def _no_backend() -> str:
     """Why JAX has no devices at all, in one line; "" where it has some."""
     if xla_bridge.backends_are_initialized():

@@ -15,6 +15,7 @@ from jax._src import xla_bridge
 
 from monosem_jax.runtime import ambient
 from monosem_jax.runtime.ambient import pinned, pinned_stage, pool, unguarded
+from monosem_jax.runtime.checkpoint import Checkpoints, check_step, load_params, load_placed, load_slice
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json, write_json
 from monosem_jax.runtime.workdir import RunDir
@@ -214,6 +215,17 @@ def test_devices_that_are_not_there_are_one_line(monkeypatch, error):
         jax.devices()
     with pytest.raises(BadInput, match=r"^mine$"), pinned():
         raise BadInput("mine")
+
+
+@pytest.mark.parametrize("read", [load_params, check_step, load_placed, load_slice])
+def test_a_checkpoint_is_not_called_damaged_where_no_devices_are_there(tmp_path, monkeypatch, read):
+    store = Checkpoints(tmp_path / "checkpoints")
+    store.save(4, {"W": jnp.ones((2, 3))}, {"step": jnp.int32(4)}, needed=True)
+    store.close()
+    monkeypatch.setattr(ambient, "_no_backend", lambda: "JAX_PLATFORMS is 'tpu': there is none")
+    more = {load_placed: (lambda shapes: shapes,), load_slice: ("W", ...)}.get(read, ())
+    with pytest.raises(BadInput, match=r"^JAX_PLATFORMS is 'tpu': there is none$"):
+        read(store.path, 4, *more)
 
 
 def test_an_error_that_has_nothing_to_do_with_devices_stays_what_it_is(monkeypatch):

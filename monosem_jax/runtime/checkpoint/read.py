@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monosem_jax.runtime.ambient import pinned, unguarded
+from monosem_jax.runtime.ambient import pinned, require_devices, unguarded
 from monosem_jax.runtime.checkpoint.checksum import checksums
 from monosem_jax.runtime.checkpoint.quiet import silence_orbax, while_reading
 from monosem_jax.runtime.errors import BadInput, NewerFormat, short_error
@@ -43,6 +43,7 @@ def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str
     """
     known = checkpoint_steps(path)
     _check_known(path, step, known)
+    require_devices()
     candidates = list(reversed(known)) if step is None else [step]
     for candidate in candidates:
         where = (path / str(candidate)).absolute()
@@ -66,6 +67,7 @@ def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params")
     Each process reads what its devices hold. Raises BadInput like `load_params`.
     """
     _check_known(path, step, checkpoint_steps(path))
+    require_devices()
     where = (path / str(step)).absolute()
     try:
         shapes = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), _metadata(where)[part])
@@ -85,6 +87,8 @@ def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str =
     import tensorstore as ts
 
     _check_known(path, step, checkpoint_steps(path))
+    if index is ...:  # its checksum is computed
+        require_devices()
     where = (path / str(step)).absolute()
     store = {"driver": "ocdbt", "base": f"file://{where / part}/", "path": f"{name.replace('/', '.')}/"}
     try:
@@ -101,7 +105,9 @@ def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str =
 
 
 def check_step(path: pathlib.Path, step: int) -> str:
-    """What is wrong with a step, in one line; "" when it is exactly as saved (format 1: when it can be read)."""
+    """What is wrong with a step, in one line; "" when it is exactly as saved (format 1: when it can be read). Raises
+    BadInput where JAX has no devices."""
+    require_devices()
     try:
         load_params(path, step, ("params", "rest"))
     except BadInput as e:
