@@ -77,7 +77,6 @@ ERRORS: dict[str, Any] = {
     "jax_auto_pcast": True,
     "check_vma": False,
 }
-NUMPY = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 # Flags of XLA that say how many devices there are, or where something is written, and change no number.
 HARMLESS_XLA_FLAGS = (
@@ -187,7 +186,7 @@ def _pin(stack: contextlib.ExitStack) -> None:
         if (state := jax_config.config_states.get(name)) is not None:  # a later version may know it no more
             value = "allow" if name in GUARDS else value
             stack.enter_context(state(value))
-    stack.enter_context(np.errstate(**NUMPY))
+    stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
 
 
 def require_devices() -> None:
@@ -203,7 +202,7 @@ def _no_backend() -> str:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as e:
-        asked = jax.config.jax_platforms
+        asked = jax_config.config_states["jax_platforms"].value
         what = f"JAX_PLATFORMS is {asked!r}" if asked else "no platform of JAX can be used"
         reason = (
             short_error(e) if str(e) else "JAX finds no such devices here, or the package for them is not installed"
