@@ -105,9 +105,20 @@ def read(experiment: Experiment, tokens: Sequence[str]) -> tuple[Callable[..., A
     """
     line = overrides.split(tokens)
     values = _parse(experiment, line.own)
-    function = experiment.stage(values)
+    function = _imported(experiment, values)
     config = _configuration(experiment, line, values)
     return function, [*(values[name] for name in experiment.arguments), config]
+
+
+def _imported(experiment: Experiment, values: Flags) -> Callable[..., Any]:
+    """The function of the stage. Raises BadInput where a variable of JAX, which reads them when it is imported, has an
+    impossible value."""
+    try:
+        return experiment.stage(values)
+    except ValueError as e:
+        if isinstance(e, BadInput) or "JAX" not in str(e):
+            raise
+        raise BadInput(" ".join(str(e).split())) from None
 
 
 def _tokens() -> list[str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from types import ModuleType
-from typing import NoReturn, TextIO, TypeVar
+from typing import NoReturn, TypeVar
 
 from monosem_jax.runtime.errors import BadInput, Stopped, disk_full
-from monosem_jax.runtime.signals import EXIT_STOPPED
+from monosem_jax.runtime.signals import EXIT_STOPPED, interrupt_on_notice
+from monosem_jax.runtime.streams import ForgivingStream, open_standard_files
 
 T = TypeVar("T")
 EXIT_BAD_INPUT = 2
@@ -23,10 +22,10 @@ PATIENCE = 2.0  # seconds
 def guarded(body: Callable[[], T]) -> T:
     """Calls `body`. BadInput, a stop, Ctrl-C and a full disk end the program with one line; other errors keep their
     traceback."""
+    open_standard_files()
     if not isinstance(sys.stderr, ForgivingStream):
         sys.stdout, sys.stderr = ForgivingStream(sys.stdout), ForgivingStream(sys.stderr)
-    with contextlib.suppress(ValueError):  # a signal outside a loop that handles it: end as with Ctrl-C
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_notice()
     try:
         return body()
     except BadInput as e:
@@ -63,37 +62,3 @@ def _processes() -> ModuleType | None:
     from monosem_jax.runtime import processes
 
     return processes if processes.this_process()[1] > 1 else None
-
-
-class ForgivingStream:
-    """An output stream that drops text if its disk is full or its reader is gone (`| head`), so the work continues."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Writes the text, or drops it."""
-        with self._forgiven():
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flushes the stream, or drops the buffered text."""
-        with self._forgiven():
-            self._stream.flush()
-
-    @contextlib.contextmanager
-    def _forgiven(self):
-        try:
-            yield
-        except BrokenPipeError:
-            with contextlib.suppress(OSError, ValueError):  # else Python complains about unwritten text when it exits
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)
-        except OSError as e:
-            if not disk_full(e):
-                raise
-
-    def __getattr__(self, name: str):
-        return getattr(self._stream, name)

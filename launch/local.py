@@ -2,10 +2,11 @@
 
   python -m launch.local --processes=4 --devices_per_process=2 -- harvest --workdir=runs/store
 
-Process 0 writes as it would alone; the lines of the others begin with their number: "[1] ...". SIGTERM and Ctrl-C go
-to all. When one fails, the others get --grace seconds to end by themselves, then they are terminated, then killed. The
-exit code is the first that is not 0 (128 + the signal for a process ended by a signal); a process that ended because
-another was lost counts last. With --restarts=N all are started again, up to N times, when one was lost.
+Process 0 writes as it would alone; the lines of the others begin with their number: "[1] ...". Signals that give notice
+(SIGTERM, Ctrl-C, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU) go to all. When one fails, the others get --grace seconds to end by
+themselves, then they are terminated, then killed. The exit code is the first that is not 0 (128 + the signal for a
+process ended by a signal); a process that ended because another was lost counts last. With --restarts=N all are started
+again, up to N times, when one was lost.
 """
 
 from __future__ import annotations
@@ -22,13 +23,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import BinaryIO
+
+from monosem_jax.runtime.signals import handled
+from monosem_jax.runtime.streams import open_standard_files
 
 BAD_INPUT, LOST = 2, 69  # exit codes of experiments: nothing was started; another process was lost
 
 
 def main(argv: list[str]) -> int:
     """Runs the command line and returns the exit code."""
+    open_standard_files()
     options, command = parse(argv)
     for left in reversed(range(options.restarts + 1)):
         code, asked = once(options, command)
@@ -43,12 +49,16 @@ def once(options: argparse.Namespace, command: list[str]) -> tuple[int, bool]:
     with socket.create_server(("127.0.0.1", 0)) as s:
         coordinator = f"127.0.0.1:{s.getsockname()[1]}"  # free now; process 0 will listen there
     processes: list[subprocess.Popen] = []
-    try:
-        processes.extend(start(number, options, coordinator, command) for number in range(options.processes))
-        return watch(processes, options.grace)
-    finally:
-        for p in processes:
-            p.kill()
+    with forwarding(processes) as came:
+        try:
+            processes.extend(start(number, options, coordinator, command) for number in range(options.processes))
+            for number, before in came:  # while they were started
+                for p in processes[before:]:
+                    p.send_signal(number)
+            return watch(processes, options.grace), bool(came)
+        finally:
+            for p in processes:
+                p.kill()
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -97,20 +107,31 @@ def end_with_launcher() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def watch(processes: list[subprocess.Popen], grace: float) -> tuple[int, bool]:
-    """Forwards signals and output until every process has ended; returns the exit code and whether a signal came."""
-    signals = []
+@contextlib.contextmanager
+def forwarding(processes: list[subprocess.Popen]) -> Iterator[list[tuple[int, int]]]:
+    """Passes signals that give notice on to all processes in the list. Yields the list of those that came, each with
+    the number of processes that it reached."""
+    came: list[tuple[int, int]] = []
 
     def forward(signum, frame):
-        signals.append(signum)
+        came.append((signum, len(processes)))
         for p in processes:
             p.send_signal(signum)  # no effect on a process that has ended
+
+    old = {number: signal.signal(number, forward) for number in handled()}
+    try:
+        yield came
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def watch(processes: list[subprocess.Popen], grace: float) -> int:
+    """Forwards output until every process has ended; returns the exit code."""
 
     def wait(number, p):
         ended.put((number, p.wait()))
 
-    signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGINT, forward)
     ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()  # (number, code) in the order in which they end
     pipes = [(i, *pipe) for i, p in enumerate(processes) for pipe in ((p.stdout, 1), (p.stderr, 2)) if pipe[0]]
     copies = [threading.Thread(target=copy, args=pipe, daemon=True) for pipe in pipes]
@@ -135,7 +156,7 @@ def watch(processes: list[subprocess.Popen], grace: float) -> tuple[int, bool]:
                 say(2, f"launch.local: process {number} ended with exit code {code}\n".encode())
     for thread in copies:
         thread.join(5)  # no longer: a child of a process may hold its pipe open
-    return first, bool(signals)
+    return first
 
 
 def copy(number: int, source: BinaryIO, fd: int) -> None:

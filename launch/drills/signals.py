@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the first lets the program write a checkpoint, the second does not."""
+"""SIGTERM, Ctrl-C and other notices: the first lets the program write a checkpoint, the second does not."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import signal
 import time
 
 from launch.drills.ground import Ground, Outcome, end, same, wait_for_checkpoint
+from monosem_jax.runtime.signals import NOTICE
 
 STOPPED, INTERRUPTED = 75, 130
 BOUND = 60.0  # seconds in which a process must stop after it was asked to
 
 
 def stop_and_resume(ground: Ground, kind: str, times: int) -> Outcome:
-    """Sends SIGTERM or Ctrl-C to one run at random times, `times` in all; the run must end with the same bits."""
+    """Sends notices to one run at random times, `times` in all; the run must end with the same bits."""
     if kind in ("harvest", "online"):
         ground.transformer()
     undisturbed, seconds = ground.reference(kind)
@@ -25,7 +26,7 @@ def stop_and_resume(ground: Ground, kind: str, times: int) -> Outcome:
             path = ground.fresh(kind)
             continue
         begin = time.monotonic()
-        code = end(process, ground.random.choice([signal.SIGTERM, signal.SIGINT]))
+        code = end(process, ground.random.choice(NOTICE))
         waits.append(time.monotonic() - begin)
         outcome.expect(code in (STOPPED, 0), f"{kind}: a signal ended in exit code {code}: {ground.log(path)[-800:]}")
         outcome.expect(waits[-1] < BOUND, f"{kind}: it took {waits[-1]:.1f} s to stop")

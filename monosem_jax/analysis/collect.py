@@ -11,6 +11,7 @@ from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.records import Category, Feature
 from monosem_jax.analysis.scan import FeatureStatistics
 from monosem_jax.models.tapped import TappedModel
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.sae.published import PublishedSAE
 
 N_LOGITS = 10
@@ -23,6 +24,7 @@ def common_tokens(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
     return np.flatnonzero(np.bincount(np.asarray(tokens).ravel(), minlength=vocab_size) >= COMMON_TOKEN)
 
 
+@pinned()
 def collect_features(
     tapped: TappedModel,
     sae: PublishedSAE,

@@ -11,6 +11,7 @@ import numpy as np
 from monosem_jax.analysis.records import Example
 from monosem_jax.analysis.scan import FeatureStatistics
 from monosem_jax.models.tapped import TappedModel
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.rng import stream
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.text.batches import context_batches
@@ -57,6 +58,7 @@ def choose_features(scan: FeatureStatistics, first: Sequence[int], n: int, seed:
     return list(order)[: max(n, len(dict.fromkeys(first)))]
 
 
+@pinned()
 def top_examples(
     tapped: TappedModel,
     sae: PublishedSAE,

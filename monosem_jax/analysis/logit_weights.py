@@ -6,8 +6,10 @@ import numpy as np
 from jaxtyping import Float
 
 from monosem_jax.models.tapped import TappedModel
+from monosem_jax.runtime.ambient import pinned
 
 
+@pinned()
 def logit_weights(tapped: TappedModel, site: str, directions: Float[np.ndarray, "F M"]) -> Float[np.ndarray, "F V"]:
     """[F,V] logit weights of directions [F,M] at a site: the model's `direct_effect`, shifted so that the median over
     the vocabulary is 0.

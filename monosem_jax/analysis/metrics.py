@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from monosem_jax.activations.rows import Rows
 from monosem_jax.models.tapped import TappedModel
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global, shard_rows
 from monosem_jax.sae.published import PublishedSAE
@@ -39,6 +40,7 @@ class EvaluateConfig:
             raise BadInput(f"evaluate: contexts {self.contexts}, batch_contexts {self.batch_contexts} must be positive")
 
 
+@pinned()
 def evaluate(
     tapped: TappedModel,
     sae: PublishedSAE,
@@ -70,6 +72,7 @@ def evaluate(
     return summarise(total, sae.width_out)
 
 
+@pinned()
 def evaluate_rows(
     sae: PublishedSAE, rows: Rows, block: int = 4096, *, mesh: Mesh | None = None
 ) -> tuple[dict[str, Any], np.ndarray]:
@@ -90,6 +93,7 @@ def evaluate_rows(
     return summarise(total, sae.width_out)
 
 
+@pinned()
 def mean_activation(tapped: TappedModel, tokens: np.ndarray, batch: int, mesh: Mesh | None = None) -> np.ndarray:
     """[W] the mean activation over all tokens [C,T] except BOS."""
     batch, spread = shard_rows(mesh, batch)

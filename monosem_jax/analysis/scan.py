@@ -13,6 +13,7 @@ import numpy as np
 
 from monosem_jax.analysis.records import Category
 from monosem_jax.models.tapped import TappedModel
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.text.batches import context_batches
 
@@ -37,6 +38,7 @@ class FeatureStatistics:
     tokens: int
 
 
+@pinned()
 def scan(
     tapped: TappedModel,
     sae: PublishedSAE,

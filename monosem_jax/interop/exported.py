@@ -129,7 +129,7 @@ def members_of(run: LoadedRun) -> dict[str, pathlib.Path]:
         return {"": run.path}
     if not isinstance(run, SweepRun):
         raise BadInput(f"{run.path} is a run of {run.experiment}: expected one of train_sae, import or sweep")
-    members = {name: member.path for name, member in run.members.items()}
+    members: dict[str, pathlib.Path] = {name: member.path for name, member in run.members.items()}
     if not members:
         raise BadInput(f"{run.path} holds no member with a checkpoint yet: there is nothing to export")
     for path in sorted(run.path.glob("members/*/config.json")):

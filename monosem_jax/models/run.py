@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from monosem_jax.models import read_model
 from monosem_jax.models.base import LanguageModel
 from monosem_jax.models.tapped import TappedModel
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun, TrainedRun
 from monosem_jax.runtime.workdir import read_record
@@ -57,6 +58,7 @@ class TransformerRun(TrainedRun, FromTransformer):
         """The model cut at `site`."""
         return TappedModel(self.model, self.params, site, self.text.bos)
 
+    @pinned()
     def logits(self, tokens: ArrayLike) -> jax.Array:
         """[C,T] tokens → [C,T,V] logits, on the default device. The parameters are put there on the first call."""
         return self._apply(self._params_on_device, jnp.asarray(tokens))

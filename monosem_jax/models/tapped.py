@@ -14,6 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from monosem_jax.models.base import LanguageModel, site_widths, split_sites, token_losses
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.mesh import device_put_sharded
 
 
@@ -31,6 +32,7 @@ class TappedModel:
     site: str
     bos: int
 
+    @pinned()
     def on(self, mesh: Mesh | None) -> TappedModel:
         """The same model with parameters on the default device, or replicated on every device of a mesh."""
         if mesh is None:
@@ -47,6 +49,7 @@ class TappedModel:
         """The activations [C,T,W] of tokens [C,T]."""
         return self.cut(tokens)[1]
 
+    @pinned()
     def losses_with(self, carry: Any, acts: jax.Array, tokens: ArrayLike, site: str) -> jax.Array:
         """[C,T-1] next-token losses in nats when the model continues from `acts` [C,T,M] at a single site."""
         return token_losses(self._apply(self.model.from_acts, carry, acts, site), jnp.asarray(tokens))
@@ -65,5 +68,6 @@ class TappedModel:
             return [(s, slice(end - m, end)) for s, m, end in zip(sites, widths, ends, strict=True)]
         return [(sites[-1], slice(None))]
 
+    @pinned()
     def _apply(self, method: Any, *args: Any) -> Any:
         return self.model.apply({"params": self.params}, *args, method=method)

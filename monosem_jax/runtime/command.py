@@ -14,6 +14,8 @@ import pathlib
 import runpy
 import sys
 
+from monosem_jax.runtime.streams import forgiving, open_standard_files
+
 USAGE = """usage: monosem NAME [--flag=value …]        the same as: python -m experiments.NAME [--flag=value …]
 
 monosem NAME --help describes an experiment and the keys of its configuration.
@@ -22,10 +24,12 @@ monosem NAME --help describes an experiment and the keys of its configuration.
 
 def main() -> None:
     """Runs the experiment that the command line names, or lists all; an unknown name ends with exit code 2."""
+    open_standard_files()
     place = programs()
     known = find(place)
     if len(sys.argv) < 2 or sys.argv[1] in ("--help", "-help", "-h"):
-        _print(listing(place, known))
+        with forgiving():
+            print(listing(place, known), end="", flush=True)
     else:
         _run(place, _module(sys.argv[1:], known))
 
@@ -83,14 +87,6 @@ def _run(place: pathlib.Path, module: str) -> None:
     # For processes started by this one: without the second, a folder experiments/ in the working directory comes first.
     os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
     runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def _print(text: str) -> None:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def identity_of(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     """`values` of a configuration without the keys that may change when a run is resumed, and with paths as they would
     be given now: earlier versions did not resolve links in them."""
     kinds = sections(cls)
-    about = {f.name: f.metadata for f in dataclasses.fields(cls)}
+    about: dict[str, Mapping[str, Any]] = {f.name: f.metadata for f in dataclasses.fields(cls)}
     found: dict[str, Any] = {}
     for key, value in values.items():
         if key in kinds and isinstance(value, dict):

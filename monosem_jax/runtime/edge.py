@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from monosem_jax.runtime.ambient import pinned
+from monosem_jax.runtime.ambient import pinned_stage
 from monosem_jax.runtime.locations import ANYWHERE, local_path, located
+from monosem_jax.runtime.streams import forgiving
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -17,7 +18,8 @@ Stage = Callable[[str | os.PathLike[str], C], R]
 
 def stage(function: Callable[[Any, C], R]) -> Stage[C, R]:
     """A stage, function(workdir, config), that begins at the edge: the working directory and every path in the
-    configuration become absolute paths on this machine, and JAX is set as the numbers need it."""
+    configuration become absolute paths on this machine, JAX is set as the numbers need it, and a log that nobody reads
+    any more is no error."""
     return _entered(function, local_path)
 
 
@@ -30,7 +32,7 @@ def _entered(function: Callable[[Any, C], R], locate: Callable[[Any, str], Any])
     @functools.wraps(function)
     def entered(workdir: str | os.PathLike[str], config: C) -> R:
         place, config = locate(workdir, "--workdir"), located(config)
-        with pinned():
+        with forgiving(), pinned_stage():
             return function(place, config)
 
     return entered

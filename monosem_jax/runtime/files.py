@@ -6,11 +6,13 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Container, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 import jax
@@ -22,6 +24,7 @@ from monosem_jax.runtime.locations import local_path
 
 # The floating-point types of arrays that are read and written, and what .safetensors files call them.
 DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
+MOST_NAMED = 8  # numbers that are not finite, in one line
 SAFETENSORS_DTYPES = {"BF16": "bfloat16", "F32": "float32", "F16": "float16"}
 
 
@@ -61,8 +64,42 @@ def _flush(folder: pathlib.Path) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON as `write_text` does."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False))
+    """Writes JSON as `write_text` does; `to_json` says what becomes of numbers that are not finite."""
+    write_text(path, to_json(value, path))
+
+
+def to_json(value: Any, name: object) -> str:
+    """The text of a JSON file; a line on stderr names the numbers of the file `name` that are null because they are not
+    finite."""
+    found = dict(not_finite(value))
+    if found:
+        value = without(value, found)
+        shown = ", ".join(f"{key} was {number}" for key, number in list(found.items())[:MOST_NAMED])
+        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        print(f"note: {name} has null where a number is not finite: {shown}{more}", file=sys.stderr, flush=True)
+    return json.dumps(value, indent=1, allow_nan=False)
+
+
+def not_finite(value: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """("a.b.0", number) for every NaN and infinity in nested dictionaries and sequences."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield prefix, float(value)
+    elif isinstance(value, (dict, list, tuple)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from not_finite(inner, f"{prefix}.{key}" if prefix else str(key))
+
+
+def without(value: Any, names: Container[str], prefix: str = "") -> Any:
+    """`value` with None in place of what `names` names, as `not_finite` does."""
+
+    def inside(key: object, inner: Any) -> Any:
+        return without(inner, names, f"{prefix}.{key}" if prefix else str(key))
+
+    if prefix in names:
+        return None
+    if isinstance(value, dict):
+        return {key: inside(key, inner) for key, inner in value.items()}
+    return [inside(i, inner) for i, inner in enumerate(value)] if isinstance(value, (list, tuple)) else value
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

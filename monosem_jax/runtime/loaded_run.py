@@ -8,6 +8,7 @@ from typing import Any
 
 from jax.sharding import Mesh, PartitionSpec
 
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.checkpoint import checkpoint_steps, load_params, load_placed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json
@@ -71,10 +72,12 @@ class TrainedRun(LoadedRun):
         return {"*": PartitionSpec()}
 
     @functools.cached_property
+    @pinned()
     def params(self) -> dict[str, Any]:
         """The parameters as NumPy in fp32; neither optimizer nor statistics are read."""
         return self._finished(load_params(self.checkpoints, self._step)["params"])
 
+    @pinned()
     def params_on(self, mesh: Mesh) -> dict[str, Any]:
         """The parameters on a mesh with the axes data and model; each process reads what its devices hold.
 

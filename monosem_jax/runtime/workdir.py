@@ -9,15 +9,18 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
+from monosem_jax.runtime.ambient import changes, surroundings
 from monosem_jax.runtime.config import difference, identity_of, to_dict, upgrade
 from monosem_jax.runtime.errors import BadInput, NewerFormat
-from monosem_jax.runtime.files import file_hash, lock, read_json, write_json
+from monosem_jax.runtime.files import file_hash, lock, not_finite, read_json, without, write_json
 from monosem_jax.runtime.locations import LocalPath, is_url, local_path
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 
@@ -25,8 +28,19 @@ from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 FORMAT = 3
 NAMED_STREAMS = 3  # since this format a run can be resumed: an earlier one would go on with other random numbers
 
-RECORD = {"experiment": str, "config": dict, "parents": dict, "format": int, "versions": dict, "git": str | None}
-RECORD |= {"identity": str}
+RECORD: dict[str, Any] = {
+    "experiment": str,
+    "config": dict,
+    "parents": dict,
+    "format": int,
+    "versions": dict,
+    "git": str | None,
+    "identity": str,
+    "surroundings": dict,
+}
+
+# What a scheduler or a shell writes into the directory it was told to: train.log, slurm-123_4.out, job.o123
+JOB_LOG = re.compile(r".*\.(log|out|err|[oe]\d+)")
 
 PARENT: dict[str, Any] = dict.fromkeys(("path", "relative", "sha256", "file"), str)
 
@@ -76,6 +90,8 @@ class RunDir:
         """
         self.path = local_path(path, "--workdir")
         values, kind = to_dict(config), type(config) if dataclasses.is_dataclass(config) else None
+        for key, number in not_finite(values):
+            raise BadInput(f"config.{key} is {number}: expected a finite number")
         identity = {"experiment": experiment, "config": values, "parents": _portable(parents, self.path)}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -96,6 +112,7 @@ class RunDir:
             record = read_record(self.path)
             if not self.finished:
                 _refuse_earlier_streams(self.path, record)
+                self._surroundings = _changed_surroundings(record)
             changes = _identity_difference(record, identity, kind, defaults)
             if changes:
                 raise BadInput(
@@ -105,8 +122,9 @@ class RunDir:
         elif jax.process_index() == 0:
             self._fresh = True
             about = {"versions": versions(), "git": git_revision(), "identity": _hash(identity, kind)}
-            write_json(file, {"format": FORMAT, **identity, **about})
+            write_json(file, {"format": FORMAT, **identity, **about, "surroundings": surroundings()})
 
+    _surroundings: tuple[str, ...] = ()  # what is not as it was when the run was begun
     _fresh: bool = False  # the directory was begun by this process
 
     @property
@@ -141,7 +159,13 @@ class RunDir:
         self._logs.flush()
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Writes summary.json, last and atomically: its presence means that the run is finished."""
+        """Writes summary.json, last and atomically: its presence means that the run is finished. Returns what it holds:
+        a number that is not finite is null there, and `not_finite` says what it was."""
+        if strange := {name: str(number) for name, number in not_finite(summary)}:
+            if jax.process_index() == 0:
+                told = ", ".join(f"{name} is {number}" for name, number in strange.items())
+                print(f"note: {told}: null in the summary of {self.path}", file=sys.stderr)
+            summary = {**without(summary, strange), "not_finite": strange}
         if jax.process_index() == 0:
             write_json(self.path / "summary.json", summary)
         return summary
@@ -152,6 +176,9 @@ class RunDir:
         if self.finished:
             print(f"{self.path} is finished: nothing to do{hint}")
             return self.summary
+        if self._surroundings and jax.process_index() == 0:
+            told = ", ".join(self._surroundings)
+            print(f"note: {self.path} is resumed with {told}: the numbers agree to rounding only", file=sys.stderr)
         return self.finish(work())
 
     def close(self) -> None:
@@ -168,7 +195,8 @@ class RunDir:
 
     def _worked(self) -> bool:
         own = (self.path / "config.json", self.path / "input.json")
-        return any(p.is_file() and p.name != ".lock" and p not in own for p in self.path.rglob("*"))
+        files = (p for p in self.path.rglob("*") if p.is_file() and not _is_job_log(p, self.path))
+        return any(p.name != ".lock" and p not in own for p in files)
 
 
 def parent(path: str | os.PathLike[str], file: str) -> dict[str, str]:
@@ -209,11 +237,23 @@ def _refuse_earlier_streams(path: pathlib.Path, record: dict[str, Any]) -> None:
 
 def _refuse_foreign(path: pathlib.Path) -> None:
     def visible(p: pathlib.Path) -> bool:
-        return p.is_file() and not p.name.startswith(".")
+        return p.is_file() and not p.name.startswith(".") and not _is_job_log(p, path)
 
     foreign = sorted(p.name for p in path.iterdir() if visible(p) or any(map(visible, p.rglob("*"))))
     if foreign and "config.json" not in foreign and jax.process_index() == 0:
         raise BadInput(f"workdir {path} is not empty and not a run directory: it holds {foreign[0]}")
+
+
+def _is_job_log(file: pathlib.Path, workdir: pathlib.Path) -> bool:
+    """Whether a file is the log of the job that works in this directory, not a part of the run."""
+    return file.parent == workdir and JOB_LOG.fullmatch(file.name) is not None
+
+
+def _changed_surroundings(record: dict[str, Any]) -> tuple[str, ...]:
+    """What is not as it was when the run was begun, and numbers depend on. The number of devices may change freely."""
+    now = {**surroundings(), **{name: versions().get(name) for name in ("jax", "jaxlib")}}
+    before = {**record.get("surroundings", {}), **record.get("versions", {})}
+    return tuple(changes({k: v for k, v in before.items() if k != "devices"}, now))
 
 
 def _portable(parents: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.sae.base import SparseAutoencoder
 
 
@@ -43,6 +44,7 @@ class PublishedSAE:
         """Where features [..., F] fire."""
         return self.module.active(f)
 
+    @pinned()
     def encode(self, rows: ArrayLike) -> jax.Array:
         """Rows [..., W] → feature activations [..., F]."""
         return self._apply(self.module.encode, self.module.inputs(jnp.asarray(rows)))
@@ -55,5 +57,6 @@ class PublishedSAE:
         """Rows [..., W] → (feature activations [..., F], reconstructions [..., M])."""
         return self._apply(self.module.forward, rows)
 
+    @pinned()
     def _apply(self, method: Any, *arrays: Any) -> Any:
         return self.module.apply({"params": self.params}, *arrays, method=method)

@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from monosem_jax.models.run import FromTransformer
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.checkpoint import checkpoint_steps, load_slice
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput
@@ -69,6 +70,7 @@ class SaeRun(TrainedRun, FromTransformer):
             raise BadInput(f"{self.path} is not the run of a dictionary: its configuration has no sae.architecture")
         return from_dict(sae_lib.SaeConfig, values, prefix="config.sae")
 
+    @pinned()
     def feature(self, i: int) -> dict[str, np.ndarray]:
         """The parameters of feature `i` alone, W_enc [M], b_enc [], W_dec [M], reading about 1 MB of each.
 
@@ -115,6 +117,7 @@ class SaeRun(TrainedRun, FromTransformer):
         return self._by_rows("decode", self.sae.n_features, f, *(() if x is None else (x,)))
 
     @functools.cached_property
+    @pinned()
     def threshold(self) -> np.ndarray:
         """[F]: a feature is active where (x - b_dec) W_enc + b_enc exceeds its threshold."""
         return np.asarray(self._program("threshold")(self._params_on_device))
@@ -132,6 +135,7 @@ class SaeRun(TrainedRun, FromTransformer):
 
         return functools.cache(compiled)
 
+    @pinned()
     def _by_rows(self, method: str, width: int, *given: ArrayLike) -> np.ndarray:
         """A method of single rows on any number of them, in blocks of sizes 2^n, so that few programs are compiled."""
         arrays = [a.astype(jnp.float32) if isinstance(a, jax.Array) else np.asarray(a, np.float32) for a in given]

@@ -113,10 +113,22 @@ def prepare(
         raise BadInput(f"{source.name}: {bad} of the first {len(sample)} rows are not finite")
     scale = input_scale(scaling, sample, parts, mean_square=source.mean_square, mean_norm=source.mean_norm)
     sample *= np.repeat(np.asarray(scale, np.float32), parts)
+    _check_squares(source.name, sample)
     divided = PartitionSpec("data") if len(sample) % mesh.shape["data"] == 0 else PartitionSpec()
     median = jax.jit(geometric_median, out_shardings=NamedSharding(mesh, PartitionSpec()))
     variance = np.var(sample, axis=0, dtype=np.float64)
     return stream, InputStatistics(scale, median(device_put_sharded(sample, mesh, divided)), variance, parts)
+
+
+def _check_squares(name: str, sample: np.ndarray) -> None:
+    """Raises BadInput where the squared norm of a (scaled) row [n,ΣM] is beyond float32."""
+    with np.errstate(over="ignore"):
+        too_large = ~np.isfinite(np.einsum("nM,nM->n", sample, sample))
+    if too_large.any():
+        raise BadInput(
+            f"{name}: the squares of {np.count_nonzero(too_large)} of the first {len(sample)} rows overflow float32 "
+            f"(largest value {np.abs(sample).max():.3g}): sae.input_scale=unit_rms scales all rows"
+        )
 
 
 def write_input_record(rundir: RunDir, statistics: InputStatistics, site: str | None) -> None:

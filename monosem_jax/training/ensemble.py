@@ -192,11 +192,11 @@ def check_frozen(trained: Sequence[EnsembleTrainer], guard: GuardConfig) -> None
     """Raises BadInput if the guard has stopped every member."""
     at = [step for t in trained for step in t.frozen if step is not None]
     if len(at) == sum(len(t.frozen) for t in trained):
-        path = trained[0].group.runs[0].path
-        raise BadInput(
-            f"{guard.stop_after} steps in a row up to step {max(at)} had a loss or gradient that is not finite, and "
-            f"were not applied: lower the learning rate; the checkpoints in {path} are from before"
-        )
+        path, last = trained[0].group.runs[0].path, max(at)
+        told = f"{guard.stop_after} steps in a row up to step {last} had a loss or gradient that is not finite, and "
+        if last <= guard.stop_after:
+            raise BadInput(f"{told}were not applied: they are the first, so the rows or the coefficients are too large")
+        raise BadInput(f"{told}were not applied: lower the learning rate; the checkpoints in {path} are from before")
 
 
 def member_of(state: State, i: int, group: Ensemble) -> State:

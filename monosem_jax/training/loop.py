@@ -13,11 +13,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, cast
 
 import jax
 
+from monosem_jax.runtime.ambient import pool
 from monosem_jax.runtime.errors import Stopped
 from monosem_jax.runtime.processes import barrier_next
 from monosem_jax.runtime.progress import progress
@@ -99,7 +100,7 @@ def fit(
     """
     due_at = tuple(s for t in transforms for s in t.steps), tuple(r.every for r in reports)
     schedule = DispatchSchedule(config, *due_at)
-    prefetcher = ThreadPoolExecutor(1, "prefetch")
+    prefetcher = pool(1, "prefetch")
     trained, stalls, step = [EnsembleTrainer(group, config) for group in groups], [], 0
     try:
         first = previous = step = restore(trained)

@@ -124,8 +124,12 @@ def merged(metrics: Metrics, later: Metrics) -> Metrics:
 
 
 def to_json(metrics: Metrics) -> dict[str, list]:
-    """Metrics in their JSON form: name → [kind, number, ...]."""
-    return {name: [type(metric).__name__.lower(), *metric] for name, metric in metrics.items()}
+    """Metrics in their JSON form: name → [kind, number, ...]; NaN and infinities, which JSON lacks, as text."""
+
+    def plain(x: Any) -> Any:
+        return x if math.isfinite(x) else str(float(x))
+
+    return {name: [type(metric).__name__.lower(), *map(plain, metric)] for name, metric in metrics.items()}
 
 
 def from_json(values: Any, where: object) -> Metrics:

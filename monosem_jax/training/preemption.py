@@ -55,6 +55,6 @@ class PreemptionSync:
 
 @contextlib.contextmanager
 def preemption_sync(mesh: Mesh) -> Iterator[PreemptionSync]:
-    """Collects SIGTERM and SIGINT while the block runs."""
+    """Collects signals that give notice while the block runs."""
     with signal_flag() as own:
         yield PreemptionSync(own, mesh)

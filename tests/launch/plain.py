@@ -5,13 +5,15 @@ import signal
 import sys
 import time
 
+from monosem_jax.runtime.signals import NOTICE
+
 NUMBER = os.environ["MONOSEM_PROCESS_ID"]
 
 
 def count_signals() -> None:
     """Leaves with 75 half a second after the first signal, and says how many came."""
     seen = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in NOTICE:
         signal.signal(number, lambda n, frame: seen.append(signal.Signals(n).name))
     print("ready", os.getpid(), "own" if os.getsid(0) == os.getpid() else "foreign", "session", flush=True)
     while not seen:

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from launch.local import parse
+from monosem_jax.runtime.signals import NOTICE
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Unbuffered, the first process would write its lines in two pieces, with those of others between them.
@@ -159,7 +160,7 @@ def test_no_one_is_hurried_as_long_as_none_has_failed():
     assert plain(2, "0:sleep:1", "0:write:done", grace=0.1)[:2] == (0, "done")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", NOTICE)
 def test_a_signal_reaches_every_process_once_even_if_the_terminal_sends_it_to_the_whole_group(number):
     launcher = start(3, "tests.launch.plain", "all:signals:")
     ready = [launcher.stdout.readline() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a flag."""
+"""Signals that give notice, as a flag."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from monosem_jax.runtime.errors import Stopped
-from monosem_jax.runtime.signals import signal_flag
+from monosem_jax.runtime.signals import NOTICE, interrupt_on_notice, signal_flag
 
 
 @pytest.fixture
@@ -20,7 +20,16 @@ def exits(monkeypatch) -> list[int]:
     return codes
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.fixture(autouse=True)
+def handlers():
+    """Puts every handler back."""
+    before = {number: signal.getsignal(number) for number in NOTICE}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", NOTICE)
 def test_a_signal_asks_for_a_stop_and_ends_nothing(exits, capfd, number):
     with signal_flag() as flag:
         flag.check()
@@ -41,10 +50,41 @@ def test_a_second_ctrl_c_ends_the_process_at_once(exits):
 
 
 def test_handlers_are_as_before_afterwards(exits):
-    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    before = [signal.getsignal(n) for n in NOTICE]
     with signal_flag():
-        assert signal.getsignal(signal.SIGTERM) != before[0]
-    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+        assert not set(before) & {signal.getsignal(n) for n in NOTICE}
+    assert [signal.getsignal(n) for n in NOTICE] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU])
+def test_a_signal_that_is_ignored_or_that_the_user_handles_is_left_alone(number):
+    seen = []
+    for handler in (signal.SIG_IGN, lambda n, frame: seen.append(n)):  # nohup; a library for the cluster
+        signal.signal(number, handler)
+        interrupt_on_notice()
+        with signal_flag() as flag:
+            signal.raise_signal(number)
+            assert flag.requested == "" and signal.getsignal(number) is handler
+    assert seen == [number]
+
+
+@pytest.mark.parametrize("number", NOTICE)
+def test_outside_of_a_loop_a_signal_is_an_interrupt_and_inside_a_flag(number, exits):
+    interrupt_on_notice()
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with signal_flag() as flag:
+            signal.raise_signal(number)
+            assert flag.requested == number.name
+
+
+@pytest.mark.parametrize("number", NOTICE)
+def test_a_signal_works_without_stderr(number, monkeypatch, exits):
+    monkeypatch.setattr("sys.stderr", None)
+    with signal_flag() as flag:
+        signal.raise_signal(number)
+    assert flag.requested == number.name
 
 
 def test_outside_of_the_main_thread_no_handler_is_set():

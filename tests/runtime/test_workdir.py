@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import monosem_jax.runtime.workdir
@@ -185,6 +186,28 @@ def test_a_directory_of_other_things_is_refused_and_left_as_it_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize(
+    "name", ["train.log", "slurm-123.out", "slurm-12_3.out", "nohup.out", "job.err", "job.o4711", "job.e4711"]
+)
+def test_the_log_of_the_job_itself_is_no_part_of_the_run(tmp_path, name):
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / name).write_text("started\n")
+    with pytest.raises(BadInput, match="mistake"), open_run(path):
+        raise BadInput("mistake")
+    assert not (path / "config.json").exists()  # nothing was done: another configuration may have the directory
+    begin(path, config={"seed": 1})
+    assert (path / name).read_text() == "started\n"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "log", "output", "sub/train.log", "train.log.gz", "data.outer"])
+def test_other_files_are_not_taken_for_logs(tmp_path, name):
+    file = tmp_path / "run" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    assert "is not empty" in refusal(tmp_path / "run")
+
+
 def test_a_directory_in_use_is_refused(tmp_path):
     with open_run(tmp_path / "run"):
         assert "is in use by another run" in refusal(tmp_path / "run")
@@ -222,10 +245,44 @@ def test_a_crash_while_a_file_is_written_leaves_the_old_one(tmp_path, monkeypatc
     assert read_json(tmp_path / "a.json") == {"old": 1}
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+def test_no_number_that_is_not_finite_reaches_a_json_file(tmp_path, capsys):
+    value = {
+        "a": NAN,
+        "b": {"c": [1.5, INF], "d": (np.float64(-INF), np.float32(2))[:1]},
+        "e": 1,
+        "f": None,
+        "a.b": 2.0,
+    }
+    write_json(tmp_path / "a.json", value)
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text) == {"a": None, "b": {"c": [1.5, None], "d": [None]}, "e": 1, "f": None, "a.b": 2.0}
+    err = capsys.readouterr().err
+    assert err.endswith("a was nan, b.c.1 was inf, b.d.0 was -inf\n") and err.startswith("note: ") and "a.json" in err
+    write_json(tmp_path / "a.json", {"many": [NAN] * 20})
+    assert capsys.readouterr().err.endswith("many.7 was nan and 12 more\n")
+
+
+def test_a_summary_says_what_is_not_finite(tmp_path, capsys):
+    with open_run(tmp_path / "run") as run:
+        found = run.once(lambda: {"mse": INF, "l0": 3.0, "parts": {"x": NAN}})
+    assert found == read_json(tmp_path / "run" / "summary.json")
+    assert found == {"mse": None, "l0": 3.0, "parts": {"x": None}, "not_finite": {"mse": "inf", "parts.x": "nan"}}
+    assert "mse is inf, parts.x is nan: null in the summary of " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [NAN, INF, -INF])
+def test_a_configuration_that_is_not_finite_is_refused(tmp_path, number):
+    line = refusal(tmp_path / "run", config={"train": {"rate": number}})
+    assert line == f"config.train.rate is {number}: expected a finite number" and not (tmp_path / "run").exists()
+
+
 def test_a_value_that_is_not_json_leaves_the_old_file(tmp_path):
     write_json(tmp_path / "a.json", {"old": 1})
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "a.json", {"new": float("nan")})
+    with pytest.raises(TypeError, match="JSON"):
+        write_json(tmp_path / "a.json", {"new": object()})
     assert read_json(tmp_path / "a.json") == {"old": 1}
 
 

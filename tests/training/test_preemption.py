@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from monosem_jax.runtime.checkpoint import checkpoint_steps
 from monosem_jax.runtime.errors import Stopped
 from monosem_jax.runtime.processes import all_agree, barrier_next
-from monosem_jax.runtime.signals import SignalFlag
+from monosem_jax.runtime.signals import NOTICE, SignalFlag
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.training import loop as fit
 from monosem_jax.training.ensemble import EnsembleTrainer
@@ -53,7 +53,7 @@ def flag(name: str = "") -> SignalFlag:
 # One process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", NOTICE)
 def test_alone_a_signal_is_a_request_at_once_and_nothing_is_told(number, capfd):
     before = signal.getsignal(number)
     with preemption_sync(mesh_of(1, 1)) as stop:
@@ -81,7 +81,7 @@ def test_one_process_agrees_with_itself_and_waits_for_nobody():
 # One of several, whose others are simulated
 
 
-@pytest.mark.parametrize(("name", "number"), [("", 0), ("SIGTERM", 15), ("SIGINT", 2)])
+@pytest.mark.parametrize(("name", "number"), [("", 0), *((s.name, s.value) for s in NOTICE)])
 def test_every_device_has_the_number_of_its_process(several, any_mesh8, name, number):
     signals = PreemptionSync(flag(name), any_mesh8).signals()
     assert signals.dtype == jnp.int32 and np.array_equal(signals, np.full(8, number))
@@ -93,10 +93,11 @@ def test_a_signal_is_a_request_only_when_it_came_back(several, mesh8):
     assert stop.requested == ""
     stop.heard(0)
     stop.check()
-    stop.heard(15)
-    assert stop.requested == "SIGTERM"
-    with pytest.raises(Stopped, match=r"^SIGTERM$"):
-        stop.check()
+    for number in NOTICE:
+        stop.heard(number.value)
+        assert stop.requested == number.name
+        with pytest.raises(Stopped, match=f"^{number.name}$"):
+            stop.check()
 
 
 def test_the_signal_of_another_is_a_request_too(several, mesh8):

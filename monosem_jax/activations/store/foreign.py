@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import os
@@ -15,6 +14,8 @@ import tensorstore as ts
 
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.store.location import Location, context
+from monosem_jax.runtime import forks
+from monosem_jax.runtime.ambient import pool
 from monosem_jax.runtime.errors import BadInput, short_error
 from monosem_jax.runtime.files import SAFETENSORS_DTYPES, TensorEntry, read_array, read_safetensors_header
 from monosem_jax.runtime.locations import is_url, split_tensor
@@ -77,6 +78,7 @@ class ZarrRows:
         self.n_rows, self.width = self._array.shape
 
     def read(self, start: int, stop: int) -> np.ndarray:
+        forks.enter()
         stop = min(stop, self.n_rows)
         try:
             return self._array[min(start, stop) : stop].read().result()
@@ -156,10 +158,10 @@ def check_rows_finite(
     starts = range(0, rows.n_rows, block_rows)
     square_sum = norm_sum = 0.0
     nonfinite, first = [np.zeros(0, np.int64)], None
-    with concurrent.futures.ThreadPoolExecutor(min(SCAN_THREADS, os.cpu_count() or 1)) as pool:
+    with pool(min(SCAN_THREADS, os.cpu_count() or 1), "scan") as threads:
         for i in range(0, len(starts), 64):  # so that the queue stays short
             blocks = starts[i : i + 64]
-            results = pool.map(lambda start: _scan_block(rows, start, start + block_rows), blocks)
+            results = threads.map(lambda start: _scan_block(rows, start, start + block_rows), blocks)
             for start, found in zip(blocks, results, strict=True):
                 square_sum, norm_sum = square_sum + found.square_sum, norm_sum + found.norm_sum
                 nonfinite.append(start + found.nonfinite)

@@ -11,13 +11,21 @@ from typing import Any
 
 import tensorstore as ts
 
+from monosem_jax.runtime import forks
 from monosem_jax.runtime.errors import BadInput, short_error
+from monosem_jax.runtime.files import to_json
 from monosem_jax.runtime.locations import ANYWHERE, is_url
 
 
-@functools.cache
 def context() -> ts.Context:
-    """The TensorStore context of this process. There is one, so that all memory:// locations share their data."""
+    """The TensorStore context of this process. Raises BadInput in a forked child, where no array can be opened."""
+    forks.enter()
+    return _context()
+
+
+@functools.cache
+def _context() -> ts.Context:
+    """There is one, so that all memory:// locations share their data."""
     retries = {"max_retries": 6}  # about a minute; with the default, a wrong address fails only after an hour
     return ts.Context({"s3_request_retries": retries, "gcs_request_retries": retries})
 
@@ -42,8 +50,13 @@ class Location:
         """The kvstore specification of a subdirectory, for an array."""
         return {**self.spec, "path": f"{self.spec['path']}{name}/"}
 
-    @functools.cached_property
+    @property
     def _kv(self) -> ts.KvStore:
+        forks.enter()
+        return self._opened
+
+    @functools.cached_property
+    def _opened(self) -> ts.KvStore:
         try:
             return ts.KvStore.open(self.spec, context=context()).result()
         except (ValueError, OSError, RuntimeError) as e:
@@ -92,7 +105,7 @@ class Location:
             raise BadInput(f"{self.name.rstrip('/')}/{file} is not valid JSON: {e}") from None
 
     def write_json(self, file: str, value: Any) -> None:
-        self.write(file, json.dumps(value, indent=1, allow_nan=False).encode())
+        self.write(file, to_json(value, f"{self.name}/{file}").encode())
 
     def free_bytes(self) -> int | None:
         """Free space of the local disk; None for storage that is not local."""

@@ -17,7 +17,9 @@ from monosem_jax.activations.store import foreign
 from monosem_jax.activations.store.location import Location, context, last_part
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import open_stream
+from monosem_jax.runtime import forks
 from monosem_jax.runtime.errors import BadInput, short_error
+from monosem_jax.runtime.files import not_finite, without
 from monosem_jax.runtime.locations import ANYWHERE
 
 FORMAT = 3  # 2 was never used; 1 is read like 3: they differ only in the random streams that drew the rows
@@ -62,6 +64,7 @@ class Store:
         return self._read(self._origin, start, stop)
 
     def _read(self, array: ts.TensorStore, start: int, stop: int) -> np.ndarray:
+        forks.enter()
         stop = min(stop, self.n_rows)
         try:
             return array[min(start, stop) : stop].read().result()
@@ -101,6 +104,7 @@ def read_manifest(location: Location) -> dict[str, Any]:
 def checksum(manifest: dict[str, Any]) -> str:
     """The hash of a manifest's other keys."""
     rest = {k: v for k, v in manifest.items() if k != "checksum"}
+    rest = without(rest, dict(not_finite(rest)))  # as it is written
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 

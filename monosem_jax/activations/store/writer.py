@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from monosem_jax.activations.rows import DTYPES
 from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import FORMAT, checksum, create_array, hash_array, read_manifest
 from monosem_jax.activations.stream.order import BLOCK_ROWS
+from monosem_jax.runtime.ambient import pool
 from monosem_jax.runtime.errors import BadInput
 
 PARTS = ".parts/"  # records of buckets on disk that are not committed: their additions to the manifest
@@ -80,7 +81,7 @@ class StoreWriter:
             if not process[0]:
                 hashes = {name: hash_array(location, name) for name in ("activations", "origin", "tokens")}
                 self._save({**self.manifest, "arrays": hashes})
-        self._thread = ThreadPoolExecutor(1, "store")
+        self._thread = pool(1, "store")
         self._pending: Future | None = None
         self._in_flight: tuple[np.ndarray, np.ndarray] | None = None
         self._turns: list[tuple[np.ndarray, np.ndarray]] = []

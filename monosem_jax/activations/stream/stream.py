@@ -7,7 +7,6 @@ import dataclasses
 import threading
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from monosem_jax.activations.rows import Rows, as_integers
 from monosem_jax.activations.stream.device_cache import BlockPool, pool_blocks
 from monosem_jax.activations.stream.order import BLOCK_ROWS, Order, Piece
+from monosem_jax.runtime.ambient import pinned, pool
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import make_mesh
 
@@ -65,8 +65,9 @@ class RowStream:
         self.sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
         self._windows: dict[int, tuple[tuple[int, int, int], np.ndarray]] = {}
         self._memory = _Memory()
-        self._threads = ThreadPoolExecutor(THREADS, "rows")  # some wait for the disk while others copy
+        self._threads = pool(THREADS, "rows")  # some wait for the disk while others copy
 
+    @pinned()
     def __call__(self, start: int, n: int) -> jax.Array:
         shape = (n, self.order.batch_size, self.source.width)
         made: dict[tuple[int, int], np.ndarray] = {}
@@ -143,7 +144,7 @@ class RowStream:
         return found.reshape(-1, self.source.width)[:n]
 
     def __iter__(self) -> Iterator[jax.Array]:
-        with ThreadPoolExecutor(1, "prefetch") as reader:
+        with pool(1, "prefetch") as reader:
             ahead = reader.submit(self, self.position, 1)
             while True:
                 batch = ahead.result()

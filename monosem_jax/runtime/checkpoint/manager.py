@@ -8,14 +8,16 @@ file system notices a byte that changed on the disk, or a step that was copied o
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pathlib
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
+from monosem_jax.runtime.ambient import pool
 from monosem_jax.runtime.checkpoint import read
 from monosem_jax.runtime.checkpoint.retention import Retention
 from monosem_jax.runtime.errors import BadInput, disk_full, short_error
@@ -40,7 +42,7 @@ class Checkpoints:
             for p in self.path.iterdir():
                 if p.name.isdigit() and int(p.name) not in self._metrics:
                     print(f"checkpoint {p} is not whole ({read.METADATA} is missing): it is not used", file=sys.stderr)
-        self._worker = ThreadPoolExecutor(1, "checkpoint")
+        self._worker = pool(1, "checkpoint")
         self._pending: tuple[int, Future | None] = (0, None)
 
     def save(
@@ -58,7 +60,7 @@ class Checkpoints:
             self._clean(UNFINISHED)  # threads of one that found no room may have gone on for a moment
             if (self.path / str(step)).exists():
                 self._remove(step)  # it is not whole
-        tree, known = {"params": params, "rest": rest}, dict(metrics or {})
+        tree, known = {"params": params, "rest": rest}, {k: v for k, v in (metrics or {}).items() if math.isfinite(v)}
         about = read.notes_of(self.path / str(step), tree, known)
         with self._disk_may_be_full(step, self._patient and not needed):
             response = read.write(self.path / str(step), tree, about)
@@ -151,7 +153,10 @@ def restore_together(wanted: Sequence[tuple[Checkpoints, Any, Any]]) -> tuple[in
             return step, [(f["params"], f["rest"]) for f in found]
     if common:
         paths = ", ".join(str(s.path) for s in stores)
-        raise BadInput(f"none of the checkpoints {common} in {paths} can be read: see above, or remove them")
+        raise BadInput(
+            f"none of the checkpoints {common} in {paths} can be read, for the reasons above: nothing was changed; "
+            "another --workdir begins anew"
+        )
     return None
 
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from monosem_jax.runtime.ambient import pinned, require_devices, unguarded
 from monosem_jax.runtime.checkpoint.checksum import Blocks, block_checksums, checksums, differing_block
 from monosem_jax.runtime.checkpoint.quiet import silence_orbax, while_reading
 from monosem_jax.runtime.errors import BadInput, NewerFormat, short_error
@@ -35,6 +36,7 @@ def checkpoint_steps(path: pathlib.Path) -> list[int]:
     return sorted(int(p.name) for p in found if p.name.isdigit() and (p / METADATA).exists())
 
 
+@pinned()
 def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str] = ("params",)) -> dict[str, Any]:
     """Parts of a step (default: the newest) as NumPy arrays on any machine, without reading the other parts.
 
@@ -43,6 +45,7 @@ def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str
     """
     known = checkpoint_steps(path)
     _check_known(path, step, known)
+    require_devices()
     candidates = list(reversed(known)) if step is None else [step]
     for candidate in candidates:
         where = step_folder(path, candidate)
@@ -59,12 +62,14 @@ def load_params(path: pathlib.Path, step: int | None = None, names: Sequence[str
     raise AssertionError("no candidate")
 
 
+@pinned()
 def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params") -> Any:
     """One part of a step with every array placed: `place` makes shardings from a tree of arrays' shapes and dtypes.
 
     Each process reads what its devices hold. Raises BadInput like `load_params`.
     """
     _check_known(path, step, checkpoint_steps(path))
+    require_devices()
     where = step_folder(path, step)
     try:
         shapes = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), _metadata(where)[part])
@@ -76,6 +81,7 @@ def load_placed(path: pathlib.Path, step: int, place: Any, part: str = "params")
         raise BadInput(f"checkpoint {where} cannot be read: {short_error(e)}") from None
 
 
+@pinned()
 def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str = "params") -> np.ndarray:
     """Part of one array ("W_dec", "block/kernel"), indexed with integers, slices of positive steps and ... as in
     NumPy. Only blocks that it lies in are read, of about 1 MB each, and compared with their checksums; where a step has
@@ -96,6 +102,7 @@ def load_slice(path: pathlib.Path, step: int, name: str, index: Any, part: str =
         known = noted.get("checksums", {}).get(key)
         if known is None or ("blocks" not in noted and index is not ...):
             return array[chosen].read().result()
+        require_devices()  # the checksum is computed there
         found = array.read().result()
         if checksums(found) != {"": known}:
             raise ValueError("it is not what was saved")
@@ -134,7 +141,9 @@ def _checked_blocks(array: Any, chosen: tuple[Any, ...], along: list[Blocks]) ->
 
 
 def check_step(path: pathlib.Path, step: int) -> str:
-    """What is wrong with a step, in one line; "" when it is exactly as saved (format 1: when it can be read)."""
+    """What is wrong with a step, in one line; "" when it is exactly as saved (format 1: when it can be read). Raises
+    BadInput where JAX has no devices."""
+    require_devices()
     try:
         load_params(path, step, ("params", "rest"))
     except BadInput as e:
@@ -256,7 +265,7 @@ def _check_known(path: pathlib.Path, step: int | None, known: list[int]) -> None
 def _read(where: pathlib.Path, abstract: Any) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
-    with while_reading(), _context(ocp):
+    with unguarded(), while_reading(), _context(ocp):
         found = dict(ocp.load_checkpointables(os.fspath(where), abstract))
 
     def check(a, b):  # without its metadata a key comes back as uint32

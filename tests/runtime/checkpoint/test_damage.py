@@ -178,7 +178,8 @@ def test_when_every_step_is_damaged_it_is_said_so_and_nothing_is_removed(stored,
     assert f"checkpoint {stored / '9'} cannot be read" in capsys.readouterr().err
     store = Checkpoints(stored)
     with pytest.raises(
-        BadInput, match=r"none of the checkpoints \[9, 4\] in .* can be read: see above, or remove them"
+        BadInput,
+        match=r"none of the checkpoints \[9, 4\] in .* can be read, for the reasons above",
     ):
         store.restore_latest(*make_state(1))
     store.close()
