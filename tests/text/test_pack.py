@@ -147,14 +147,16 @@ def test_a_split_smaller_than_one_context_is_refused(corpus, tmp_path, split, le
 
 def word_tokenizer(path, largest: int, words: int = 0) -> str:
     """A tokenizer.json whose words have small ids, except "cat", which has the largest."""
-    vocab = {"<s>": 0, "[UNK]": 1, "the": 2, "cat": largest, **{f"w{i}": 3 + i for i in range(words)}}
+    others = ["dog", "sat", "on", "mat", "and", "ran", "to", "me", "<", "bos", ">"] + [f"w{i}" for i in range(words)]
+    others = others[: max(words, 11)]
+    vocab = {"<s>": 0, "[UNK]": 1, "the": 2, "cat": largest, **{word: 3 + i for i, word in enumerate(others)}}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(path))
     return str(path)
 
 
-@pytest.mark.parametrize("words, dtype", [(10, np.uint16), (65_532, np.uint16), (65_533, np.uint32)])
+@pytest.mark.parametrize("words, dtype", [(11, np.uint16), (65_532, np.uint16), (65_533, np.uint32)])
 def test_tokens_take_two_bytes_as_long_as_the_vocabulary_allows(corpus, tmp_path, words, dtype):
     tokenizer = word_tokenizer(tmp_path / "t.json", 3 + words, words)
     packed = prepare_text(tmp_path / "text", config(corpus, tokenizer=tokenizer), LENGTH, seed=0)

@@ -7,7 +7,8 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.text.tokenizer import BOS, bos_id, load_tokenizer, token_strings, train_tokenizer
+from monosem_jax.text.shown import token_strings
+from monosem_jax.text.tokenizer import BOS, bos_id, load_tokenizer, train_tokenizer
 
 TEXTS = ["the cat sat on the mat, and the dog sat on the cat. " * 5, "naïve café déjà 猫 猫 猫 <bos> <bos>"]
 
