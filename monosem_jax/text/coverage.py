@@ -89,11 +89,11 @@ def _windows(texts: list[str]) -> Iterator[str]:
 
 def _uncovered(text: str, tokens: Encoding, unknown: int | None) -> str:
     """The characters of `text`, without white space, that no token but the unknown one covers."""
-    covered = np.zeros(len(text), bool)
+    covered, replaced = np.zeros((2, len(text)), bool)
     for i, (start, stop) in zip(tokens.ids, tokens.offsets, strict=True):
-        if i != unknown:
-            covered[start:stop] = True
-    return "".join(text[i] for i in np.flatnonzero(~covered) if not text[i].isspace())
+        (replaced if i == unknown else covered)[start:stop] = True
+    # Both at once: the first character has the place of a space that the tokenizer put before the text.
+    return "".join(text[i] for i in np.flatnonzero(~covered | replaced) if not text[i].isspace())
 
 
 def _percent(share: float) -> str:

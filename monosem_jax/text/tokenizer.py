@@ -58,8 +58,8 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
 
 
 def cut_long_pieces(text: str, pre_tokenizer: pre_tokenizers.PreTokenizer) -> Iterator[str]:
-    """Yields `text` in parts, so that no piece that the pre-tokenizer makes of it is longer than LONGEST_PIECE. A text
-    without a longer piece is yielded as it is."""
+    """Yields `text` in parts, so that no piece that the pre-tokenizer makes of it is longer than LONGEST_PIECE (and the
+    space before it). A text without a longer piece is yielded as it is."""
     begin = 0
     for run in _LONG_RUN.finditer(text):
         for _, (start, stop) in pre_tokenizer.pre_tokenize_str(run.group()):
