@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,11 +13,12 @@ from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.store.store import Store
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.models.transformer import TransformerConfig
+from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import analyze, evaluate, harvest, train_sae, train_transformer
-from monosem_jax.text.pack import TextConfig
+from monosem_jax.text.pack import Text, TextConfig
 from monosem_jax.training.config import TrainConfig
 
 LOOP = TrainConfig(steps=2, batch_size=8, steps_per_dispatch=1, checkpoint_every=1, log_every=1, evaluate_every=2)
@@ -55,7 +58,7 @@ def trained(source: str) -> train_sae.SaeRunConfig:
 
 def short(folder) -> tuple[int, int]:
     """(contexts, those with fewer than K tokens besides BOS)."""
-    text = train_transformer.Text(folder / "tf" / "text")
+    text = Text(folder / "tf" / "text")
     enough = (np.asarray(text.tokens("train")) != text.bos).sum(axis=1) >= K
     return len(enough), int((~enough).sum())
 
@@ -64,13 +67,8 @@ def test_contexts_that_are_too_short_are_counted_in_the_manifest_and_by_the_plan
     total, too_short = short(folder)
     assert 0 < too_short < total
     found = Store(folder / "store").manifest
-    expected = {
-        "contexts": total,
-        "contexts_too_short": too_short,
-        "contexts_used": total - too_short,
-        "rows_left_out": 0,
-    }
-    assert found["input"] == expected and found["zero_rows"] == 0
+    used = {"contexts_used": total - too_short, "rows_left_out": 0}
+    assert found["input"] == {"contexts": total, "contexts_too_short": too_short, **used} and found["zero_rows"] == 0
     harvest.dry_run(tmp_path, harvested(folder, n_rows=10 * K + 3))
     said = capsys.readouterr().out
     assert f"{too_short:,} of {total:,} contexts left out: less than {K} tokens" in said
@@ -93,10 +91,8 @@ def test_a_store_of_an_array_counts_its_zeros_and_training_tells_them(tmp_path, 
 def test_an_unfinished_harvest_of_earlier_code_goes_on(folder, tmp_path):
     """Its config.json lacks the new key, its store.json the counts."""
     harvest.harvest(tmp_path, harvested(folder))
-    for name, keys in {
-        "config.json": ("allow_missing_chunks",),
-        "store.json": ("input", "zero_rows", "checksum"),
-    }.items():
+    added = {"config.json": ("allow_missing_chunks",), "store.json": ("input", "zero_rows", "checksum")}
+    for name, keys in added.items():
         content = read_json(tmp_path / name)
         inner = content["config"]["harvest"] if name == "config.json" else content
         for key in keys:
@@ -109,7 +105,7 @@ def test_an_unfinished_harvest_of_earlier_code_goes_on(folder, tmp_path):
 class Bar:
     """Stands for a progress line."""
 
-    made: list[Bar] = []
+    made: ClassVar[list[Bar]] = []
 
     def __init__(self, total, description, *rest, **options):
         self.total, self.description, self.done = total, description, 0
@@ -151,12 +147,10 @@ def test_another_corpus_is_refused_by_a_finished_run_and_a_moved_one_is_not(fold
 
     def again(corpus) -> dict:
         text = TextConfig(corpus=str(corpus), vocab_size=280)
-        return train_transformer.train_transformer(
-            folder / "tf", train_transformer.dataclasses.replace(config, text=text)
-        )
+        return train_transformer.train_transformer(folder / "tf", dataclasses.replace(config, text=text))
 
     (tmp_path / "moved.jsonl").write_bytes((folder / "c.jsonl").read_bytes())
     assert again(tmp_path / "moved.jsonl") == read_json(folder / "tf" / "summary.json")
     (tmp_path / "other.jsonl").write_text((folder / "c.jsonl").read_text().replace("cat", "dog"))
-    with pytest.raises(train_transformer.BadInput, match="is not the one that"):
+    with pytest.raises(BadInput, match="is not the one that"):
         again(tmp_path / "other.jsonl")

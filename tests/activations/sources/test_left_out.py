@@ -59,9 +59,7 @@ def _create(driver: str, path, meta: dict, write: bool = True):
 @pytest.mark.parametrize("make", [zarr2, zarr3, sharded])
 def test_rows_in_chunks_that_do_not_exist_are_refused_and_counted(tmp_path, make):
     source = make(tmp_path / "z")
-    with pytest.raises(
-        BadInput, match=f"{CHUNK} of {ROWS} rows lie in chunks that do not exist .*allow_missing_chunks"
-    ):
+    with pytest.raises(BadInput, match=f"{CHUNK} of {ROWS} rows lie in chunks .*allow_missing_chunks"):
         open_source(SourceRequest(source, batch_size=8))
     allowed = open_source(SourceRequest(source, batch_size=8, stream=StreamConfig(allow_missing_chunks=True)))
     allowed.check_finite()
