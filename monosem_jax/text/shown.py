@@ -8,8 +8,6 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from monosem_jax.text.tokenizer import vocab_size
-
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # of SentencePiece's byte fallback
 NEIGHBOUR = "a"  # a token that every decoder leaves as it is
 
@@ -22,7 +20,7 @@ def token_strings(tokenizer: Tokenizer) -> list[str]:
     special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     show = _from_bytes if uses_bytes(tokenizer) else _between_neighbours(tokenizer)
     strings = []
-    for i in range(vocab_size(tokenizer)):
+    for i in range(max(tokenizer.get_vocab().values(), default=-1) + 1):
         raw = tokenizer.id_to_token(i) or ""
         strings.append(raw if i in special or not raw else show(raw))
     return strings

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.interruptible import interruptible
 from monosem_jax.runtime.progress import SHORT, progress
+from monosem_jax.text.shown import token_strings as token_strings
 
 BOS = "<bos>"
 # Names in published tokenizers of a token that can begin a context, also where it is not marked as special.
