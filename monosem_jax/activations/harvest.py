@@ -21,9 +21,10 @@ from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import create_array, read_manifest
 from monosem_jax.activations.store.writer import PARTS, StoreWriter, check_sizes
 from monosem_jax.activations.stream.order import BLOCK_ROWS
-from monosem_jax.runtime.config import difference
+from monosem_jax.runtime.config import difference, field
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.processes import barrier
+from monosem_jax.runtime.progress import SHORT, progress
 from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.signals import SignalFlag
 
@@ -53,6 +54,8 @@ class HarvestConfig:
     """Rows per file of the store."""
     skip_nonfinite: bool = False
     """Leave out rows with NaN or infinity; otherwise such a row is an error."""
+    allow_missing_chunks: bool = field(False, identity=False)
+    """Read rows of a zarr array whose chunks do not exist as the fill value; otherwise such an array is refused."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -176,9 +179,9 @@ def fill(
 
 def fill_bucket(
     made: RowProducer, bucket: int, start: int, rows: np.ndarray, origin: np.ndarray, seed: int, advance: Any, what: str
-) -> dict[str, float]:
-    """Writes the permuted rows [n,M] and origins [n,2] of a bucket into the given arrays; returns the bucket's sums for
-    the manifest. `what` names the site in messages."""
+) -> dict[str, Any]:
+    """Writes the permuted rows [n,M] and origins [n,2] of a bucket into the given arrays; returns the bucket's sums and
+    counts for the manifest. `what` names the site in messages."""
     end = start + len(rows)
     where = stream("harvest.bucket", seed, bucket).permutation(end - start)
     squares = np.empty(end - start, np.float64)
@@ -193,7 +196,9 @@ def fill_bucket(
             f"activations{what and f' at {what}'} are not finite: {len(bad)} of rows {start} to {end - 1}, first at "
             f"{made.place(origin[where[bad[0]]])} (in a fresh --workdir, --skip_nonfinite leaves them out)"
         )
-    return {"norm_sum": float(np.sqrt(squares).sum()), "square_sum": float(squares.sum())}
+    small = rows[squares == 0]  # the squares of small numbers vanish in fp32
+    zero = int(np.count_nonzero(~(small != 0).any(axis=1)))
+    return {"norm_sum": float(np.sqrt(squares).sum()), "square_sum": float(squares.sum()), "zero_rows": zero}
 
 
 def skip_nonfinite(location: Location, made: RowProducer, process: tuple[int, int], stop: SignalFlag) -> RowProducer:
@@ -201,9 +206,11 @@ def skip_nonfinite(location: Location, made: RowProducer, process: tuple[int, in
     number, count = process
     low, high = number * made.n_rows // count, (number + 1) * made.n_rows // count
     found = [np.zeros(0, np.int64)]
-    for first, _, squares in made.batches(low, high) if low < high else ():
-        found.append(first + np.flatnonzero(~np.isfinite(squares)))
-        stop.check()
+    with progress(high - low, "check", "rows", delay=SHORT) as bar:
+        for first, _, squares in made.batches(low, high) if low < high else ():
+            found.append(first + np.flatnonzero(~np.isfinite(squares)))
+            bar.update(len(squares))
+            stop.check()
     left_out = np.concatenate(found)
     if count > 1:
         location.write(f"{PARTS}nonfinite-{number}-of-{count}", left_out.astype("<i8").tobytes())
@@ -243,7 +250,8 @@ def refuse_other(location: Location, manifest: dict[str, Any]) -> None:
     if location.read("store.json") is None:
         return
     old = read_manifest(location)
-    changes = difference({k: old.get(k) for k in manifest}, manifest, prefix="store.json")
+    told = manifest.keys() - {"input"}  # counts of the rows, which follow from the rest
+    changes = difference({k: old.get(k) for k in told}, {k: manifest[k] for k in told}, prefix="store.json")
     if changes:
         raise BadInput(f"{location} holds another store ({'; '.join(changes)})")
 

@@ -78,7 +78,7 @@ class OnlineStream:
             )
         if batch_size > config.buffer_rows:
             raise BadInput(f"online.buffer_rows {config.buffer_rows} is smaller than train.batch_size {batch_size}")
-        self._contexts = ContextSampler(tokens, bos, self._k, seed)
+        self.contexts = ContextSampler(tokens, bos, self._k, seed)
         self._at_once = max(config.batch_contexts // self._lanes, 1)  # contexts per lane in one forward pass
         calls = -(-config.buffer_rows // (self._lanes * self._k * self._at_once))
         self._lane_contexts = calls * self._at_once
@@ -130,13 +130,13 @@ class OnlineStream:
         """Fills the buffer with the rows of this filling, unless it holds them already."""
         if filling == self._filling:
             return
-        n, length = self._lane_contexts, self._contexts.length
+        n, length = self._lane_contexts, self.contexts.length
 
         def which(lanes):  # for all lanes together, since positions are drawn for 1,024 contexts at a time
             return ((filling * self._lanes + lanes)[:, None] * n + np.arange(n)).reshape(-1)
 
-        tokens = self._place((n, length), lambda lanes: self._contexts.tokens(which(lanes)))
-        positions = self._place((n, self._k), lambda lanes: self._contexts.positions(which(lanes)))
+        tokens = self._place((n, length), lambda lanes: self.contexts.tokens(which(lanes)))
+        positions = self._place((n, self._k), lambda lanes: self.contexts.positions(which(lanes)))
         for c in range(0, n, self._at_once):
             self._buffer = self._fill(self._params, self._buffer, tokens, positions, c)
         size = self._lane_contexts * self._k

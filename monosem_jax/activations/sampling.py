@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.input_summary import InputSummary, plural
 from monosem_jax.runtime.rng import stream
 
 SAMPLING_CONTEXTS = 1024  # contexts whose positions are drawn from the same random generator
@@ -36,7 +37,7 @@ class ContextSampler:
             for i in range(0, len(tokens), _SCAN)
         ]
         self._usable = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
-        self.length = tokens.shape[1]
+        self.length, self.total = tokens.shape[1], len(tokens)
         if not len(self._usable):
             raise BadInput(f"rows_per_context is {k}: no context of {self.length} has that many tokens besides BOS")
         self._passes: dict[int, np.ndarray] = {}
@@ -45,6 +46,13 @@ class ContextSampler:
     def __len__(self) -> int:
         """The number of contexts in one pass."""
         return len(self._usable)
+
+    def report(self, summary: InputSummary) -> None:
+        """Adds to `summary` how many contexts there are, and how many are left out because they are too short."""
+        short = self.total - len(self)
+        summary.add("contexts", self.total, "")
+        line = f"{short:,} of {plural(self.total, 'context')} left out: less than {self._k} tokens besides BOS"
+        summary.add("contexts_too_short", short, line)
 
     def tokens(self, which: np.ndarray) -> np.ndarray:
         """[C,T] int32, the contexts with these numbers in the sequence."""

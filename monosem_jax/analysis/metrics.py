@@ -40,6 +40,11 @@ class EvaluateConfig:
             raise BadInput(f"evaluate: contexts {self.contexts}, batch_contexts {self.batch_contexts} must be positive")
 
 
+def contexts_to_read(tokens: np.ndarray, config: EvaluateConfig) -> int:
+    """The number of contexts that `evaluate` reads of [C,T]: each twice, first for the mean activation."""
+    return 2 * (min(config.contexts, len(tokens)) if config.contexts else len(tokens))
+
+
 @pinned()
 def evaluate(
     tapped: TappedModel,
@@ -52,8 +57,8 @@ def evaluate(
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The metrics of a dictionary on contexts [C,T], and the density of every feature [F].
 
-    With a `mesh`, contexts are divided over its `data` axis, and the dictionary keeps its sharding. `advance` is called
-    with the number of contexts done.
+    With a `mesh`, contexts are divided over its `data` axis, and the dictionary keeps its sharding. Contexts are read
+    twice (`contexts_to_read` in all); `advance` is called with the number of contexts done.
 
     Loss recovered is (ce_ablation - ce_reconstructed) / (ce_ablation - ce_intact), a ratio of means over all tokens
     (paper, "Evaluating dictionaries"); cross-entropies are in nats. `mse` is a mean over rows and elements, `l0` a mean
@@ -64,7 +69,7 @@ def evaluate(
     tokens = tokens[: config.contexts] if config.contexts else tokens
     batch, spread = shard_rows(mesh, config.batch_contexts)
     tapped = tapped.on(mesh)
-    mean = mean_activation(tapped, tokens, batch, mesh)
+    mean = mean_activation(tapped, tokens, batch, mesh, advance)
     total: dict[str, Any] = {}
     for t, w in context_batches(tokens, batch):
         _add(total, batch_sums(tapped, sae, mean, *spread(t, w)))
@@ -74,9 +79,15 @@ def evaluate(
 
 @pinned()
 def evaluate_rows(
-    sae: PublishedSAE, rows: Rows, block: int = 4096, *, mesh: Mesh | None = None
+    sae: PublishedSAE,
+    rows: Rows,
+    block: int = 4096,
+    *,
+    mesh: Mesh | None = None,
+    advance: Callable[[int], Any] = lambda n: None,
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """The metrics of `evaluate` that need no transformer, on held-out rows of any source, `block` rows at a time."""
+    """The metrics of `evaluate` that need no transformer, on held-out rows of any source, `block` rows at a time;
+    `advance` is called with the number of rows done."""
     block, spread = shard_rows(mesh, block)
 
     def blocks():
@@ -88,13 +99,21 @@ def evaluate_rows(
     mean = np.asarray(sums / rows.n_rows, np.float32)
     total: dict[str, Any] = {}
     for x, weight in blocks():
+        n = int(weight.sum())
         x, weight = spread(x, weight)
         _add(total, row_sums(sae, x, mean, weight))
+        advance(n)
     return summarise(total, sae.width_out)
 
 
 @pinned()
-def mean_activation(tapped: TappedModel, tokens: np.ndarray, batch: int, mesh: Mesh | None = None) -> np.ndarray:
+def mean_activation(
+    tapped: TappedModel,
+    tokens: np.ndarray,
+    batch: int,
+    mesh: Mesh | None = None,
+    advance: Callable[[int], Any] = lambda n: None,
+) -> np.ndarray:
     """[W] the mean activation over all tokens [C,T] except BOS."""
     batch, spread = shard_rows(mesh, batch)
     total: Any = 0.0
@@ -102,6 +121,7 @@ def mean_activation(tapped: TappedModel, tokens: np.ndarray, batch: int, mesh: M
     for t, w in context_batches(tokens, batch):
         s, n = device_get_global(_activation_sums(tapped, *spread(t, w)))
         total, count = total + np.asarray(s, np.float64), count + float(n)
+        advance(int(w.sum()))
     return np.asarray(total / count, np.float32)
 
 

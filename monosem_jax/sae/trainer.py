@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from monosem_jax.activations.scale import InputScale, input_scale
 from monosem_jax.activations.sources.base import ActivationSource, BatchStream
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.files import write_json
+from monosem_jax.runtime.files import read_json, write_json
 from monosem_jax.runtime.mesh import device_get_global, device_put_sharded, make_mesh
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.rng import jax_key
@@ -107,6 +107,7 @@ def prepare(
     if not checked:
         source.check_finite()
     stream = source.stream(mesh)
+    source.input.tell()
     sample = stream.sample(SAMPLE_ROWS).astype(np.float32)
     bad = np.count_nonzero(~np.isfinite(sample).all(axis=1))
     if bad:
@@ -131,13 +132,16 @@ def _check_squares(name: str, sample: np.ndarray) -> None:
         )
 
 
-def write_input_record(rundir: RunDir, statistics: InputStatistics, site: str | None) -> None:
-    """Writes to input.json what `load_run` must know of the rows."""
+def write_input_record(rundir: RunDir, statistics: InputStatistics, source: ActivationSource) -> None:
+    """Writes to input.json what `load_run` must know of the rows, and under "input" what was found out about them; a
+    resumed run, which does not read them all again, keeps what it had found."""
     if first_process():
+        site, file = source.site, rundir.path / "input.json"
+        before = read_json(file, dict).get("input", {}) if file.exists() else {}
         record: dict[str, Any] = {"input_scale": statistics.scale, "site": site, "width": statistics.width}
         if len(statistics.parts) > 1:
             record["widths"] = list(statistics.parts)
-        write_json(rundir.path / "input.json", record)
+        write_json(file, {**record, "input": {**before, **source.input.record()}})
 
 
 def make_ensemble(

@@ -15,9 +15,9 @@ from monosem_jax.analysis.examples import ExampleText, choose_features
 from monosem_jax.analysis.records import Category, Feature
 from monosem_jax.analysis.scan import FeatureStatistics, category_table, scan
 from monosem_jax.models.tapped import TappedModel
-from monosem_jax.runtime.config import check_seed, field, to_dict
+from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.edge import stage
-from monosem_jax.runtime.errors import check_counts
+from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import stream
@@ -43,6 +43,8 @@ class AnalyzeRunConfig:
     training_contexts: int = 2048
     """Training contexts on which the best feature and the best neuron of a label are chosen; both are then measured on
     the held-out split."""
+    heldout_contexts: int = 0
+    """Held-out contexts on which everything is measured; 0: all."""
     batch_contexts: int = 32
     """Contexts per forward pass."""
 
@@ -50,6 +52,10 @@ class AnalyzeRunConfig:
         """Raises BadInput naming the first impossible value."""
         check_seed(self.seed)
         check_counts(self, "config.", "n_features", "n_examples", "training_contexts", "batch_contexts")
+        if self.heldout_contexts < 0:
+            raise BadInput(
+                f"config.heldout_contexts is {self.heldout_contexts}: expected a number of contexts, or 0 for all"
+            )
 
 
 @stage
@@ -59,7 +65,8 @@ def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, 
     begin = time.perf_counter()
     found = open_dictionary(config.run)
     parents = {"run": parent(config.run, "summary.json")}
-    with RunDir(workdir, "analyze", to_dict(dataclasses.replace(config, run="")), parents) as rundir:
+    identity = dataclasses.replace(config, run="")
+    with RunDir(workdir, "analyze", identity, parents, AnalyzeRunConfig()) as rundir:
         return rundir.once(lambda: _write_records(rundir.path, found, config, begin))
 
 
@@ -84,7 +91,7 @@ def _write_records(path: pathlib.Path, found: SaeRun, config: AnalyzeRunConfig, 
 def _scans(
     text: Text, tapped: TappedModel, sae: PublishedSAE, config: AnalyzeRunConfig
 ) -> tuple[list[str], FeatureStatistics, FeatureStatistics]:
-    """The labels, the scan of a sample of training contexts, and the scan of all held-out contexts."""
+    """The labels, the scan of a sample of training contexts, and the scan of the held-out contexts."""
     labels = sorted(set(text.labels))
     number = np.asarray([labels.index(label) for label in text.labels], np.int32)
     n_training = len(text.tokens("train"))
@@ -104,7 +111,7 @@ def _scans(
                 advance=bar.update,
             )
 
-    return labels, scanned("train", sample), scanned("heldout", slice(None))
+    return labels, scanned("train", sample), scanned("heldout", slice(config.heldout_contexts or None))
 
 
 def _features(

@@ -67,7 +67,8 @@ def on_heldout(
 ) -> tuple[dict[str, Any], np.ndarray]:
     """`monosem_jax.analysis.metrics.evaluate` on the held-out text of a transformer, with a progress bar."""
     tokens = np.asarray(transformer.text.tokens("heldout"))
-    with progress(len(tokens), "evaluate", "contexts") as bar:
+    total = metrics_lib.contexts_to_read(tokens, config)
+    with progress(total, "evaluate (each context is read twice)", "contexts") as bar:
         return metrics_lib.evaluate(transformer.tapped(site), sae, tokens, config, advance=bar.update, mesh=mesh)
 
 

@@ -17,6 +17,8 @@ from monosem_jax.activations.harvest import HarvestConfig, bucket_bytes, check_r
 from monosem_jax.activations.producers import ArrayProducer, ModelActivations, RowProducer
 from monosem_jax.activations.rows import RowRange
 from monosem_jax.activations.sampling import ContextSampler
+from monosem_jax.activations.sources.stored import report_missing_rows, report_zero_rows
+from monosem_jax.activations.store.foreign import ZarrRows
 from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import find_store, open_rows, source_identity
 from monosem_jax.activations.store.verify import verify_store
@@ -26,6 +28,7 @@ from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.edge import stage, stage_anywhere
 from monosem_jax.runtime.errors import BadInput, disk_full
 from monosem_jax.runtime.files import lock
+from monosem_jax.runtime.input_summary import InputSummary, plural
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.signals import signal_flag
@@ -58,11 +61,12 @@ class HarvestRunConfig:
 @dataclasses.dataclass(frozen=True)
 class HarvestJob:
     """The rows to harvest; `manifest` describes where they come from. `tokens` (start, stop) -> the contexts [C,T] that
-    rows are taken from, `n_contexts` in all; None for an array."""
+    rows are taken from, `n_contexts` in all; None for an array. `summary`: what is left out."""
 
     made: RowProducer
     manifest: dict[str, Any]
     parents: dict[str, Any]
+    summary: InputSummary
     tokens: Callable[[int, int], np.ndarray] | None = None
     n_contexts: int = 0
 
@@ -70,11 +74,14 @@ class HarvestJob:
 def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
     """Opens the transformer or the array; raises BadInput on an impossible configuration."""
     config.check()
-    h = config.harvest
+    h, summary = config.harvest, InputSummary()
     if config.source:
-        rows = open_rows(config.source)
+        rows = open_rows(config.source, h.allow_missing_chunks)
+        if isinstance(rows, ZarrRows):
+            report_missing_rows(summary, config.source, rows)
         if h.n_rows > rows.n_rows:
             raise BadInput(f"harvest.n_rows is {h.n_rows}: {config.source} has {rows.n_rows}")
+        _report_rest(summary, h, rows.n_rows, h.n_rows or rows.n_rows)
         rows = RowRange(rows, 0, h.n_rows) if h.n_rows else rows
         parents = {"source": source_identity(config.source)}
         manifest = {
@@ -84,11 +91,15 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
             "model": "",
             "tokenizer_sha256": "",
             "corpus_sha256": parents["source"]["sha256"],
+            "input": summary.record(),
         }
-        return HarvestJob(ArrayProducer(rows, h.dtype), manifest, parents)
+        return HarvestJob(ArrayProducer(rows, h.dtype), manifest, parents, summary)
     run = open_transformer(config.transformer)
     contexts = ContextSampler(run.text.tokens("train"), run.text.bos, h.rows_per_context, config.seed)
     n = h.count_contexts(len(contexts))
+    contexts.report(summary)
+    summary.add("contexts_used", n, f"{n:,} of {plural(contexts.total, 'context')} used")
+    _report_rest(summary, h, h.n_rows or n * h.rows_per_context, n * h.rows_per_context)
     made = ModelActivations(
         run.model,
         run.params,
@@ -106,11 +117,19 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
         "model": (run.summary or {})["params_sha256"],
         "tokenizer_sha256": run.text.manifest["tokenizer_sha256"],
         "corpus_sha256": run.text.manifest["corpus_sha256"],
+        "input": summary.record(),
     }
     if len(widths := site_widths(run.model, h.site)) > 1:
         manifest["widths"] = list(widths)
     parents = {"transformer": parent(config.transformer, "summary.json")}
-    return HarvestJob(made, manifest, parents, lambda start, stop: contexts.tokens(np.arange(start, stop)), n)
+    return HarvestJob(made, manifest, parents, summary, lambda start, stop: contexts.tokens(np.arange(start, stop)), n)
+
+
+def _report_rest(summary: InputSummary, config: HarvestConfig, wanted: int, taken: int) -> None:
+    """Adds to `summary` the rows that n_rows leaves out, at the end of an array or of the last context."""
+    rest = wanted - taken
+    line = f"{rest:,} of {plural(wanted, 'row')} left out: harvest.n_rows {config.n_rows} takes {taken:,}"
+    summary.add("rows_left_out", rest, line)
 
 
 @stage
@@ -119,13 +138,14 @@ def harvest(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, 
     begin = time.perf_counter()
     job = open_harvest_job(config)
     identity = dataclasses.replace(config, transformer="", source="")
-    with RunDir(workdir, "harvest", identity, job.parents) as rundir:
+    with RunDir(workdir, "harvest", identity, job.parents, HarvestRunConfig()) as rundir:
         return rundir.once(lambda: _fill_store(rundir.path, job, config, begin))
 
 
 def _fill_store(path: pathlib.Path, job: HarvestJob, config: HarvestRunConfig, begin: float) -> dict[str, Any]:
     """Writes the store of a run directory and returns the summary."""
     location = Location(config.store or path)
+    job.summary.tell()
     with lock_store(location, path), signal_flag() as stop, progress(0, "harvest", "rows") as bar:
         done = fill(
             location, job.made, job.manifest, config=config.harvest, seed=config.seed,
@@ -133,7 +153,11 @@ def _fill_store(path: pathlib.Path, job: HarvestJob, config: HarvestRunConfig, b
             advance=bar.update, total=lambda n: bar.reset(total=n),
         )  # fmt: skip
     seconds = time.perf_counter() - begin
+    if zero := done.get("zero_rows", 0):
+        report_zero_rows(job.summary, str(location), zero, done["n_rows"])
+        job.summary.tell()
     summary = {k: done[k] for k in ("n_rows", "width", "site", "mean_norm", "mean_square")}
+    summary |= {"zero_rows": done["zero_rows"]} if "zero_rows" in done else {}
     summary["skipped_nonfinite"] = job.made.n_rows - done["n_rows"]
     return {**summary, "rows_per_second": done["n_rows"] / seconds, "wall_seconds": seconds}
 
@@ -163,6 +187,7 @@ def dry_run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, 
     bucket, shard = h.buckets(made.n_rows, made.width)
     size = store_bytes(made.n_rows, made.width, h.dtype, job.n_contexts, job.manifest["context_length"])
     shards = -(-made.n_rows // shard)
+    job.summary.tell()
     rate = measure_rate(made) * jax.process_count()
     found = {
         "rows": made.n_rows, "width": made.width, "dtype": h.dtype, "contexts": job.n_contexts, "bytes": size,
@@ -172,7 +197,8 @@ def dry_run(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, 
     }  # fmt: skip
     free = found["free_bytes"]
     print(f"store    {location}\nrows     {made.n_rows:,} of width {made.width}, {h.dtype}")
-    print(f"contexts {job.n_contexts:,}\nbuckets  {-(-made.n_rows // bucket):,} of {bucket:,} rows, permuted each")
+    print(f"contexts {job.n_contexts:,} of {job.summary.record().get('contexts', 0):,}")
+    print(f"buckets  {-(-made.n_rows // bucket):,} of {bucket:,} rows, permuted each")
     print(f"disk     {size / 1e9:.4g} GB in about {found['files']:,} files; free: ", end="")
     print("not known" if free is None else f"{free / 1e9:.4g} GB")
     print(f"memory   {found['memory_bytes'] / 1e9:.3g} GB for buckets, in each process")

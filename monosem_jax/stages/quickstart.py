@@ -15,6 +15,7 @@ from monosem_jax.report.page import require_libraries
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.stages import analyze, harvest, report, train_sae, train_transformer
+from monosem_jax.text.pack import check_same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,8 @@ def quickstart(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[st
     page = root / "report" / "index.html"
     with RunDir(root, "quickstart", config, {}, QuickstartConfig()) as rundir:
         fresh = not rundir.finished
+        if rundir.finished:
+            check_same(root / "transformer" / "text", config.transformer.text)
         summary = rundir.once(lambda: _run_stages(root, config, begin), f". Report: {page}")
     if fresh:
         print(table(summary))

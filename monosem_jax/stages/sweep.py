@@ -192,7 +192,7 @@ def _train(
     checked = all((r.path / "input.json").exists() for r in rundirs)
     stream, statistics = trainer.prepare(source, saes[0].parts, config.sae.input_scale, mesh, checked=checked)
     for rundir in rundirs:
-        trainer.write_input_record(rundir, statistics, source.site)
+        trainer.write_input_record(rundir, statistics, source)
     ensembles = [
         trainer.make_ensemble(sae, list(group.values()), statistics, mesh, train, resample)
         for sae, group in zip(saes, groups, strict=True)
@@ -243,6 +243,7 @@ def dry_run(workdir: str | pathlib.Path, config: SweepRunConfig) -> None:
     mesh = trainer.open_mesh(train, sorted(config.sweep.sizes), source.width)
     device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit", 0) if device.platform != "cpu" else 0
+    source.input.tell()
     groups = [[SaeMember(m.seed, m.sae) for m in group.values()] for group in config.groups()]
     saes = [build_shared(group, train, source) for group in groups]
     step_costs = {

@@ -26,6 +26,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.mesh import tree_shardings
 from monosem_jax.runtime.processes import first_process
+from monosem_jax.runtime.progress import SHORT, progress
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae import trainer
@@ -133,7 +134,7 @@ def _train(
     announce(sae, config.sae, train, mesh, source)
     checked = (rundir.path / "input.json").exists()
     stream, statistics = trainer.prepare(source, sae.parts, config.sae.input_scale, mesh, checked=checked)
-    trainer.write_input_record(rundir, statistics, source.site)
+    trainer.write_input_record(rundir, statistics, source)
     member = SaeMember(config.seed, config.sae, rundir)
     ensemble = trainer.make_ensemble(sae, [member], statistics, mesh, train, resample)
     result = trainer.train_ensembles([ensemble], stream, train, resample, "dictionary")
@@ -205,7 +206,8 @@ class Evaluator:
             return on_heldout(source.transformer, PublishedSAE(sae, params), source.site, self.config, self.mesh)
         if source.heldout is None:
             raise AssertionError("a source has held-out rows where it has no transformer")
-        return evaluate_rows(PublishedSAE(sae, params), source.heldout, mesh=self.mesh)
+        with progress(source.heldout.n_rows, "evaluate", "rows", delay=SHORT) as bar:
+            return evaluate_rows(PublishedSAE(sae, params), source.heldout, mesh=self.mesh, advance=bar.update)
 
 
 def summarize(

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,11 +21,12 @@ from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global
+from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import jax_key
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.text.batches import TokenBatches, context_batches
 from monosem_jax.text.bigram import bigram_loss
-from monosem_jax.text.pack import Text, TextConfig, prepare_text
+from monosem_jax.text.pack import Text, TextConfig, check_same, prepare_text
 from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble, FitResult, Report, fit
 from monosem_jax.training.optimizer import optimizer
@@ -67,18 +69,19 @@ def train_transformer(workdir: str | pathlib.Path, config: TransformerRunConfig)
     begin = time.perf_counter()
     mesh = config.train.open_mesh()
     with RunDir(workdir, "train_transformer", config, {}, TransformerRunConfig()) as rundir:
+        if rundir.finished:
+            check_same(rundir.path / "text", config.text)
         return rundir.once(lambda: _train(rundir, config, mesh, begin))
 
 
 def _train(rundir: RunDir, config: TransformerRunConfig, mesh: Mesh, begin: float) -> dict[str, Any]:
     """Prepares the text, trains, and returns the summary."""
-    text = prepare_text(rundir.path / "text", config.text, config.transformer.context_length, config.seed)
+    batch_size, length = config.train.batch_size, config.transformer.context_length
+    text = prepare_text(rundir.path / "text", config.text, length, config.seed, batch_size=batch_size)
     shape = dataclasses.replace(config.transformer, vocab_size=text.manifest["vocab_size"])
     model = build_model(shape, config.train.dtype())
     tx = optimizer(config.train)
     train_tokens, heldout = text.tokens("train"), np.asarray(text.tokens("heldout"))
-    if config.train.batch_size > len(train_tokens):
-        raise BadInput(f"train.batch_size {config.train.batch_size} is larger than the {len(train_tokens)} contexts")
 
     def initial() -> State:
         params = model.init(jax_key("transformer.init", config.seed), train_tokens[:1].astype(np.int32))["params"]
@@ -89,10 +92,10 @@ def _train(rundir: RunDir, config: TransformerRunConfig, mesh: Mesh, begin: floa
     result = fit(
         [group],
         config=config.train,
-        batches=TokenBatches(train_tokens, config.train.batch_size, config.seed, mesh),
+        batches=TokenBatches(train_tokens, batch_size, config.seed, mesh),
         reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)})],
         unit="tokens",
-        unit_per_batch=config.train.batch_size * text.manifest["context_length"],
+        unit_per_batch=batch_size * text.manifest["context_length"],
         description="transformer",
     )
     return _summary(model, device_get_global(result.states[0].params), text, heldout, config, result, begin)
@@ -108,10 +111,14 @@ def _summary(
     begin: float,
 ) -> dict[str, Any]:
     per_step = config.train.batch_size * text.manifest["context_length"]
-    loss = make_heldout_loss(model, heldout)(params)
+    with progress(len(heldout), "evaluate the transformer", "contexts") as bar:
+        loss = make_heldout_loss(model, heldout)(params, bar.update)
+    with progress(1, "bigram baseline", "fit", delay=0) as bar:
+        baseline = bigram_loss(text.tokens("train"), heldout, text.manifest["vocab_size"])
+        bar.update()
     return {
         "heldout_loss": loss,
-        "bigram_loss": bigram_loss(text.tokens("train"), heldout, text.manifest["vocab_size"]),
+        "bigram_loss": baseline,
         "heldout_tokens": int(heldout[:, 1:].size),
         "parameters": sum(int(p.size) for p in jax.tree.leaves(params)),
         "params_sha256": params_hash(params),
@@ -124,15 +131,19 @@ def _summary(
 
 
 def make_heldout_loss(model: LanguageModel, tokens: np.ndarray, batch: int = 64):
-    """The function params → mean loss in nats over all predictions in `tokens` [C,T]."""
+    """The function params → mean loss in nats over all predictions in `tokens` [C,T]. Its second argument, if given, is
+    called with the numbers of contexts done."""
 
     @jax.jit
     def batch_loss(params, tokens, weight):
         losses = token_losses(model.apply({"params": params}, tokens), tokens)
         return (losses * weight[:, None]).sum()
 
-    def mean_loss(params: Any) -> float:
-        total = sum(float(batch_loss(params, t, w)) for t, w in context_batches(tokens, min(batch, len(tokens))))
+    def mean_loss(params: Any, advance: Callable[[int], Any] = lambda n: None) -> float:
+        total = 0.0
+        for t, w in context_batches(tokens, min(batch, len(tokens))):
+            total += float(batch_loss(params, t, w))
+            advance(int(w.sum()))
         return total / tokens[:, 1:].size
 
     return mean_loss

@@ -1,4 +1,5 @@
-"""Readers of text: .jsonl(.gz) with a `text` field, .txt, directories of them, and the corpus inside the package."""
+"""Readers of text: .jsonl(.gz) with a `text` field, .txt, directories of them, the corpus inside the package; the split
+into training and held-out documents."""
 
 from __future__ import annotations
 
@@ -14,11 +15,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.input_summary import InputSummary, plural
 from monosem_jax.runtime.locations import local_path
+from monosem_jax.runtime.progress import SHORT, progress
 from monosem_jax.runtime.rng import stream
+from monosem_jax.text.corpus_files import find_files
 
 EMBEDDED = "embedded"
-SUFFIXES = (".jsonl", ".jsonl.gz", ".txt")
 # Longer plain texts are cut into documents of about this many characters, so that a book has a held-out part.
 TEXT_PIECE = 8_000
 
@@ -32,40 +35,55 @@ class Document:
     origin: str
 
 
-def read_corpus(path: str) -> list[Document]:
-    """All documents of a file, a directory (searched recursively, in name order), or "embedded".
+def read_corpus(path: str, summary: InputSummary | None = None) -> list[Document]:
+    """All documents of a file, a directory (see `find_files`), or "embedded", with what was left out in `summary`.
 
     Raises BadInput when there are none, or with the file and place of the first that cannot be read.
     """
-    if path == EMBEDDED:
-        files = [pathlib.Path(__file__).parent / "embedded" / "docs.jsonl.gz"]
-    else:
-        root = local_path(path, "corpus")
-        if not root.exists():
-            raise BadInput(f"corpus {path} does not exist")
-        files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-        if root.is_file() and not root.name.endswith(SUFFIXES):
-            raise BadInput(f"corpus {path}: expected a name ending in {', '.join(SUFFIXES)}, or a directory")
-        files = [f for f in files if f.name.endswith(SUFFIXES)]
-        if not files:
-            raise BadInput(f"corpus {path} holds no file ending in {', '.join(SUFFIXES)}")
-    documents = [d for f in files for d in read_file(f) if d.text]
+    summary = InputSummary() if summary is None else summary
+    embedded = pathlib.Path(__file__).parent / "embedded" / "docs.jsonl.gz"
+    files = [embedded] if path == EMBEDDED else find_files(str(local_path(path, "corpus")), summary)
+    found: list[Document] = []
+    with progress(sum(f.stat().st_size for f in files), "read text", "B", delay=SHORT) as bar:
+        for file in files:
+            found += read_file(file)
+            bar.update(file.stat().st_size)
+    documents = [d for d in found if d.text]
     if not documents:
-        raise BadInput(f"corpus {path} is empty: no text in {len(files)} file(s)")
+        raise BadInput(f"corpus {path} is empty: no text in {plural(len(files), 'file')}")
+    _report(documents, len(files), len(found) - len(documents), summary)
     return documents
+
+
+def _report(documents: list[Document], n_files: int, empty: int, summary: InputSummary) -> None:
+    """Adds to `summary` what was read."""
+    n, equal = len(documents), len(documents) - len({d.text for d in documents})
+    unlabelled = sum(not d.label for d in documents)
+    size = sum(len(d.text) for d in documents)
+    summary.add("files", n_files, "")
+    line = f"{plural(n, 'document')} of {plural(size, 'character')} read from {plural(n_files, 'file')}"
+    summary.add("documents", n, line)
+    summary.add("empty_documents", empty, f"{plural(empty, 'document')} without text left out")
+    summary.add("documents_without_label", unlabelled, f"{plural(unlabelled, 'document')} without a label")
+    summary.add(
+        "equal_documents",
+        equal,
+        f"{plural(equal, 'document has', 'documents have')} the text of an earlier one; equal texts lie on one side of "
+        "the held-out split",
+    )
 
 
 def read_file(file: pathlib.Path) -> Iterator[Document]:
     """The documents of one file, in order. Raises BadInput with the file and the byte or line where it is malformed."""
     try:
-        data = gzip.decompress(file.read_bytes()) if file.name.endswith(".gz") else file.read_bytes()
+        data = gzip.decompress(file.read_bytes()) if file.name.lower().endswith(".gz") else file.read_bytes()
     except (OSError, EOFError, zlib.error) as e:
         raise BadInput(f"{file} cannot be read: {e}") from None
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as e:
         raise BadInput(f"{file} is not UTF-8: byte {e.start} is 0x{data[e.start]:02x}") from None
-    if file.name.endswith(".txt"):
+    if file.name.lower().endswith(".txt"):
         for i, piece in enumerate(_pieces(text)):
             yield Document(piece, "", f"{file.name}#{i}")
         return
@@ -118,22 +136,42 @@ def corpus_hash(documents: list[Document]) -> str:
 def split_heldout(documents: list[Document], fraction: float, seed: int) -> np.ndarray:
     """A mask over documents, True for those held out: the same share of every label, chosen by `seed`.
 
-    Of a label with three or more documents at least one is held out; rarer labels are treated as one. Raises BadInput
-    when no document would be held out or none would be left.
+    Documents with equal texts lie on the same side, and belong to the label of the first of them. Of a label with three
+    or more texts at least one is held out; rarer labels are treated as one. Raises BadInput when no document would be
+    held out or none would be left.
     """
-    heldout = np.zeros(len(documents), bool)
-    count = collections.Counter(d.label for d in documents)
-    groups: dict[str, list[int]] = collections.defaultdict(list)
+    equal: dict[str, list[int]] = collections.defaultdict(list)
     for i, d in enumerate(documents):
-        groups[d.label if count[d.label] >= 3 else ""].append(i)
+        equal[d.text].append(i)
+    texts = list(equal.values())
+    labels = [documents[members[0]].label for members in texts]
+    count = collections.Counter(labels)
+    groups: dict[str, list[int]] = collections.defaultdict(list)
+    for i, label in enumerate(labels):
+        groups[label if count[label] >= 3 else ""].append(i)
+    heldout = np.zeros(len(documents), bool)
     rng = stream("text.heldout", seed)
     for label in sorted(groups):
-        members = rng.permutation(groups[label])
-        share = round(fraction * len(members))
-        heldout[members[: max(share, 1) if len(members) >= 3 else share]] = True
+        order = rng.permutation(groups[label])
+        for text in _up_to_share(order, [len(texts[i]) for i in order], fraction):
+            heldout[texts[text]] = True
     if not heldout.any() or heldout.all():
         raise BadInput(
-            f"{len(documents)} document(s) with heldout_fraction {fraction} leave {int(heldout.sum())} held out: "
-            "at least one document must be held out and one kept (give more documents)"
+            f"{plural(len(documents), 'document')} with {plural(len(texts), 'different text')} and heldout_fraction "
+            f"{fraction} leave {int(heldout.sum())} held out: at least one must be held out and one kept (give more "
+            "documents)"
         )
     return heldout
+
+
+def _up_to_share(order: np.ndarray, sizes: list[int], fraction: float) -> list[int]:
+    """The first texts of `order` that together are at most the share `fraction` of all documents; of three or more
+    texts at least one, the one with the fewest documents if need be. `sizes`: documents with each text."""
+    share = round(fraction * sum(sizes))
+    share = max(share, min(sizes)) if len(order) >= 3 else share
+    chosen = []
+    for text, size in zip(order, sizes, strict=True):
+        if size <= share:
+            chosen.append(int(text))
+            share -= size
+    return chosen

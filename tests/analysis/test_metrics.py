@@ -9,6 +9,7 @@ from monosem_jax.analysis.metrics import (
     ULTRALOW_TOKENS,
     EvaluateConfig,
     batch_sums,
+    contexts_to_read,
     evaluate,
     evaluate_rows,
     row_sums,
@@ -116,10 +117,10 @@ def test_contexts_limits_what_is_read(tiny):
     assert run(tiny, p, contexts=3)[0] == run(tiny, p, tokens=contexts()[:3])[0]
 
 
-def test_advance_is_told_of_every_context_once(tiny):
+def test_advance_is_told_of_every_context_in_both_passes(tiny):
     done, config = [], EvaluateConfig(batch_contexts=4)
     evaluate(TappedModel(*tiny, SITE, BOS), published(identity(32)), contexts(), config, advance=done.append)
-    assert done == [4, 4, 2]
+    assert done == [4, 4, 2] * 2 and sum(done) == contexts_to_read(contexts(), config)
 
 
 def test_bos_positions_are_not_counted(found):
@@ -227,7 +228,7 @@ def test_metrics_on_a_mesh_are_those_on_one_device(tiny, found, mesh8, batch=3):
     assert_mesh_close(on, found)
     shards = mesh8.shape["data"]
     size = -(-batch // shards) * shards
-    assert done == [min(size, N_CONTEXTS - i) for i in range(0, N_CONTEXTS, size)]
+    assert done == 2 * [min(size, N_CONTEXTS - i) for i in range(0, N_CONTEXTS, size)]
 
 
 def test_metrics_on_rows_on_a_mesh_are_those_on_one_device(mesh8):

@@ -227,3 +227,40 @@ def test_every_package_of_the_embedded_corpus_has_its_licence_beside_it():
     packages = {d.origin.split(" ")[0].lstrip("@").replace("/", "-") for d in read_corpus("embedded")}
     licences = {p.stem for p in (EMBEDDED / "LICENSES").iterdir() if p.stat().st_size}
     assert packages <= licences
+
+
+def repeated(*numbers: int, label: str = "a") -> list[Document]:
+    """Documents whose texts have these numbers."""
+    return [Document(f"text {n}", label, str(i)) for i, n in enumerate(numbers)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_texts_lie_on_one_side_of_the_split(seed):
+    docs = repeated(*(i // 4 for i in range(200)))
+    heldout = split_heldout(docs, 0.08, seed)
+    held = {d.text for d, h in zip(docs, heldout, strict=True) if h}
+    assert not held & {d.text for d, h in zip(docs, heldout, strict=True) if not h}
+    assert heldout.sum() == 16
+
+
+def test_a_text_that_is_most_of_the_corpus_is_not_held_out():
+    docs = repeated(*[0] * 500, *range(1, 501))
+    for seed in range(5):
+        heldout = split_heldout(docs, 0.08, seed)
+        assert heldout.sum() == 80 and not heldout[:500].any()
+
+
+def test_equal_texts_with_different_labels_lie_on_one_side():
+    docs = [Document(f"text {i % 50}", "ab"[i // 50], str(i)) for i in range(100)]
+    heldout = split_heldout(docs, 0.1, 0)
+    assert np.array_equal(heldout[:50], heldout[50:]) and heldout.sum() == 10
+
+
+def test_documents_that_are_all_equal_cannot_be_split():
+    with pytest.raises(BadInput, match="10 documents with 1 different text and"):
+        split_heldout(repeated(*[0] * 10), 0.1, 0)
+
+
+def test_the_split_of_different_texts_is_that_of_earlier_versions():
+    docs = documents(*(["a"] * 40 + ["b"] * 20 + ["c"] * 2))
+    assert np.flatnonzero(split_heldout(docs, 0.1, seed=0)).tolist() == [2, 9, 14, 18, 51, 54]

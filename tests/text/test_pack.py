@@ -147,14 +147,16 @@ def test_a_split_smaller_than_one_context_is_refused(corpus, tmp_path, split, le
 
 def word_tokenizer(path, largest: int, words: int = 0) -> str:
     """A tokenizer.json whose words have small ids, except "cat", which has the largest."""
-    vocab = {"<s>": 0, "[UNK]": 1, "the": 2, "cat": largest, **{f"w{i}": 3 + i for i in range(words)}}
+    others = ["dog", "sat", "on", "mat", "and", "ran", "to", "me", "<", "bos", ">"] + [f"w{i}" for i in range(words)]
+    others = others[: max(words, 11)]
+    vocab = {"<s>": 0, "[UNK]": 1, "the": 2, "cat": largest, **{word: 3 + i for i, word in enumerate(others)}}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(path))
     return str(path)
 
 
-@pytest.mark.parametrize("words, dtype", [(10, np.uint16), (65_532, np.uint16), (65_533, np.uint32)])
+@pytest.mark.parametrize("words, dtype", [(11, np.uint16), (65_532, np.uint16), (65_533, np.uint32)])
 def test_tokens_take_two_bytes_as_long_as_the_vocabulary_allows(corpus, tmp_path, words, dtype):
     tokenizer = word_tokenizer(tmp_path / "t.json", 3 + words, words)
     packed = prepare_text(tmp_path / "text", config(corpus, tokenizer=tokenizer), LENGTH, seed=0)
@@ -188,3 +190,45 @@ def test_sources_are_the_origin_and_the_label_of_every_document(tmp_path):
     (tmp_path / "documents.json").write_text(json.dumps([{"origin": "y", "label": ""}, {"label": "a", "origin": "x"}]))
     text = Text(tmp_path)
     assert text.sources == [("y", ""), ("x", "a")] and text.labels == ["", "a"]
+
+
+def copied(corpus, path, change=lambda text: text) -> str:
+    path.parent.mkdir(exist_ok=True)
+    with open(corpus, encoding="utf-8") as f:
+        path.write_text(change(f.read()))
+    return str(path)
+
+
+def test_a_corpus_is_known_by_its_content_wherever_it_lies(corpus, tmp_path, capsys):
+    prepare_text(tmp_path / "text", config(corpus), LENGTH, seed=0)
+    prepare_text(tmp_path / "text", config(copied(corpus, tmp_path / "moved" / "x.jsonl")), LENGTH, seed=0)
+    changed = copied(corpus, tmp_path / "x.jsonl", lambda text: text.replace("cat", "dog"))
+    with pytest.raises(BadInput, match=r"x\.jsonl is not the one that .*text was prepared from"):
+        prepare_text(tmp_path / "text", config(changed), LENGTH, seed=0)
+    prepare_text(tmp_path / "text", config(str(tmp_path / "gone.jsonl")), LENGTH, seed=0)
+    assert "gone.jsonl does not exist any more: going on with the text" in capsys.readouterr().out
+
+
+def test_a_tokenizer_is_known_by_its_content_wherever_it_lies(corpus, tmp_path):
+    given = word_tokenizer(tmp_path / "t.json", 50)
+    prepare_text(tmp_path / "text", config(corpus, tokenizer=given), LENGTH, seed=0)
+    moved = word_tokenizer(tmp_path / "moved.json", 50)
+    prepare_text(tmp_path / "text", config(corpus, tokenizer=moved), LENGTH, seed=0)
+    for other in (word_tokenizer(tmp_path / "other.json", 60), ""):
+        with pytest.raises(BadInput, match="tokenizer"):
+            prepare_text(tmp_path / "text", config(corpus, tokenizer=other), LENGTH, seed=0)
+
+
+def test_the_manifest_says_what_was_left_out(text, corpus):
+    found, documents = text.manifest["input"], read_corpus(corpus)
+    assert (found["files"], found["documents"], found["empty_documents"]) == (1, len(documents), 0)
+    assert found["equal_documents"] == len(documents) - len({d.text for d in documents})
+    for split in SPLITS:
+        expected, _ = stream(text, corpus, split)
+        assert found[f"{split}_tokens_left_out"] == len(expected) - text.tokens(split)[:, 1:].size
+
+
+def test_too_few_contexts_for_a_batch_are_refused_before_anything_is_written(corpus, tmp_path):
+    with pytest.raises(BadInput, match=r"train\.batch_size 4096 is larger than the \d+ contexts"):
+        prepare_text(tmp_path / "text", config(corpus), LENGTH, seed=0, batch_size=4096)
+    assert not (tmp_path / "text").exists()

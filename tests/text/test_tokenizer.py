@@ -4,10 +4,12 @@ import json
 import random
 
 import pytest
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.text.tokenizer import BOS, bos_id, load_tokenizer, token_strings, train_tokenizer
+from monosem_jax.text import tokenizer as tokenizer_lib
+from monosem_jax.text.shown import token_strings
+from monosem_jax.text.tokenizer import BOS, bos_id, load_tokenizer, train_tokenizer
 
 TEXTS = ["the cat sat on the mat, and the dog sat on the cat. " * 5, "naïve café déjà 猫 猫 猫 <bos> <bos>"]
 
@@ -140,3 +142,19 @@ def test_the_bos_of_published_tokenizers_is_found(name):
 def test_a_tokenizer_without_bos_is_refused():
     with pytest.raises(BadInput, match="no beginning-of-sequence token"):
         bos_id(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
+
+
+def test_words_longer_than_the_bound_are_cut_for_the_training_and_nothing_else_is():
+    pieces, bound = pre_tokenizers.ByteLevel(add_prefix_space=False), tokenizer_lib.LONGEST_PIECE
+    long = "x y " + "ACGT" * bound + "!" * (bound + 3) + " " * (2 * bound) + "z"
+    cut = list(tokenizer_lib.cut_long_pieces(long, pieces))
+    assert "".join(cut) == long
+    assert all(stop - start <= bound + 1 for part in cut for _, (start, stop) in pieces.pre_tokenize_str(part))
+    several = "a1" * bound  # one run without spaces, but pieces of a single character
+    assert [list(tokenizer_lib.cut_long_pieces(t, pieces)) for t in (several, TEXTS[0])] == [[several], [TEXTS[0]]]
+
+
+def test_a_word_of_a_million_letters_does_not_stop_the_training():
+    rng = random.Random(0)
+    text = "".join(rng.choices("ACGT", k=1_000_000))
+    assert train_tokenizer([*TEXTS, text], 262).get_vocab_size() == 262

@@ -17,6 +17,7 @@ from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.activations.synthetic import SyntheticConfig
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.input_summary import InputSummary
 
 MAX_HELDOUT_ROWS = 65_536
 
@@ -69,7 +70,8 @@ class ActivationSource:
     `name` identifies the source in messages, `dtype` is the dtype of its rows, `parents` are the records of its inputs
     in the form that a run directory keeps. `widths` are the widths of the sites or sources whose rows are concatenated,
     () for a single one. `site`, `mean_square` and `mean_norm` are None if unknown; `n_rows` is 0 if rows are endless.
-    `heldout` are rows kept from training, if there is no transformer to evaluate with.
+    `heldout` are rows kept from training, if there is no transformer to evaluate with. `input` is what is known to be
+    left out of the rows or to be without content; `check_finite` and opening the stream may add to it.
     """
 
     name: str
@@ -86,6 +88,7 @@ class ActivationSource:
     heldout: Rows | None = None
     # Reads all rows once and raises BadInput unless they are finite; a harvest has already checked its rows.
     check_finite: Callable[[], None] = _nothing_to_check
+    input: InputSummary = dataclasses.field(default_factory=InputSummary)
     # Figures about a trained W_dec [F,M] that only this source can compute.
     score: Callable[[jax.Array], dict[str, Any]] = _no_score
 

@@ -10,6 +10,7 @@ from monosem_jax.activations.rows import DTYPES
 from monosem_jax.activations.sources.base import ActivationSource, SourceRequest
 from monosem_jax.models.base import site_widths
 from monosem_jax.models.run import open_transformer
+from monosem_jax.runtime.input_summary import InputSummary
 from monosem_jax.runtime.workdir import parent
 
 
@@ -21,8 +22,10 @@ def open_online(request: SourceRequest) -> ActivationSource:
     run, online = open_transformer(request.transformer), request.online
     widths = site_widths(run.model, online.site)
 
+    summary = InputSummary()
+
     def stream(mesh: Mesh) -> OnlineStream:
-        return OnlineStream(
+        found = OnlineStream(
             run.model.clone(dtype=request.compute_dtype),
             run.params,
             run.text.tokens("train"),
@@ -32,6 +35,8 @@ def open_online(request: SourceRequest) -> ActivationSource:
             seed=request.seed,
             mesh=mesh,
         )
+        found.contexts.report(summary)
+        return found
 
     return ActivationSource(
         name=f"rows made online in online.dtype {online.dtype}",
@@ -42,4 +47,5 @@ def open_online(request: SourceRequest) -> ActivationSource:
         widths=widths if len(widths) > 1 else (),
         transformer=run,
         site=online.site,
+        input=summary,
     )

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from monosem_jax.activations.rows import ConcatRows, Rows
 from monosem_jax.activations.sources.base import ActivationSource, SourceRequest, hold_out_rows, rows_to_train_on
-from monosem_jax.activations.store.foreign import check_rows_finite
+from monosem_jax.activations.store.foreign import ZarrRows, check_rows_finite
 from monosem_jax.activations.store.store import Store, find_store, open_rows, source_identity
 from monosem_jax.activations.stream.stream import open_stream
 from monosem_jax.models.base import SITES_BETWEEN
 from monosem_jax.models.run import TransformerRun, open_transformer
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.input_summary import InputSummary, plural
 from monosem_jax.runtime.locations import separated
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import parent, read_record, resolve_parent
@@ -35,13 +36,13 @@ def open_store(request: SourceRequest) -> ActivationSource:
 
 def open_array(request: SourceRequest) -> ActivationSource:
     """A `.npy` file, a zarr array or a safetensors tensor [n,M]; its last rows are held out."""
-    return _stored(request, [request.source], [open_rows(request.source)])
+    return _stored(request, [request.source], [open_rows(request.source, request.stream.allow_missing_chunks)])
 
 
 def open_several(request: SourceRequest) -> ActivationSource:
     """Stores and arrays whose rows are concatenated along M. Raises BadInput unless their rows are aligned."""
     paths = separated(request.source, "config.source")
-    each = [open_rows(path) for path in paths]
+    each = [open_rows(path, request.stream.allow_missing_chunks) for path in paths]
     for path, rows in zip(paths[1:], each[1:], strict=True):
         check_aligned(paths[0], each[0], path, rows)
     return _stored(request, paths, each)
@@ -72,10 +73,44 @@ def _stored(request: SourceRequest, paths: Sequence[str], each: Sequence[Rows]) 
         mean_norm=manifest.get("mean_norm"),
         n_rows=rows.n_rows,
         heldout=heldout,
+        input=_known(paths, each, parents, heldout),
     )
-    if len(stores) == len(each):
+    arrays = [
+        (path, array, prefix(i))
+        for i, (path, array) in enumerate(zip(paths, each, strict=True))
+        if not isinstance(array, Store)
+    ]
+    if not arrays:
         return source
-    return dataclasses.replace(source, check_finite=lambda: check_finite(rows, request.source))
+
+    def look() -> None:
+        for path, array, before in arrays:
+            check_finite(array, path, source.input, before)
+
+    return dataclasses.replace(source, check_finite=look)
+
+
+def _known(
+    paths: Sequence[str], each: Sequence[Rows], parents: dict[str, dict[str, str]], heldout: Rows | None
+) -> InputSummary:
+    """What the manifests of stores and the metadata of arrays say of rows that are left out or have no content."""
+    summary = InputSummary()
+    for i, (path, rows) in enumerate(zip(paths, each, strict=True)):
+        before = prefix(i)
+        if isinstance(rows, Store) and "zero_rows" in rows.manifest:
+            report_zero_rows(summary, path, rows.manifest["zero_rows"], rows.n_rows, before=before)
+        if isinstance(rows, Store):
+            rest = rows.manifest["n_rows"] - rows.n_rows
+            summary.add(f"{before}rows_not_harvested", rest, f"{path}: {plural(rest, 'row')} not harvested yet")
+        if isinstance(rows, ZarrRows):
+            report_missing_rows(summary, path, rows, before)
+    hashes = [parents[name]["sha256"] for name in parents if name.startswith("source")]
+    twice = len(hashes) - len(set(hashes))
+    summary.add("equal_sources", twice, f"{plural(twice, 'source has', 'sources have')} the content of another one")
+    if heldout is not None:
+        n, total = heldout.n_rows, each[0].n_rows
+        summary.add("rows_held_out", n, f"the last {n:,} of {plural(total, 'row')} are held out for the evaluation")
+    return summary
 
 
 def check_aligned(first: str, a: Rows, other: str, b: Rows) -> None:
@@ -142,8 +177,14 @@ def _check_hashes(store: Store, found: TransformerRun) -> None:
             )
 
 
-def check_finite(rows: Rows, name: str) -> None:
-    """Reads all rows once; raises BadInput if some are not finite."""
+def prefix(number: int) -> str:
+    """What comes before the names of findings about one of several sources."""
+    return f"source_{number + 1}." if number else ""
+
+
+def check_finite(rows: Rows, name: str, summary: InputSummary, before: str = "") -> None:
+    """Reads all rows once and adds to `summary` how many are all zero; raises BadInput if all are, or if some are not
+    finite."""
     with progress(rows.n_rows, "check", "rows") as bar:
         found = check_rows_finite(rows, advance=bar.update)
     if found.first_nonfinite is not None:
@@ -152,3 +193,22 @@ def check_finite(rows: Rows, name: str) -> None:
             f"{name}: {found.n_nonfinite} of {found.n_rows} rows are not finite, first at row {row} column {column}: "
             "convert it with experiments.harvest --from=… --skip_nonfinite"
         )
+    report_zero_rows(summary, name, found.n_zero, found.n_rows, at_end=found.n_zero_at_end, before=before)
+
+
+def report_missing_rows(summary: InputSummary, name: str, rows: ZarrRows, before: str = "") -> None:
+    """Adds to `summary` the rows of an array that lie in chunks that do not exist."""
+    n = rows.missing_rows
+    line = f"{name}: {n:,} of {plural(rows.n_rows, 'row')} lie in chunks that do not exist: read as the fill value"
+    summary.add(f"{before}rows_in_missing_chunks", n, line)
+
+
+def report_zero_rows(
+    summary: InputSummary, name: str, zero: int, n_rows: int, *, at_end: int = 0, before: str = ""
+) -> None:
+    """Adds to `summary` how many rows are all zero, `at_end` of them at the end; raises BadInput if all are."""
+    if zero == n_rows:
+        raise BadInput(f"{name}: all {plural(n_rows, 'row')} are zero: nothing to train on")
+    end = f", the last {at_end:,} among them" if at_end else ""
+    line = f"{name}: {zero:,} of {plural(n_rows, 'row')} ({100 * zero / n_rows:.3g} %) are all zero{end}"
+    summary.add(f"{before}zero_rows", zero, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -77,6 +78,35 @@ class ZarrRows:
         self.dtype = _check(str(location), self._array.shape, self._array.dtype.name)
         self.n_rows, self.width = self._array.shape
 
+    @functools.cached_property
+    def missing_rows(self) -> int:
+        """The number of rows that lie, in part or as a whole, in chunks that were never written."""
+        try:
+            if self._stored(0, self.n_rows):
+                return 0
+            step = (self._array.chunk_layout.read_chunk.shape or (None,))[0] or self.n_rows
+            cuts = [(a, min(a + step, self.n_rows)) for a in range(0, self.n_rows, step)]
+            return sum(z - a for a, z in cuts if not self._stored(a, z))
+        except NotImplementedError:  # a driver or a codec that cannot tell
+            return 0
+
+    def _stored(self, start: int, stop: int) -> bool:
+        try:
+            return bool(self._array[start:stop].storage_statistics(query_fully_stored=True).result().fully_stored)
+        except (ValueError, OSError, RuntimeError) as e:
+            if isinstance(e, NotImplementedError):
+                raise
+            raise BadInput(f"{self.location}: its chunks cannot be listed: {short_error(e)}") from None
+
+    def refuse_missing(self) -> None:
+        """Raises BadInput when rows lie in chunks that do not exist."""
+        if n := self.missing_rows:
+            raise BadInput(
+                f"{self.location}: {n} of {self.n_rows} rows lie in chunks that do not exist and would be read as the "
+                "fill value: copy the array again, or allow it with stream.allow_missing_chunks=True "
+                "(harvest.allow_missing_chunks=True in a harvest)"
+            )
+
     def read(self, start: int, stop: int) -> np.ndarray:
         forks.enter()
         stop = min(stop, self.n_rows)
@@ -141,6 +171,7 @@ class FiniteCheck:
     first_nonfinite: (row, column) of the first NaN or Inf, row by row.
     mean_square: the mean of the squared elements. mean_norm: the mean norm of the rows.
     nonfinite: the rows that hold NaN or Inf, int64, in order.
+    n_zero: rows of nothing but zeros. n_zero_at_end: those among them after which no other row comes.
     """
 
     n_rows: int
@@ -149,6 +180,8 @@ class FiniteCheck:
     mean_square: float
     mean_norm: float
     nonfinite: np.ndarray
+    n_zero: int = 0
+    n_zero_at_end: int = 0
 
 
 def check_rows_finite(
@@ -158,6 +191,7 @@ def check_rows_finite(
     starts = range(0, rows.n_rows, block_rows)
     square_sum = norm_sum = 0.0
     nonfinite, first = [np.zeros(0, np.int64)], None
+    n_zero, content = 0, 0  # `content`: the row after the last one that is not all zero
     with pool(min(SCAN_THREADS, os.cpu_count() or 1), "scan") as threads:
         for i in range(0, len(starts), 64):  # so that the queue stays short
             blocks = starts[i : i + 64]
@@ -165,6 +199,8 @@ def check_rows_finite(
             for start, found in zip(blocks, results, strict=True):
                 square_sum, norm_sum = square_sum + found.square_sum, norm_sum + found.norm_sum
                 nonfinite.append(start + found.nonfinite)
+                n_zero += found.n_zero
+                content = start + found.content if found.content else content
                 if first is None and found.column is not None:
                     first = int(nonfinite[-1][0]), found.column
                 advance(found.n_rows)
@@ -177,19 +213,23 @@ def check_rows_finite(
         mean_square=square_sum / (n * rows.width) if n else float("nan"),
         mean_norm=norm_sum / n if n else float("nan"),
         nonfinite=bad,
+        n_zero=n_zero,
+        n_zero_at_end=rows.n_rows - content,
     )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Block:
     """Sums over the finite rows of a block, the indices of the other rows in it, and the first of these rows' first bad
-    column."""
+    column; the number of rows that are all zero, and of the rows up to the last one that is not."""
 
     n_rows: int
     square_sum: float
     norm_sum: float
     nonfinite: np.ndarray
     column: int | None
+    n_zero: int
+    content: int
 
 
 def _scan_block(rows: Rows, start: int, stop: int) -> _Block:
@@ -199,8 +239,11 @@ def _scan_block(rows: Rows, start: int, stop: int) -> _Block:
         finite = np.isfinite(squares)  # fp64 can hold any sum of fp32 squares, so it is finite exactly where the row is
         bad = np.flatnonzero(~finite)
         column = int(np.flatnonzero(~np.isfinite(x[bad[0]].astype(np.float64)))[0]) if len(bad) else None
+    some = np.flatnonzero(squares != 0)  # as numbers: squares of fp32 do not vanish in fp64
+    content = int(some[-1]) + 1 if len(some) else 0
+    n_zero = len(x) - len(some)
     squares = squares[finite]
-    return _Block(len(x), float(squares.sum()), float(np.sqrt(squares).sum()), bad, column)
+    return _Block(len(x), float(squares.sum()), float(np.sqrt(squares).sum()), bad, column, n_zero, content)
 
 
 def _check(name: str, shape: tuple[int, ...], dtype: str) -> np.dtype:

@@ -128,11 +128,14 @@ def find_store(path: str | os.PathLike[str]) -> Location | None:
     return Location(elsewhere) if elsewhere and Location(elsewhere).read("store.json") is not None else None
 
 
-def open_rows(source: str | os.PathLike[str]) -> Rows:
-    """Opens a store, a zarr array, a `.npy` file or a safetensors tensor; raises BadInput on anything else."""
+def open_rows(source: str | os.PathLike[str], allow_missing_chunks: bool = False) -> Rows:
+    """Opens a store, a zarr array, a `.npy` file or a safetensors tensor; raises BadInput on anything else, and on an
+    array with chunks that do not exist unless these are allowed (their rows hold the fill value)."""
     if find_store(source):
         return Store(source)
     found = foreign.open_foreign(source)
+    if isinstance(found, foreign.ZarrRows) and not allow_missing_chunks:
+        found.refuse_missing()
     if found is not None:
         return found
     location = Location(source)

@@ -57,7 +57,7 @@ class StoreWriter:
         check_sizes(bucket_rows, shard_rows)
         self.location, self.process = location, process
         self._shard_rows, self._bucket_rows = shard_rows, bucket_rows
-        zero = {"rows_written": 0, "mean_norm": 0.0, "mean_square": 0.0}
+        zero = {"rows_written": 0, "mean_norm": 0.0, "mean_square": 0.0, "zero_rows": 0}
         self.manifest = {"format": FORMAT, "complete": False, **manifest, **zero}
         fresh = location.read("store.json") is None
         if not fresh:
@@ -106,14 +106,23 @@ class StoreWriter:
         rows, origin = self._turns.pop(0)
         return rows[:n], origin[:n]
 
-    def write(self, bucket: int, rows: np.ndarray, origin: np.ndarray, *, norm_sum: float, square_sum: float) -> None:
+    def write(
+        self,
+        bucket: int,
+        rows: np.ndarray,
+        origin: np.ndarray,
+        *,
+        norm_sum: float,
+        square_sum: float,
+        zero_rows: int = 0,
+    ) -> None:
         """Starts writing a bucket, [n,M] and [n,2] in `buffers`, once the previous one is on disk.
 
         Args:
-          norm_sum: sum of the rows' norms; square_sum: sum of their squared elements.
+          norm_sum: sum of the rows' norms; square_sum: sum of their squared elements; zero_rows: rows of zeros.
         """
         self.wait()
-        record = {"rows": len(rows), "norm_sum": norm_sum, "square_sum": square_sum}
+        record = {"rows": len(rows), "norm_sum": norm_sum, "square_sum": square_sum, "zero_rows": zero_rows}
         self._pending = self._thread.submit(self._write, bucket, rows, origin, record)
         if self._in_flight is not None:
             self._turns.append(self._in_flight)  # on disk now
@@ -192,5 +201,7 @@ def _add(manifest: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     new["mean_norm"] = (manifest["mean_norm"] * start + record["norm_sum"]) / (start + n)
     mean = record["square_sum"] / manifest["width"]
     new["mean_square"] = (manifest["mean_square"] * start + mean) / (start + n)
+    if "zero_rows" in manifest:  # an earlier version, which may have begun the store, did not count them
+        new["zero_rows"] = manifest["zero_rows"] + record.get("zero_rows", 0)
     new["complete"] = new["rows_written"] == new["n_rows"]
     return new

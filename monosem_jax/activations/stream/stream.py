@@ -17,6 +17,7 @@ from monosem_jax.activations.rows import Rows, as_integers
 from monosem_jax.activations.stream.device_cache import BlockPool, pool_blocks
 from monosem_jax.activations.stream.order import BLOCK_ROWS, Order, Piece
 from monosem_jax.runtime.ambient import pinned, pool
+from monosem_jax.runtime.config import field
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import make_mesh
 
@@ -36,6 +37,8 @@ class StreamConfig:
     """Blocks of 1,024 rows that are mixed at a time."""
     device_gb: float = 0.0
     """Device memory for resident blocks, in GB; 0: two fifths of an accelerator's memory, half a GB on a CPU."""
+    allow_missing_chunks: bool = field(False, identity=False)
+    """Read rows of a zarr array whose chunks do not exist as the fill value, instead of refusing the array."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
