@@ -17,6 +17,7 @@ from monosem_jax.activations.store import foreign
 from monosem_jax.activations.store.location import Location, context, last_part
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import open_stream
+from monosem_jax.runtime.arguments import whole_number
 from monosem_jax.runtime.errors import BadInput, short_error
 
 FORMAT = 3  # 2 was never used; 1 is read like 3: they differ only in the random streams that drew the rows
@@ -53,15 +54,18 @@ class Store:
         return open_array(self.location, "origin")
 
     def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows start … stop-1, [stop-start, M]; those beyond the last row are left out. Raises BadInput on a negative
+        row, and on a range that ends before it begins."""
         return self._read(self._activations, start, stop)
 
     def origin(self, start: int, stop: int) -> np.ndarray:
         """[stop-start, 2]: for each row the context's index in `tokens()` and the position; for a converted array the
-        row number and 0."""
+        row number and 0. Raises BadInput like `read`."""
         return self._read(self._origin, start, stop)
 
     def _read(self, array: ts.TensorStore, start: int, stop: int) -> np.ndarray:
-        stop = min(stop, self.n_rows)
+        start = whole_number(f"{self.path}: read from row {start!r}", start, 0)
+        stop = min(whole_number(f"{self.path}: read up to row {stop!r}", stop, start), self.n_rows)
         try:
             return array[min(start, stop) : stop].read().result()
         except (ValueError, OSError, RuntimeError) as e:
