@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from monosem_jax.activations.rows import Rows
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.arguments import whole_number
+from monosem_jax.runtime.config import typed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global, shard_rows
 from monosem_jax.sae.published import PublishedSAE, fitting_contexts
@@ -59,6 +60,7 @@ def evaluate(
     over rows. Dead features fired on none of these tokens, ultralow ones on less than 1e-6 of them (None when too few
     tokens were read), dense ones on more than a hundredth. Raises BadInput on an impossible configuration.
     """
+    config = typed(config, EvaluateConfig, "evaluate")
     config.check()
     tokens = fitting_contexts("evaluate", tapped, sae, tokens[: config.contexts] if config.contexts else tokens)
     batch, spread = shard_rows(mesh, config.batch_contexts)

@@ -13,7 +13,7 @@ import numpy as np
 
 from monosem_jax.analysis.records import Category
 from monosem_jax.models.tapped import TappedModel
-from monosem_jax.runtime.arguments import check_shape
+from monosem_jax.runtime.arguments import check_shape, whole_number
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.published import PublishedSAE, fitting_contexts
 from monosem_jax.text.batches import context_batches
@@ -57,6 +57,7 @@ def scan(
     """
     tokens = fitting_contexts("scan", tapped, sae, tokens)
     check_shape("scan", np.shape(labels), *tokens.shape)
+    batch, n_top = whole_number(f"batch is {batch!r}", batch, 1), whole_number(f"n_top is {n_top!r}", n_top, 1)
     tapped = tapped.on(None)
     shape = (sae.n_features, n_top)
     top = {"value": jnp.zeros(shape), "context": jnp.zeros(shape, jnp.int32), "position": jnp.zeros(shape, jnp.int32)}

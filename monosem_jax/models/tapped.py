@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from monosem_jax.models.base import LanguageModel, site_widths, split_sites, token_losses
-from monosem_jax.runtime.arguments import check_shape, token_ids
+from monosem_jax.runtime.arguments import numbers, token_ids
 from monosem_jax.runtime.mesh import device_put_sharded
 
 
@@ -59,7 +59,7 @@ class TappedModel:
         Raises BadInput on activations of another shape.
         """
         tokens = token_ids("losses_with", tokens, self.model.config.vocab_size)
-        check_shape("losses_with", acts.shape, *tokens.shape, self.model.width(site))
+        acts = numbers("losses_with", acts, *tokens.shape, self.model.width(site))
         return token_losses(self._apply(self.model.from_acts, carry, acts, site), jnp.asarray(tokens))
 
     def replaced_by(self, width: int) -> list[tuple[str, slice]]:

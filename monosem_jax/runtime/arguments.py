@@ -75,13 +75,13 @@ def whole_number(what: str, value: Any, least: int, most: int | None = None) -> 
     Args:
       what: the value in the words of the message: "feature 7 of runs/a1".
     """
-    expected = f"a whole number of {least} or more" if most is None else f"{least} to {most}"
+    expected = f"{least} or more" if most is None else f"{least} to {most}"
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise BadInput(f"{what}: expected {expected}") from None
+        raise BadInput(f"{what}: expected a whole number, {expected}") from None
     if number < least or (most is not None and number > most):
         raise BadInput(f"{what}: expected {expected}")
     return number

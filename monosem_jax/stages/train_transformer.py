@@ -96,7 +96,7 @@ def _train(rundir: RunDir, config: TransformerRunConfig, mesh: Mesh, begin: floa
         [group],
         config=config.train,
         batches=TokenBatches(train_tokens, config.train.batch_size, config.seed, mesh),
-        reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)})],
+        reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)}, ("heldout_loss",))],
         unit="tokens",
         unit_per_batch=config.train.batch_size * text.manifest["context_length"],
         description="transformer",
