@@ -104,11 +104,11 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     near = same_last_part(key, known) or difflib.get_close_matches(key, known, n=1, cutoff=0.7)
     if near:
         return f"unknown key config.{key}: did you mean --config.{' or --config.'.join(near)}?"
-    section = key
-    while section and not inside:
+    section = key.rpartition(".")[0]
+    while section and not any(k.startswith(f"{section}.") for k in known):
         section = section.rpartition(".")[0]
-        inside = [k for k in known if k.startswith(f"{section}." if section else "")]
-    parts = dict.fromkeys(k.removeprefix(f"{section}.").partition(".")[0] for k in inside)
+    before = section and f"{section}."
+    parts = dict.fromkeys(k.removeprefix(before).partition(".")[0] for k in known if k.startswith(before))
     return f"unknown key config.{key}: config{section and f'.{section}'} has {', '.join(parts)}; --help lists all keys"
 
 

@@ -40,13 +40,20 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """The revision of the checkout this package runs from, if it is one."""
-    here = pathlib.Path(__file__).resolve().parent
-    try:
-        out = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return out.stdout.strip() or None if out.returncode == 0 else None
+    """The revision of the checkout that this package is part of, with "-dirty" if its files are not those of that
+    revision; None when it is part of none, such as an installation inside another project's checkout."""
+    package = pathlib.Path(__file__).resolve().parents[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        start = ["git", "-C", str(package), *words]
+        return subprocess.run(start, env=environment, capture_output=True, text=True, timeout=10)
+
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        if git("ls-files", "--error-unmatch", "__init__.py").returncode == 0:
+            revision, changed = git("rev-parse", "--verify", "HEAD"), git("diff", "--quiet", "HEAD", "--", ".").returncode
+            return revision.stdout.strip() + "-dirty" * (changed == 1) if revision.returncode == 0 else None
+    return None
 
 
 class RunDir:
