@@ -199,7 +199,8 @@ def _of_variants(cls: type, given: Sequence[overrides.Override], key: str, varia
     section = key.rpartition(".")[0]
     wanted = [o.text for o in given if o.key == f"{section}.architecture" and o.text in variants]
     file = config_files.with_value(cls, f"{section}.architecture", [*wanted, *variants])
-    return f"config.{key} belongs to {', '.join(variants)}: begin with --config={file or 'FILE.py, a configuration of one'}"
+    start = file or "FILE.py, a configuration of one of these"
+    return f"config.{key} belongs to {', '.join(variants)}: begin with --config={start}"
 
 
 def _start(experiment: Experiment, spec: str, cls: type) -> Any:

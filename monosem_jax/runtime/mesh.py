@@ -33,9 +33,9 @@ Rules = Mapping[str, PartitionSpec]
 def make_mesh(spec: str = "", devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh named by a string such as "data=2,model=4"; "" puts every device on the data axis.
 
-    On TPUs its axes follow the links between chips. `devices` need not exist here. Of those that are present, a mesh may
-    leave some unused, which is printed, unless they belong to several processes. Raises BadInput when an axis is unknown
-    or the sizes do not multiply to a possible number of devices.
+    On TPUs its axes follow the links between chips. `devices` need not exist here. Of the devices of a single process
+    a mesh may leave some unused, which is printed. Raises BadInput when an axis is unknown, or the sizes do not
+    multiply to a possible number of devices.
     """
     may_leave = devices is None and jax.process_count() == 1
     devices = jax.devices() if devices is None else devices

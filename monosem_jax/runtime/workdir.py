@@ -51,7 +51,10 @@ def git_revision() -> str | None:
 
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         if git("ls-files", "--error-unmatch", "__init__.py").returncode == 0:
-            revision, changed = git("rev-parse", "--verify", "HEAD"), git("diff", "--quiet", "HEAD", "--", ".").returncode
+            revision, changed = (
+                git("rev-parse", "--verify", "HEAD"),
+                git("diff", "--quiet", "HEAD", "--", ".").returncode,
+            )
             return revision.stdout.strip() + "-dirty" * (changed == 1) if revision.returncode == 0 else None
     return None
 

@@ -62,7 +62,7 @@ class PublishedSAE:
         return self._apply(self.module.decode, f, *x)
 
     def forward(self, rows: ArrayLike) -> tuple[jax.Array, jax.Array]:
-        """Rows [..., W] → (feature activations [..., F], reconstructions [..., M]); raises BadInput on another width."""
+        """Rows [..., W] → (feature activations [..., F], reconstructions [..., M]); raises BadInput like `encode`."""
         return self._apply(self.module.forward, self._rows("forward", rows))
 
     def _rows(self, method: str, rows: ArrayLike) -> jax.Array:

@@ -15,8 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from monosem_jax.activations.online import OnlineConfig
 from monosem_jax.activations.scale import InputScale
 from monosem_jax.activations.sources import open_source, recorded_name
-from monosem_jax.activations.sources.stored import is_several
 from monosem_jax.activations.sources.base import ActivationSource, SourceRequest
+from monosem_jax.activations.sources.stored import is_several
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.activations.synthetic import SyntheticConfig
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate_rows
@@ -87,9 +87,9 @@ class SaeRunConfig:
         if is_several(self.source) and not self.sae.recipe().sites.several:
             takes = [name for name, kind in sae_lib.ARCHITECTURES.items() if kind().recipe().sites.several]
             raise BadInput(
-                f"config.source is {self.source!r}: {self.sae.architecture} reads one source; several, whose columns are "
-                f"put side by side, are for {' and '.join(takes)}, and files with more rows of the same have to be "
-                "made one file"
+                f"config.source is {self.source!r}: {self.sae.architecture} reads one source; several, whose columns "
+                f"are put side by side, are for {' and '.join(takes)}, and files with more rows of the same have to "
+                "be made one file"
             )
 
     def _check_architecture(self, resamples: bool) -> None:

@@ -166,7 +166,9 @@ class TrainConfig:
         shards = mesh.shape["data"]
         if self.batch_size % shards:
             sizes = nearest(self.batch_size, lambda n: n % shards == 0)
-            fewer = "" if jax.process_count() > 1 else f", or train.mesh=data={largest_divisor(self.batch_size, shards)}"
+            fewer = (
+                "" if jax.process_count() > 1 else f", or train.mesh=data={largest_divisor(self.batch_size, shards)}"
+            )
             raise BadInput(
                 f"train.batch_size {self.batch_size} is not divisible by the {shards} data shards: take {sizes}{fewer}"
             )

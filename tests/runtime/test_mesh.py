@@ -92,7 +92,9 @@ def test_make_mesh_understands(spec, shape):
     assert (mesh.shape["data"], mesh.shape["model"]) == shape
 
 
-@pytest.mark.parametrize("spec", ["batch=8", "data", "data=0,model=8", "data=-1", "data=x", "data=2.0,model=4", "data=²", "data=2,data=4"])
+@pytest.mark.parametrize(
+    "spec", ["batch=8", "data", "data=0,model=8", "data=-1", "data=x", "data=2.0,model=4", "data=²", "data=2,data=4"]
+)
 def test_make_mesh_refuses_what_it_cannot_read(spec):
     with pytest.raises(BadInput, match="expected data=N,model=N"):
         make_mesh(spec)
@@ -114,10 +116,10 @@ def test_a_mesh_of_fewer_devices_than_there_are_is_taken_with_a_note(spec, n, ca
 
 
 def test_several_processes_and_described_devices_are_used_up(monkeypatch):
-    with pytest.raises(BadInput, match="needs 2 x 1 devices, but 8 are present$"):
+    with pytest.raises(BadInput, match=r"needs 2 x 1 devices, but 8 are present$"):
         make_mesh("data=2", jax.devices())
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(BadInput, match="needs 2 x 1 devices, but 8 are present$"):
+    with pytest.raises(BadInput, match=r"needs 2 x 1 devices, but 8 are present$"):
         make_mesh("data=2")
 
 
