@@ -142,8 +142,8 @@ def config_class(values: Mapping[str, Any]) -> type[SaeConfig]:
         if key in others:
             file = "a1" if name == "relu" else name
             raise BadInput(
-                f"sae.architecture {name} has no {key}: begin with a configuration of {name}, such as --config={file} "
-                "of train_sae"
+                f"sae.architecture {name} has no {key}: begin with --config=experiments/configs/{file}.py, which is "
+                "for train_sae and sweep"
             )
     return cls
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-import monosem_jax.runtime.workdir
+from monosem_jax.runtime import workdir
 from monosem_jax.runtime.config import field, moved
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json, write_json
@@ -234,7 +234,7 @@ def test_a_directory_can_be_taken_up_after_a_crash_at_its_very_beginning(tmp_pat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(monosem_jax.runtime.workdir.os, "replace", replace)
+        patch.setattr(workdir.os, "replace", replace)
         open_run(tmp_path / "run")
     begin(tmp_path / "run")
     assert read_json(tmp_path / "run" / "config.json")["experiment"] == "train"
@@ -288,3 +288,45 @@ def test_metrics_also_go_to_tensorboard_event_files(tmp_path):
     write_log(tmp_path)
     (events,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
     assert events.read_bytes().count(b"loss") == 3
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A git repository of another project, with a copy of this package's files in it, and git(words…)."""
+    package = tmp_path / "lib" / "monosem_jax"
+    (package / "runtime").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "runtime" / "workdir.py").touch()
+
+    def git(*words: str) -> str:
+        start = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", *words]
+        return subprocess.run(start, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "theirs")
+    monkeypatch.setattr(workdir, "__file__", str(package / "runtime" / "workdir.py"))
+    return tmp_path, git
+
+
+def test_an_installation_in_another_projects_checkout_has_no_revision(checkout):
+    assert workdir.git_revision() is None
+
+
+def test_a_package_that_is_part_of_a_checkout_has_its_revision_and_says_when_it_was_changed(checkout, monkeypatch):
+    path, git = checkout
+    git("add", "lib")
+    git("commit", "-q", "-m", "ours")
+    revision = git("rev-parse", "HEAD")
+    assert workdir.git_revision() == revision
+    (path / "notes.txt").write_text("not of the package")
+    git("add", "notes.txt")
+    assert workdir.git_revision() == revision
+    (path / "lib" / "monosem_jax" / "__init__.py").write_text("changed")
+    assert workdir.git_revision() == f"{revision}-dirty"
+    monkeypatch.setenv("GIT_DIR", str(path / "elsewhere"))
+    assert workdir.git_revision() == f"{revision}-dirty"
+
+
+def test_without_git_there_is_no_revision(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert workdir.git_revision() is None
