@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -10,7 +11,7 @@ import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,16 @@ def shipped() -> list[str]:
 def variants(name: str) -> tuple[str, ...]:
     """The variants of a shipped configuration."""
     return getattr(importlib.import_module(f"experiments.configs.{name}"), "VARIANTS", ())
+
+
+def with_value(cls: type, key: str, values: Sequence[Any]) -> str:
+    """The shipped configuration for `cls` whose dotted `key` has the first of `values` that any has; "" if none has."""
+    names: dict[Any, str] = {}
+    for name in shipped():
+        found = load(name)
+        if type(found) in cls.__mro__:
+            names.setdefault(functools.reduce(getattr, key.split("."), found), name)
+    return next((names[value] for value in values if value in names), "")
 
 
 def load(spec: str) -> Any:

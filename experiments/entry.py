@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from experiments import config_files, overrides
 from experiments.exits import EXIT_BAD_INPUT, guarded
 from experiments.help_text import help_text
-from monosem_jax.runtime.config import from_dict, moved_key, to_dict
+from monosem_jax.runtime.config import from_dict, moved_key, to_dict, variants_with
 from monosem_jax.runtime.errors import BadInput
 
 __all__ = ["EXIT_BAD_INPUT", "WORKDIR", "Experiment", "Flag", "config_dict", "launch"]
@@ -191,11 +191,22 @@ def _configuration(experiment: Experiment, line: overrides.CommandLine, values: 
     for override in line.overrides:
         if name := moved_key(cls, override.key):
             raise BadInput(f"config.{override.key} is now config.{name}")
+        if override.key not in overrides.leaves(found) and (variants := variants_with(cls, override.key)):
+            raise BadInput(_of_variants(cls, line.overrides, override.key, variants))
     overrides.apply(line.overrides, found)
     for name, flag in experiment.flags.items():
         for key in flag.sets if values[name] is not None else ():
             overrides.set_key(found, key, values[name])
     return from_dict(cls, found)
+
+
+def _of_variants(cls: type, given: Sequence[overrides.Override], key: str, variants: Sequence[str]) -> str:
+    """The message for a key that only other variants of its section have, such as other architectures."""
+    section = key.rpartition(".")[0]
+    wanted = [o.text for o in given if o.key == f"{section}.architecture" and o.text in variants]
+    file = config_files.with_value(cls, f"{section}.architecture", [*wanted, *variants])
+    start = file or "FILE.py, a configuration of one of these"
+    return f"config.{key} belongs to {', '.join(variants)}: begin with --config={start}"
 
 
 def _start(experiment: Experiment, spec: str, cls: type) -> Any:
@@ -211,7 +222,10 @@ def _start(experiment: Experiment, spec: str, cls: type) -> Any:
         return from_dict(cls, to_dict(found))
     if not isinstance(found, (ConfigDict, dict)):
         raise BadInput(f"--config={spec}: get_config() returned a {kind.__name__}, expected a configuration")
-    return from_dict(cls, found.to_dict() if isinstance(found, ConfigDict) else found)
+    try:
+        return from_dict(cls, found.to_dict() if isinstance(found, ConfigDict) else found)
+    except BadInput as e:
+        raise BadInput(f"--config={spec}: {e}") from None
 
 
 def _print_help(experiment: Experiment, tokens: Sequence[str]) -> None:

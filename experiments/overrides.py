@@ -102,8 +102,14 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     if inside:
         return f"config.{key} is a section: set one of its keys, such as --config.{inside[0]}"
     near = same_last_part(key, known) or difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-    hint = f"did you mean --config.{' or --config.'.join(near)}?" if near else "--help lists the keys"
-    return f"unknown key config.{key}: {hint}"
+    if near:
+        return f"unknown key config.{key}: did you mean --config.{' or --config.'.join(near)}?"
+    section = key.rpartition(".")[0]
+    while section and not any(k.startswith(f"{section}.") for k in known):
+        section = section.rpartition(".")[0]
+    before = section and f"{section}."
+    parts = dict.fromkeys(k.removeprefix(before).partition(".")[0] for k in known if k.startswith(before))
+    return f"unknown key config.{key}: config{section and f'.{section}'} has {', '.join(parts)}; --help lists all keys"
 
 
 def same_last_part(key: str, known: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from monosem_jax.activations.run import HarvestRun
 from monosem_jax.analysis.run import AnalyzeRun, EvaluateRun
 from monosem_jax.models.run import TransformerRun
+from monosem_jax.runtime.arguments import Named, whole_number
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun
 from monosem_jax.runtime.locations import local_path
@@ -36,7 +37,8 @@ class QuickstartRun(LoadedRun):
     @functools.cached_property
     def stages(self) -> dict[str, LoadedRun]:
         """name -> run: transformer, store, sae, analysis, report."""
-        return {p.parent.name: load_run(p.parent) for p in sorted(self.path.glob("*/config.json"))}
+        found = {p.parent.name: load_run(p.parent) for p in sorted(self.path.glob("*/config.json"))}
+        return Named(f"the stage of {self.path}", found)
 
 
 KINDS: dict[str, type[LoadedRun]] = {
@@ -58,6 +60,7 @@ def load_run(path: Path, step: int | None = None) -> AnyRun:
 
     Raises BadInput when `path` is not a run directory, holds no such step, or was written by a newer version.
     """
+    step = None if step is None else whole_number(f"step is {step!r}", step, 0)
     where = local_path(path, "path")
     run = KINDS.get(read_record(where)["experiment"], LoadedRun)(where, step)
     if step is not None and step not in run.steps and not isinstance(run, SweepRun):

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from monosem_jax.runtime.workdir import versions
+from monosem_jax.runtime.provenance import versions
 
 
 def rates(ways: dict[str, Callable[[], float]], rounds: int, *, uncounted: int = 1) -> dict[str, list[float]]:

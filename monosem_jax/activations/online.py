@@ -18,7 +18,7 @@ from monosem_jax.activations.rows import DTYPES
 from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.models.base import LanguageModel, site_width
 from monosem_jax.runtime.errors import BadInput, check_counts
-from monosem_jax.runtime.mesh import device_get_global
+from monosem_jax.runtime.mesh import device_get_global, largest_divisor, nearest
 from monosem_jax.runtime.rng import stream
 
 LANES = 64  # at most; divisible by every number of data shards that is a power of two up to 64
@@ -70,11 +70,12 @@ class OnlineStream:
         config.check()
         self.width = site_width(model, config.site)
         self.batch_size, self._seed, self._k = batch_size, seed, config.rows_per_context
-        self._lanes = max(d for d in range(1, LANES + 1) if batch_size % d == 0)
-        if self._lanes % mesh.shape["data"]:
+        self._lanes, shards = largest_divisor(batch_size, LANES), mesh.shape["data"]
+        if self._lanes % shards:
+            sizes = nearest(batch_size, lambda n: largest_divisor(n, LANES) % shards == 0)
             raise BadInput(
-                f"train.batch_size {batch_size} is made in {self._lanes} lanes, which the {mesh.shape['data']} data "
-                "shards do not divide: take a batch size that is a multiple of 64"
+                f"train.batch_size {batch_size} is made in {self._lanes} lanes, which the {shards} data shards do not "
+                f"divide: take {sizes or f'at most {LANES} data shards (train.mesh)'}"
             )
         if batch_size > config.buffer_rows:
             raise BadInput(f"online.buffer_rows {config.buffer_rows} is smaller than train.batch_size {batch_size}")

@@ -14,9 +14,11 @@ from jax.sharding import Mesh
 from monosem_jax.activations.rows import Rows
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
+from monosem_jax.runtime.arguments import whole_number
+from monosem_jax.runtime.config import typed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global, shard_rows
-from monosem_jax.sae.published import PublishedSAE
+from monosem_jax.sae.published import PublishedSAE, fitting_contexts
 from monosem_jax.text.batches import context_batches
 
 ULTRALOW_DENSITY = 1e-6
@@ -65,8 +67,9 @@ def evaluate(
     over rows. Dead features fired on none of these tokens, ultralow ones on less than 1e-6 of them (None when too few
     tokens were read), dense ones on more than a hundredth. Raises BadInput on an impossible configuration.
     """
+    config = typed(config, EvaluateConfig, "evaluate")
     config.check()
-    tokens = tokens[: config.contexts] if config.contexts else tokens
+    tokens = fitting_contexts("evaluate", tapped, sae, tokens[: config.contexts] if config.contexts else tokens)
     batch, spread = shard_rows(mesh, config.batch_contexts)
     tapped = tapped.on(mesh)
     mean = mean_activation(tapped, tokens, batch, mesh, advance)
@@ -87,8 +90,11 @@ def evaluate_rows(
     advance: Callable[[int], Any] = lambda n: None,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The metrics of `evaluate` that need no transformer, on held-out rows of any source, `block` rows at a time;
-    `advance` is called with the number of rows done."""
-    block, spread = shard_rows(mesh, block)
+    `advance` is called with the number of rows done. Raises BadInput when there are no rows.
+    """
+    if not rows.n_rows:
+        raise BadInput("evaluate_rows was given no rows: expected 1 or more")
+    block, spread = shard_rows(mesh, whole_number(f"block is {block!r}", block, 1))
 
     def blocks():
         for i in range(0, rows.n_rows, block):
@@ -114,7 +120,7 @@ def mean_activation(
     mesh: Mesh | None = None,
     advance: Callable[[int], Any] = lambda n: None,
 ) -> np.ndarray:
-    """[W] the mean activation over all tokens [C,T] except BOS."""
+    """[W] the mean activation over all tokens [C,T] except BOS; raises BadInput when there are no others."""
     batch, spread = shard_rows(mesh, batch)
     total: Any = 0.0
     count = 0.0
@@ -122,6 +128,8 @@ def mean_activation(
         s, n = device_get_global(_activation_sums(tapped, *spread(t, w)))
         total, count = total + np.asarray(s, np.float64), count + float(n)
         advance(int(w.sum()))
+    if not count:
+        raise BadInput(f"evaluate was given no tokens but BOS ({tapped.bos}): expected others, which are predicted")
     return np.asarray(total / count, np.float32)
 
 

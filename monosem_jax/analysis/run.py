@@ -10,6 +10,7 @@ import numpy as np
 from monosem_jax.analysis import records
 from monosem_jax.analysis.records import Category, Feature
 from monosem_jax.models.run import FromTransformer, TransformerRun
+from monosem_jax.runtime.arguments import whole_number
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_array, read_json
 from monosem_jax.sae.run import SaeRun
@@ -59,6 +60,7 @@ class AnalyzeRun(EvaluateRun):
 
     def feature(self, i: int) -> Feature:
         """The record of feature `i`; raises BadInput when it has none."""
+        i = whole_number(f"feature {i!r} of {self.path}", i, 0)
         for record in self.feature_records:
             if record.feature == i:
                 return record

@@ -14,7 +14,9 @@ import numpy as np
 from monosem_jax.analysis.records import Category
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
-from monosem_jax.sae.published import PublishedSAE
+from monosem_jax.runtime.arguments import check_shape, whole_number
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.sae.published import PublishedSAE, fitting_contexts
 from monosem_jax.text.batches import context_batches
 
 
@@ -52,8 +54,12 @@ def scan(
 ) -> FeatureStatistics:
     """Reads contexts [C,T] whose tokens have the labels [C,T] (numbers below `n_labels`, -1 for none).
 
-    `n_top` contexts are kept per feature; `advance` is called with the number of contexts done.
+    `n_top` contexts are kept per feature; `advance` is called with the number of contexts done. Raises BadInput on
+    tokens that the model does not have, on labels of another shape, and when there are no tokens but BOS.
     """
+    tokens = fitting_contexts("scan", tapped, sae, tokens)
+    check_shape("scan", np.shape(labels), *tokens.shape)
+    batch, n_top = whole_number(f"batch is {batch!r}", batch, 1), whole_number(f"n_top is {n_top!r}", n_top, 1)
     tapped = tapped.on(None)
     shape = (sae.n_features, n_top)
     top = {"value": jnp.zeros(shape), "context": jnp.zeros(shape, jnp.int32), "position": jnp.zeros(shape, jnp.int32)}
@@ -65,6 +71,8 @@ def scan(
         advance(int(w.sum()))
     top = jax.tree.map(np.asarray, top)
     n, per_label = float(total["tokens"]), total["label_tokens"]
+    if not n:
+        raise BadInput(f"scan was given no tokens but BOS ({tapped.bos}): expected others, at which features are read")
     return FeatureStatistics(
         density=total["fired"] / n,
         top_value=top["value"],

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from monosem_jax.models.base import LanguageModel, ModelConfig
 from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.config import from_dict
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, listed
 
 # Name of an architecture in a configuration -> (configuration class, linen module).
 MODELS: dict[str, tuple[type, type]] = {
@@ -21,7 +21,7 @@ MODELS: dict[str, tuple[type, type]] = {
 def find_model(architecture: Any) -> tuple[type, type]:
     """The (config class, linen class) of an architecture; raises BadInput on an unknown name."""
     if not isinstance(architecture, str) or architecture not in MODELS:
-        raise BadInput(f"transformer.architecture is {architecture!r}: expected one of {', '.join(MODELS)}")
+        raise BadInput(f"transformer.architecture is {architecture!r}: expected one of {listed(architecture, MODELS)}")
     return MODELS[architecture]
 
 

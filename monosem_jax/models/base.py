@@ -80,15 +80,17 @@ class LanguageModel(Protocol):
 
 def parse_site(site: str, n_layers: int, kinds: Sequence[str] = SITES) -> tuple[int, str]:
     """Splits a site such as "mlp_hidden.0" into (layer, kind); raises BadInput on one that does not exist."""
-    kind, _, layer = site.partition(".")
-    if kind not in kinds or not layer.isdigit() or int(layer) >= n_layers:
+    kind, _, layer = str(site).partition(".")
+    if kind not in kinds or not (layer.isascii() and layer.isdigit()) or int(layer) >= n_layers:
         known = ", ".join(f"{k}.N" for k in kinds)
         raise BadInput(f"site {site!r} does not exist: expected one of {known} with N from 0 to {n_layers - 1}")
     return int(layer), kind
 
 
 def split_sites(site: str) -> tuple[str, ...]:
-    """The single sites in a name such as "mlp_in.0+mlp_out.0"."""
+    """The single sites in a name such as "mlp_in.0+mlp_out.0"; raises BadInput on what is no name."""
+    if not isinstance(site, str):
+        raise BadInput(f"the site is {site!r}: expected a name such as mlp_hidden.0")
     return tuple(site.split(SITES_BETWEEN))
 
 

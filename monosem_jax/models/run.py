@@ -13,9 +13,10 @@ from jax.typing import ArrayLike
 from tokenizers import Tokenizer
 
 from monosem_jax.models import read_model
-from monosem_jax.models.base import LanguageModel
+from monosem_jax.models.base import LanguageModel, site_widths
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
+from monosem_jax.runtime.arguments import token_ids
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun, TrainedRun
 from monosem_jax.runtime.workdir import read_record
@@ -55,13 +56,18 @@ class TransformerRun(TrainedRun, FromTransformer):
         return self
 
     def tapped(self, site: str) -> TappedModel:
-        """The model cut at `site`."""
+        """The model cut at `site`, or at several ("mlp_in.0+mlp_out.0"); raises BadInput when it has no such site."""
+        site_widths(self.model, site)
         return TappedModel(self.model, self.params, site, self.text.bos)
 
     @pinned()
     def logits(self, tokens: ArrayLike) -> jax.Array:
-        """[C,T] tokens → [C,T,V] logits, on the default device. The parameters are put there on the first call."""
-        return self._apply(self._params_on_device, jnp.asarray(tokens))
+        """[C,T] tokens → [C,T,V] logits, on the default device. The parameters are put there on the first call.
+
+        Raises BadInput unless the tokens are whole numbers below V.
+        """
+        ids = token_ids("logits", tokens, self.model.config.vocab_size)
+        return self._apply(self._params_on_device, jnp.asarray(ids))
 
     @functools.cached_property
     def _params_on_device(self) -> dict[str, Any]:

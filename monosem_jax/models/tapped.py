@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from monosem_jax.models.base import LanguageModel, site_widths, split_sites, token_losses
 from monosem_jax.runtime.ambient import pinned
+from monosem_jax.runtime.arguments import numbers, token_ids
 from monosem_jax.runtime.mesh import device_put_sharded
 
 
@@ -42,7 +43,12 @@ class TappedModel:
         return dataclasses.replace(self, params=params)
 
     def cut(self, tokens: ArrayLike, site: str = "") -> tuple[Any, jax.Array]:
-        """(carry, activations [C,T,W]) of tokens [C,T] at `site`, by default its own. Several sites have no carry."""
+        """(carry, activations [C,T,W]) of tokens [C,T] at `site`, by default its own. Several sites have no carry.
+
+        Raises BadInput on tokens of another shape, and on a site that does not exist.
+        """
+        site_widths(self.model, site or self.site)
+        tokens = token_ids("the model", tokens, self.model.config.vocab_size)
         return self._apply(self.model.to_acts, tokens, site or self.site)
 
     def rows(self, tokens: ArrayLike) -> jax.Array:
@@ -51,8 +57,13 @@ class TappedModel:
 
     @pinned()
     def losses_with(self, carry: Any, acts: jax.Array, tokens: ArrayLike, site: str) -> jax.Array:
-        """[C,T-1] next-token losses in nats when the model continues from `acts` [C,T,M] at a single site."""
-        return token_losses(self._apply(self.model.from_acts, carry, acts, site), jnp.asarray(tokens))
+        """[C,T-1] next-token losses in nats when the model continues from `acts` [C,T,M] at a single site.
+
+        Raises BadInput on activations of another shape.
+        """
+        tokens = token_ids("losses_with", tokens, self.model.config.vocab_size)
+        checked = numbers("losses_with", acts, *tokens.shape, self.model.width(site))
+        return token_losses(self._apply(self.model.from_acts, carry, checked, site), jnp.asarray(tokens))
 
     def replaced_by(self, width: int) -> list[tuple[str, slice]]:
         """The sites whose activations a reconstruction of `width` columns replaces, each with its columns.

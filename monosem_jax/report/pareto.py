@@ -18,7 +18,7 @@ from typing import Any
 from monosem_jax.report.figures import Point, Series, mean, pareto_figure, sizes_figure, write_figure
 from monosem_jax.report.plots import is_number, require_matplotlib
 from monosem_jax.report.text import visible
-from monosem_jax.runtime.formatting import text_table
+from monosem_jax.runtime.formatting import distinct, text_table
 
 Row = dict[str, Any]
 COLUMNS = {  # and their headings in the table; a column without one appears as a note at the end of a line
@@ -164,8 +164,8 @@ def _by_coefficient(rows: Sequence[Row], column: str) -> list[Series]:
             if is_number(row.get(column)):
                 sizes.setdefault(n, []).append((n, row[column] / n))
     series = [
-        Series(f"{l1:g}" if l1 < math.inf else "none", [sizes[n] for n in sorted(sizes)])
-        for l1, sizes in sorted(found.items())
+        Series(name if l1 < math.inf else "none", [sizes[n] for n in sorted(sizes)])
+        for name, (l1, sizes) in zip(distinct(sorted(found)), sorted(found.items()), strict=True)
     ]
     return series if any(s.settings for s in series) else []
 

@@ -81,11 +81,16 @@ def _module(words: list[str], known: dict[str, pathlib.Path]) -> str:
     return name
 
 
-def _run(place: pathlib.Path, module: str) -> None:
+def put_first(place: pathlib.Path) -> None:
+    """Makes `import experiments` and `import launch` find ours, in this process and in those that it starts."""
     sys.path.insert(0, str(place))
     paths = [str(place), *filter(None, [os.environ.get("PYTHONPATH")])]
     # For processes started by this one: without the second, a folder experiments/ in the working directory comes first.
     os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+
+
+def _run(place: pathlib.Path, module: str) -> None:
+    put_first(place)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

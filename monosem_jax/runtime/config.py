@@ -17,6 +17,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import os
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -182,12 +183,26 @@ def _plain(value: Any) -> Any:
 
 
 class Variants:
-    """A configuration whose values themselves say which of its subclasses they are of."""
+    """A configuration whose values themselves say which of its subclasses they are of: `architecture` is its name."""
 
     @classmethod
     def variant(cls, values: dict[str, Any]) -> type:
         """The class to build from `values`."""
         return cls
+
+    @classmethod
+    def variants(cls) -> Mapping[str, type]:
+        """name -> subclass."""
+        return {}
+
+
+def variants_with(cls: type, key: str) -> list[str]:
+    """The variants that have a dotted key of a configuration which its own variant lacks; [] where there are none."""
+    name, _, rest = key.partition(".")
+    if rest:
+        return variants_with(kind, rest) if (kind := sections(cls).get(name)) else []
+    kinds = cls.variants() if issubclass(cls, Variants) else {}
+    return [variant for variant, kind in kinds.items() if name in {f.name for f in dataclasses.fields(kind)}]
 
 
 def from_dict(cls: type, values: dict[str, Any], *, prefix: str = "config") -> Any:
@@ -208,12 +223,32 @@ def from_dict(cls: type, values: dict[str, Any], *, prefix: str = "config") -> A
     return cls(**{key: _convert(types[key], value, f"{prefix}.{key}") for key, value in values.items()})
 
 
+def typed(config: Any, kind: type[T], name: str = "config") -> T:
+    """A configuration that was built in Python, with values of the types that its keys have: paths as str, lists as
+    tuples, scalars of NumPy as numbers of Python, as from a command line. Raises BadInput on any other value.
+
+    Args:
+      kind: the class that is expected.
+      name: what it is called in messages.
+    """
+    if not isinstance(config, kind):
+        found = config.__name__ if isinstance(config, type) else f"a {type(config).__name__}"
+        raise BadInput(f"{name} is {found}: expected a {kind.__name__}")
+    types, changed = typing.get_type_hints(type(config)), {}
+    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+        value, of, key = getattr(config, f.name), types[f.name], f"{name}.{f.name}"
+        new = typed(value, of, key) if dataclasses.is_dataclass(of) else _convert(of, value, key)  # type: ignore[arg-type]
+        if new is not value:
+            changed[f.name] = new
+    return dataclasses.replace(config, **changed) if changed else config  # type: ignore[type-var]
+
+
 def _is_mapping(value: Any) -> bool:
     return isinstance(value, Mapping) or hasattr(value, "keys")  # a ConfigDict is none by its class
 
 
 def unknown_key(name: str, key: str, known: Iterable[str]) -> str:
-    """The message for a misspelt key."""
+    """The message for a misspelt key; `known` are those of its section."""
     near = difflib.get_close_matches(key, sorted(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
     return f"unknown key {name}: {hint}"
@@ -226,10 +261,15 @@ def _convert(kind: Any, value: Any, name: str) -> Any:
         except (TypeError, ValueError):
             raise BadInput(f"{name} is {value!r}: expected the keys of {kind.__name__}") from None
         return from_dict(kind, values, prefix=name)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()  # a scalar of NumPy
+    if kind is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
     if typing.get_origin(kind) is tuple:
         element = typing.get_args(kind)[0]
         elements = value if isinstance(value, (list, tuple)) else (value,)
-        return tuple(_convert(element, v, name) for v in elements)
+        found = tuple(_convert(element, v, name) for v in elements)
+        return value if found == value else found
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

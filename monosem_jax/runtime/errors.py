@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import re
+from collections.abc import Collection
 
 
 class BadInput(ValueError):
@@ -40,6 +42,13 @@ def short_error(e: BaseException, after: str = "") -> str:
         return type(e).__name__
     plain = isinstance(e, (ValueError, OSError, RuntimeError))  # the name of another kind tells something
     return (line if plain else f"{type(e).__name__}: {line}")[:200]
+
+
+def listed(value: object, known: Collection[str]) -> str:
+    """The names that `value` could be instead, for a message: all of them, and the one that is most like it."""
+    near = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near and near[0] != value else ""
+    return (", ".join(known) or "none") + hint
 
 
 def check_counts(owner: object, section: str, *names: str) -> None:

@@ -127,9 +127,16 @@ def read_json(path: pathlib.Path, kind: type[Any] = object, keys: Sequence[str] 
     return found
 
 
-def read_array(path: pathlib.Path) -> np.ndarray:
-    """A `.npy` file, memory-mapped; raises BadInput when it is missing or anything else, such as an archive."""
+def read_array(path: pathlib.Path, *, writable: bool = False) -> np.ndarray:
+    """A `.npy` file, memory-mapped; raises BadInput when it is missing or anything else, such as an archive.
+
+    Args:
+      writable: whether the array can be written to, which never changes the file, where there is as much memory.
+    """
     try:
+        if writable:
+            with contextlib.suppress(OSError):  # Linux may refuse to reserve as much memory
+                return np.lib.format.open_memmap(path, mode="c")
         return np.lib.format.open_memmap(path, mode="r")  # unlike np.load, reads nothing but .npy
     except Exception as e:  # a damaged header raises many kinds
         raise BadInput(f"{path} is not a readable .npy array: {short_error(e)}") from None

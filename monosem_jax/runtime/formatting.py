@@ -46,3 +46,11 @@ def text_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = ()) -> 
         return "  ".join(cells).rstrip()
 
     return [line(row) for row in rows]
+
+
+def distinct(values: Sequence[float]) -> list[str]:
+    """The values as text: with six digits, or with as many more as tell apart those that would be the same text."""
+    found = [f"{v:g}" for v in values]
+    for digits in range(7, 18):
+        found = [f"{v:.{digits}g}" if found.count(name) > 1 else name for v, name in zip(values, found, strict=True)]
+    return found

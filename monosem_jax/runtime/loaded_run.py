@@ -9,8 +9,9 @@ from typing import Any
 from jax.sharding import Mesh, PartitionSpec
 
 from monosem_jax.runtime.ambient import pinned
+from monosem_jax.runtime.arguments import check_mesh_axes
 from monosem_jax.runtime.checkpoint import checkpoint_steps, load_params, load_placed
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, listed
 from monosem_jax.runtime.files import read_json
 from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.mesh import Rules, tree_shardings
@@ -49,7 +50,8 @@ class LoadedRun:
     def parent(self, name: str) -> pathlib.Path:
         """The directory that this run was made from; raises BadInput when it has no such parent, or it is gone."""
         if name not in self.record["parents"]:
-            raise BadInput(f"{self.path} was made without a {name}")
+            made_from = listed(name, self.record["parents"])
+            raise BadInput(f"{self.path} was made without a {name}: it was made from {made_from}")
         return resolve_parent(self.path, self.record["parents"][name])
 
     def __repr__(self) -> str:
@@ -81,8 +83,9 @@ class TrainedRun(LoadedRun):
     def params_on(self, mesh: Mesh) -> dict[str, Any]:
         """The parameters on a mesh with the axes data and model; each process reads what its devices hold.
 
-        Raises BadInput when the checkpoint is damaged.
+        Raises BadInput when the checkpoint is damaged, or the mesh has other axes.
         """
+        check_mesh_axes("params_on", mesh)
 
         def place(shapes: Any) -> Any:
             return tree_shardings(shapes, self.rules, mesh)

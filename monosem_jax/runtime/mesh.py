@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,24 +33,58 @@ Rules = Mapping[str, PartitionSpec]
 def make_mesh(spec: str = "", devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh named by a string such as "data=2,model=4"; "" puts every device on the data axis.
 
-    On TPUs its axes follow the links between chips. `devices` need not exist here. Raises BadInput when an axis is
-    unknown or the sizes do not multiply to the number of devices.
+    On TPUs its axes follow the links between chips. `devices` need not exist here. Of the devices of a single process
+    a mesh may leave some unused, which is printed. Raises BadInput when an axis is unknown, or the sizes do not
+    multiply to a possible number of devices.
     """
+    may_leave = devices is None and jax.process_count() == 1
     devices = jax.devices() if devices is None else devices
-    sizes = {"data": len(devices) if not spec else 1, "model": 1}
-    for part in filter(None, spec.split(",")):
-        name, _, size = part.strip().partition("=")
-        if name not in sizes or not size.isdigit() or int(size) < 1:
-            raise BadInput(f"mesh {spec!r}: expected data=N,model=N with N at least 1")
-        sizes[name] = int(size)
-    shape = tuple(sizes.values())
-    if math.prod(shape) != len(devices):
-        wanted = " x ".join(str(n) for n in shape)
-        raise BadInput(f"mesh {spec!r} needs {wanted} devices, but {len(devices)} are present")
+    shape = _sizes(spec, len(devices))
+    n = math.prod(shape)
+    if n > len(devices) or (n < len(devices) and not may_leave):
+        wanted = " x ".join(map(str, shape))
+        hint = _more_devices(devices[0].platform, n) if may_leave else ""
+        raise BadInput(f"mesh {spec!r} needs {wanted} devices, but {len(devices)} are present{hint}")
+    if n < len(devices):
+        print(f"mesh {spec}: {len(devices) - n} of the {len(devices)} devices are not used", flush=True)
+        devices = devices[:n]
     placed = np.asarray(devices).reshape(shape)
     if devices[0].platform == "tpu":
         placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
-    return Mesh(placed, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+    return Mesh(placed, Axes._fields, axis_types=(AxisType.Auto,) * len(shape))
+
+
+def _sizes(spec: str, n_devices: int) -> tuple[int, int]:
+    """(data, model) of a mesh's name."""
+    found: dict[str, int] = {}
+    for part in filter(None, spec.split(",")):
+        name, _, size = part.strip().partition("=")
+        if name not in Axes._fields or name in found or not (size.isascii() and size.isdigit()) or int(size) < 1:
+            raise BadInput(f"mesh {spec!r}: expected data=N,model=N with N at least 1")
+        found[name] = int(size)
+    return found.get("data", 1 if spec else n_devices), found.get("model", 1)
+
+
+def _more_devices(platform: str, n: int) -> str:
+    """What makes so many devices present, for a message."""
+    if platform == "cpu":
+        flags = os.environ.get("XLA_FLAGS", "")
+        forced = re.search(r"--xla_force_host_platform_device_count=\d+", flags)
+        return f": {forced[0]} in XLA_FLAGS decides" if forced else f": JAX_NUM_CPU_DEVICES={n} makes a CPU so many"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return f": CUDA_VISIBLE_DEVICES={visible} hides all others" if platform == "gpu" and visible is not None else ""
+
+
+def nearest(n: int, fits: Callable[[int], bool], reach: int = 1 << 16) -> str:
+    """The nearest numbers below and above `n` that fit, for a message: "8190 or 8196"; "" if there is none."""
+    below = next((m for m in range(n - 1, max(n - reach, 0), -1) if fits(m)), None)
+    above = next((m for m in range(n + 1, n + reach) if fits(m)), None)
+    return " or ".join(str(m) for m in (below, above) if m is not None)
+
+
+def largest_divisor(n: int, most: int) -> int:
+    """The largest divisor of `n` that is at most `most`."""
+    return next(d for d in range(min(n, most), 0, -1) if n % d == 0)
 
 
 class Axes(NamedTuple):

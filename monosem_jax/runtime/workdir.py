@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +21,7 @@ from monosem_jax.runtime.errors import BadInput, NewerFormat
 from monosem_jax.runtime.files import file_hash, lock, not_finite, read_json, without, write_json
 from monosem_jax.runtime.locations import LocalPath, is_url, local_path
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
+from monosem_jax.runtime.provenance import git_revision, versions
 
 # Of run directories and checkpoints. 1 had no number and no checksums; before 3 random streams had numbers, no names.
 FORMAT = 3
@@ -43,27 +42,6 @@ RECORD: dict[str, Any] = {
 JOB_LOG = re.compile(r".*\.(log|out|err|[oe]\d+)")
 
 PARENT: dict[str, Any] = dict.fromkeys(("path", "relative", "sha256", "file"), str)
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "grain", "numpy", "tokenizers")
-
-
-def versions() -> dict[str, str]:
-    """The versions of the stack that a run depends on."""
-    found = {}
-    for name in ("monosem_jax", *PACKAGES):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def git_revision() -> str | None:
-    """The revision of the checkout this package runs from, if it is one."""
-    here = pathlib.Path(__file__).resolve().parent
-    try:
-        out = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return out.stdout.strip() or None if out.returncode == 0 else None
 
 
 class RunDir:

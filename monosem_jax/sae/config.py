@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from monosem_jax.runtime.config import Variants
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, listed
 from monosem_jax.sae.recipe import Recipe
 
 
@@ -72,6 +72,11 @@ class SaeConfig(Variants):
         another architecture."""
         return config_class(values) if cls is SaeConfig else cls
 
+    @classmethod
+    def variants(cls) -> Mapping[str, type[SaeConfig]]:
+        """The table of architectures."""
+        return ARCHITECTURES
+
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         for field in dataclasses.fields(self):
@@ -120,8 +125,7 @@ def register(*configs: type[SaeConfig]) -> None:
 def find(architecture: str) -> type[SaeConfig]:
     """The configuration class of an architecture; raises BadInput on an unknown name."""
     if architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise BadInput(f"sae.architecture is {architecture!r}: expected one of {known}")
+        raise BadInput(f"sae.architecture is {architecture!r}: expected one of {listed(architecture, ARCHITECTURES)}")
     return ARCHITECTURES[architecture]
 
 
@@ -137,7 +141,10 @@ def config_class(values: Mapping[str, Any]) -> type[SaeConfig]:
     for key in values:
         if key in others:
             file = "a1" if name == "relu" else name
-            raise BadInput(f"sae.architecture {name} has no {key}: begin with --config=experiments/configs/{file}.py")
+            raise BadInput(
+                f"sae.architecture {name} has no {key}: begin with --config=experiments/configs/{file}.py, which is "
+                "for train_sae and sweep"
+            )
     return cls
 
 

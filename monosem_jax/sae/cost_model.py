@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.formatting import quantity
+from monosem_jax.runtime.mesh import nearest
 
 FP32 = INT32 = 4
 ADAM = 3  # copies of each parameter: itself and its two moments
@@ -119,23 +120,36 @@ def mesh_traffic(data: int, model: int, n_features: int, width: int, batch_size:
     return _sent_by_each(axes, data * model)
 
 
-def choose_mesh(n_devices: int, n_features: int, width: int, batch_size: int) -> tuple[int, int]:
+def choose_mesh(
+    n_devices: int, n_features: int, width: int, batch_size: int, *, may_leave: bool = False
+) -> tuple[int, int]:
     """(data, model) with the least traffic per device and step; of equals, the one with the larger `data`.
 
     Traffic is nearly proportional to B model + 2 F data: a small F favours `data`, a large F favours `model`, and if B
     and F are similar, a mesh with both axes is best. Uploads from the host are not counted. Raises BadInput if no mesh
-    of `n_devices` devices divides both rows and features.
+    of `n_devices` devices divides both rows and features; `may_leave`: a mesh of fewer devices is possible.
     """
     if not 1 <= n_devices <= MAX_DEVICES:
         raise BadInput(f"{n_devices} devices: expected 1 to {MAX_DEVICES}")
-    splits = [(data, n_devices // data) for data in range(1, n_devices + 1) if n_devices % data == 0]
-    fitting = [(data, model) for data, model in splits if batch_size % data == 0 and n_features % model == 0]
+    fitting = _fitting(n_devices, n_features, batch_size)
     if not fitting:
+        rows, features = (nearest(n, lambda m: m % n_devices == 0) for n in (batch_size, n_features))
+        remedy = f"train.batch_size {rows}, or sae.n_features {features}"
+        if may_leave:
+            fewer = next(n for n in range(n_devices - 1, 0, -1) if _fitting(n, n_features, batch_size))
+            data, model = choose_mesh(fewer, n_features, width, batch_size)
+            remedy += f", or train.mesh=data={data},model={model}, which leaves {n_devices - fewer} unused"
         raise BadInput(
             f"no mesh of {n_devices} devices fits: data must divide the batch size {batch_size}, and model the "
-            f"{n_features} features"
+            f"{n_features} features: take {remedy}"
         )
     return min(fitting, key=lambda mesh: (mesh_traffic(mesh[0], mesh[1], n_features, width, batch_size), -mesh[0]))
+
+
+def _fitting(n_devices: int, n_features: int, batch_size: int) -> list[tuple[int, int]]:
+    """(data, model) of the meshes of all devices that divide both rows and features."""
+    splits = [(data, n_devices // data) for data in range(1, n_devices + 1) if n_devices % data == 0]
+    return [(data, model) for data, model in splits if batch_size % data == 0 and n_features % model == 0]
 
 
 def describe(cost: StepCost, steps_per_dispatch: int, element_bytes: int) -> str:

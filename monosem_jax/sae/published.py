@@ -9,9 +9,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
+from monosem_jax.models.base import site_width
+from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
+from monosem_jax.runtime.arguments import numbers, token_ids
+from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.base import SparseAutoencoder
 
 
@@ -37,8 +42,8 @@ class PublishedSAE:
         return self.module.width_out
 
     def targets(self, rows: ArrayLike) -> jax.Array:
-        """The part [..., M] of rows [..., W] that is reconstructed."""
-        return self.module.targets(jnp.asarray(rows))
+        """The part [..., M] of rows [..., W] that is reconstructed; raises BadInput on another width."""
+        return self.module.targets(self._rows("targets", rows))
 
     def active(self, f: jax.Array) -> jax.Array:
         """Where features [..., F] fire."""
@@ -46,17 +51,39 @@ class PublishedSAE:
 
     @pinned()
     def encode(self, rows: ArrayLike) -> jax.Array:
-        """Rows [..., W] → feature activations [..., F]."""
-        return self._apply(self.module.encode, self.module.inputs(jnp.asarray(rows)))
+        """Rows [..., W] → feature activations [..., F]; raises BadInput on another width."""
+        return self._apply(self.module.encode, self.module.inputs(self._rows("encode", rows)))
 
     def decode(self, f: ArrayLike, *x: ArrayLike) -> jax.Array:
-        """Feature activations [..., F] → reconstructions [..., M]; a skip transcoder also needs what it read, `x`."""
+        """Feature activations [..., F] → reconstructions [..., M]; a skip transcoder also needs what it read, `x`.
+
+        Raises BadInput on other widths.
+        """
+        f = jnp.asarray(numbers("decode", f, "...", self.n_features))
+        x = tuple(numbers("decode", each, *f.shape[:-1], self.module.width_in) for each in x)
         return self._apply(self.module.decode, f, *x)
 
     def forward(self, rows: ArrayLike) -> tuple[jax.Array, jax.Array]:
-        """Rows [..., W] → (feature activations [..., F], reconstructions [..., M])."""
-        return self._apply(self.module.forward, rows)
+        """Rows [..., W] → (feature activations [..., F], reconstructions [..., M]); raises BadInput like `encode`."""
+        return self._apply(self.module.forward, self._rows("forward", rows))
+
+    def _rows(self, method: str, rows: ArrayLike) -> jax.Array:
+        return jnp.asarray(numbers(method, rows, "...", self.module.width))
 
     @pinned()
     def _apply(self, method: Any, *arrays: Any) -> Any:
         return self.module.apply({"params": self.params}, *arrays, method=method)
+
+
+def fitting_contexts(method: str, tapped: TappedModel, sae: PublishedSAE, tokens: ArrayLike) -> np.ndarray:
+    """Contexts [C,T] on the host, as int32. Raises BadInput when there are none, when they are not of the model's
+    vocabulary, or when the dictionary is for rows of another width than the model has at its site."""
+    width = site_width(tapped.model, tapped.site)
+    if width != sae.module.width:
+        raise BadInput(
+            f"{method}: the dictionary is for rows of width {sae.module.width}, but {tapped.site} has width {width}"
+        )
+    found = np.asarray(token_ids(method, tokens, tapped.model.config.vocab_size))
+    if not len(found):
+        raise BadInput(f"{method} was given no contexts: expected 1 or more")
+    return found

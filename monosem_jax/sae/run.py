@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from monosem_jax.models.run import FromTransformer
 from monosem_jax.runtime.ambient import pinned
+from monosem_jax.runtime.arguments import Named, finite_numbers, whole_number
 from monosem_jax.runtime.checkpoint import checkpoint_steps, load_slice
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput
@@ -80,9 +81,8 @@ class SaeRun(TrainedRun, FromTransformer):
         names = set(jax.eval_shape(self.sae.initial, jax.random.key(0)))
         if self.published and "log_threshold" in names:
             names = names - {"log_threshold"} | {"threshold"}
-        n, axes = self.sae.n_features, {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in names}
-        if not 0 <= i < n:
-            raise BadInput(f"feature {i} of {self.path}: expected 0 to {n - 1}")
+        axes = {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in names}
+        i = whole_number(f"feature {i!r} of {self.path}", i, 0, self.sae.n_features - 1)
         step, folder = self._newest(), self.checkpoints
         return self._finished({
             name: load_slice(folder, step, name, (slice(None),) * axis + (i,)) for name, axis in axes.items()
@@ -107,20 +107,24 @@ class SaeRun(TrainedRun, FromTransformer):
     def encode(self, x: ArrayLike) -> np.ndarray:
         """Raw activations [..., M] → feature activations [..., F], fp32, on the default device.
 
-        Parameters are put there once. Raises BadInput when the rows are not of width M.
+        Parameters are put there once. Raises BadInput when the rows are not of width M, or hold what is no finite
+        number in fp32.
         """
-        return self._by_rows("encode", self.params["W_enc"].shape[0], x)
+        return self._by_rows("encode", finite_numbers("encode", x, "...", self.sae.width_in))
 
     def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> np.ndarray:
         """Feature activations [..., F] → reconstructions [..., M]; `x` [..., M] are the activations that they were
         computed from, which a skip transcoder needs. Raises BadInput like `encode`."""
-        return self._by_rows("decode", self.sae.n_features, f, *(() if x is None else (x,)))
+        given = [finite_numbers("decode", f, "...", self.sae.n_features)]
+        if x is not None:
+            given.append(finite_numbers("decode", x, *given[0].shape[:-1], self.sae.width_in))
+        return self._by_rows("decode", *given)
 
     @functools.cached_property
     @pinned()
     def threshold(self) -> np.ndarray:
         """[F]: a feature is active where (x - b_dec) W_enc + b_enc exceeds its threshold."""
-        return np.asarray(self._program("threshold")(self._params_on_device))
+        return np.array(self._program("threshold")(self._params_on_device))
 
     @functools.cached_property
     def _params_on_device(self) -> dict[str, jax.Array]:
@@ -136,15 +140,10 @@ class SaeRun(TrainedRun, FromTransformer):
         return functools.cache(compiled)
 
     @pinned()
-    def _by_rows(self, method: str, width: int, *given: ArrayLike) -> np.ndarray:
+    def _by_rows(self, method: str, *arrays: np.ndarray | jax.Array) -> np.ndarray:
         """A method of single rows on any number of them, in blocks of sizes 2^n, so that few programs are compiled."""
-        arrays = [a.astype(jnp.float32) if isinstance(a, jax.Array) else np.asarray(a, np.float32) for a in given]
-        first = arrays[0].shape
-        if not first or first[-1] != width:
-            raise BadInput(f"{method} was given an array of shape {list(first)}: expected [..., {width}]")
-        if any(a.shape[:-1] != first[:-1] for a in arrays):
-            raise BadInput(f"{method} was given arrays of shapes {[list(a.shape) for a in arrays]}: their rows differ")
-        n = math.prod(first[:-1])
+        leading = arrays[0].shape[:-1]
+        n = math.prod(leading)
         flat = [a.reshape(n, a.shape[-1]) for a in arrays]
         size = min(1 << max(n - 1, 0).bit_length(), BLOCK_ROWS)
         found = []
@@ -154,8 +153,8 @@ class SaeRun(TrainedRun, FromTransformer):
             if lacking:
                 block = [(np if isinstance(a, np.ndarray) else jnp).pad(a, ((0, lacking), (0, 0))) for a in block]
             found.append(np.asarray(self._program(method)(self._params_on_device, *block))[: size - lacking])
-        rows = found[0] if len(found) == 1 else np.concatenate(found)
-        return rows.reshape(*first[:-1], rows.shape[-1])
+        rows = np.concatenate(found)  # a copy, which can be written to
+        return rows.reshape(*leading, rows.shape[-1])
 
 
 class SweepRun(FromTransformer):
@@ -164,10 +163,9 @@ class SweepRun(FromTransformer):
     @functools.cached_property
     def members(self) -> dict[str, SaeRun]:
         """name -> run, those of which a checkpoint exists."""
-        paths = sorted(self.path.glob("members/*/config.json"))
-        return {
-            p.parent.name: SaeRun(p.parent, self._step) for p in paths if checkpoint_steps(p.parent / "checkpoints")
-        }
+        paths = [p.parent for p in sorted(self.path.glob("members/*/config.json"))]
+        found = {p.name: SaeRun(p, self._step) for p in paths if checkpoint_steps(p / "checkpoints")}
+        return Named(f"the member of {self.path}", found)
 
     @property
     def table(self) -> list[dict[str, Any]] | None:

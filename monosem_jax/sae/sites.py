@@ -16,6 +16,8 @@ from monosem_jax.sae.params import unscale, unscale_columns
 class OneSite:
     """Rows are activations of one site, which is both read and reconstructed."""
 
+    several = False  # whether rows may be put together from several sources
+
     def parts(self, width: int) -> tuple[int, ...]:
         """The widths of the parts of a row of `width`."""
         return (width,)
@@ -42,6 +44,7 @@ class SeveralSites(OneSite):
     """Rows are activations of several sites side by side. `given` are their widths, () if unknown."""
 
     given: tuple[int, ...] = ()
+    several = True
 
     def parts(self, width):
         """Raises BadInput when the rows do not consist of what is needed."""
@@ -65,6 +68,7 @@ class BetweenSites(OneSite):
     """
 
     given: tuple[int, ...] = ()
+    several = True
 
     def parts(self, width):
         """Raises BadInput when the rows do not consist of what is needed."""

@@ -17,7 +17,7 @@ from monosem_jax.activations.scale import InputScale, input_scale
 from monosem_jax.activations.sources.base import ActivationSource, BatchStream
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json, write_json
-from monosem_jax.runtime.mesh import device_get_global, device_put_sharded, make_mesh
+from monosem_jax.runtime.mesh import device_get_global, device_put_sharded, make_mesh, nearest
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.rng import jax_key
 from monosem_jax.runtime.workdir import RunDir
@@ -85,14 +85,16 @@ def open_mesh(train: TrainConfig, sizes: Sequence[int], width: int, devices: Seq
     spec = train.mesh
     if not spec:
         n_devices = jax.device_count() if devices is None else len(devices)
-        data, model = choose_mesh(n_devices, max(sizes), width, train.batch_size)
+        may_leave = devices is None and jax.process_count() == 1
+        data, model = choose_mesh(n_devices, max(sizes), width, train.batch_size, may_leave=may_leave)
         spec = f"data={data},model={model}"
     mesh = make_mesh(spec, devices)
     train.check_mesh(mesh)
     shards = mesh.shape["model"]
     for size in sizes:
         if size % shards:
-            raise BadInput(f"sae.n_features {size} is not divisible by the {shards} model shards")
+            fitting = nearest(size, lambda n: n % shards == 0)
+            raise BadInput(f"sae.n_features {size} is not divisible by the {shards} model shards: take {fitting}")
     return mesh
 
 
@@ -224,7 +226,7 @@ def train_ensembles(
         config=train,
         batches=stream,
         transforms=[resampling] if resample.steps else [],
-        reports=[Report(train.evaluate_every, _silent(train))],
+        reports=[Report(train.evaluate_every, _silent(train), ("silent",))],
         description=description,
     )
 

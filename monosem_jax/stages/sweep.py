@@ -21,6 +21,7 @@ from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.runtime.config import check_seed
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.formatting import distinct
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.sae import architectures as sae_lib
@@ -112,13 +113,14 @@ class SweepRunConfig(SaeRunConfig):
         found: dict[str, SaeRunConfig] = {}
         key = self.sae.sparsity_key
         letter = "l" if key == "l1_coefficient" else key
+        numbers = distinct(self.values())
         for size in sorted(self.sweep.sizes):
-            for value in self.values():
+            for value, number in zip(self.values(), numbers, strict=True):
                 for seed in self.sweep.seeds:
                     changed: dict[str, Any] = {"n_features": size, key: value}
                     sae = dataclasses.replace(self.sae, **changed)
                     own = {"sae": sae, "seed": seed, "data_seed": self.order_seed}
-                    found[f"f{size}_{letter}{value:g}_s{seed}"] = SaeRunConfig(**{**shared, **own})
+                    found[f"f{size}_{letter}{number}_s{seed}"] = SaeRunConfig(**{**shared, **own})
         return found
 
     def values(self) -> tuple[float, ...]:

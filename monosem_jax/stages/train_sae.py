@@ -17,6 +17,7 @@ from monosem_jax.activations.online import OnlineConfig
 from monosem_jax.activations.scale import InputScale
 from monosem_jax.activations.sources import open_source, recorded_name
 from monosem_jax.activations.sources.base import ActivationSource, SourceRequest
+from monosem_jax.activations.sources.stored import is_several
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.activations.synthetic import SyntheticConfig
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate_rows
@@ -86,6 +87,13 @@ class SaeRunConfig:
         self.synthetic.check()
         if not self.source:
             raise BadInput("config.source is empty: expected a store, an array, online or synthetic")
+        if is_several(self.source) and not self.sae.recipe().sites.several:
+            takes = [name for name, kind in sae_lib.ARCHITECTURES.items() if kind().recipe().sites.several]
+            raise BadInput(
+                f"config.source is {self.source!r}: {self.sae.architecture} reads one source; several, whose columns "
+                f"are put side by side, are for {' and '.join(takes)}, and files with more rows of the same have to "
+                "be made one file"
+            )
 
     def _check_architecture(self, resamples: bool) -> None:
         name, recipe = self.sae.architecture, self.sae.recipe()

@@ -93,7 +93,7 @@ def _train(rundir: RunDir, config: TransformerRunConfig, mesh: Mesh, begin: floa
         [group],
         config=config.train,
         batches=TokenBatches(train_tokens, batch_size, config.seed, mesh),
-        reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)})],
+        reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)}, ("heldout_loss",))],
         unit="tokens",
         unit_per_batch=batch_size * text.manifest["context_length"],
         description="transformer",

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
+from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import file_hash, read_array, read_json, write_json
@@ -84,12 +85,17 @@ class Text:
         return self.manifest["bos"]
 
     def tokens(self, split: str) -> np.ndarray:
-        """[C,T] token ids of a split, memory-mapped."""
-        return read_array(self.path / f"{split}_tokens.npy")
+        """[C,T] token ids of a split, train or heldout, memory-mapped. The array can be written to: the file stays as
+        it is. Raises BadInput on another split."""
+        return self._mapped(split, "tokens")
 
     def documents(self, split: str) -> np.ndarray:
-        """[C,T] the index of each token's document, memory-mapped."""
-        return read_array(self.path / f"{split}_documents.npy")
+        """[C,T] the index of each token's document, like `tokens`."""
+        return self._mapped(split, "documents")
+
+    def _mapped(self, split: str, what: str) -> np.ndarray:
+        check_name("the split", split, SPLITS)
+        return read_array(self.path / f"{split}_{what}.npy", writable=True)
 
     @functools.cached_property
     def sources(self) -> list[Source]:

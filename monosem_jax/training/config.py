@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from monosem_jax.runtime.checkpoint import Retention
 from monosem_jax.runtime.config import check_bounds, field, moved
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.mesh import make_mesh
+from monosem_jax.runtime.mesh import largest_divisor, make_mesh, nearest
 
 DTYPES = ("float32", "bfloat16")  # of matmul operands
 
@@ -165,11 +165,18 @@ class TrainConfig:
         """Raises BadInput if the batch cannot be divided among the data shards of the mesh and the micro-batches."""
         shards = mesh.shape["data"]
         if self.batch_size % shards:
-            raise BadInput(f"train.batch_size {self.batch_size} is not divisible by the {shards} data shards")
-        if self.batch_size % (shards * self.micro_batches):
+            sizes = nearest(self.batch_size, lambda n: n % shards == 0)
+            fewer = (
+                "" if jax.process_count() > 1 else f", or train.mesh=data={largest_divisor(self.batch_size, shards)}"
+            )
             raise BadInput(
-                f"train.micro_batches {self.micro_batches} does not divide the {self.batch_size // shards} rows that a "
-                f"device has of a batch of {self.batch_size}"
+                f"train.batch_size {self.batch_size} is not divisible by the {shards} data shards: take {sizes}{fewer}"
+            )
+        if self.batch_size % (shards * self.micro_batches):
+            rows = self.batch_size // shards
+            raise BadInput(
+                f"train.micro_batches {self.micro_batches} does not divide the {rows} rows that a device has of a "
+                f"batch of {self.batch_size}: take {largest_divisor(rows, self.micro_batches)}"
             )
 
     def dtype(self) -> Any:

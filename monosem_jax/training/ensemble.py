@@ -15,7 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.runtime.checkpoint import Checkpoints, restore_together
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, listed
 from monosem_jax.runtime.mesh import Rules, tree_shardings
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.training.config import GuardConfig, TrainConfig
@@ -65,10 +65,12 @@ class Ensemble:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Numbers to log every `every` steps, computed from the state at that step: scalars, or [S] for S members."""
+    """Numbers to log every `every` steps (0: never), computed from the state at that step: scalars, or [S] for S
+    members. `names` are those that it logs, None if they are not known before."""
 
     every: int
     numbers: Callable[[State], dict[str, Any]]
+    names: tuple[str, ...] | None = None
 
 
 class EnsembleTrainer:
@@ -114,6 +116,10 @@ class EnsembleTrainer:
             array.copy_to_host_async()
         self.fetch()
         self._pending = step, result
+
+    def metric_names(self, block: Any) -> set[str]:
+        """The names of what a dispatch of these batches [K,B,...] logs; nothing is computed."""
+        return set(jax.eval_shape(self._dispatch, self.state, block)[1].metrics)
 
     def fetch(self) -> None:
         """Waits for the result of the last dispatch, and logs its metrics."""
@@ -186,6 +192,19 @@ def save(trained: Sequence[EnsembleTrainer], step: int, *, whole_lines: bool, ne
             member = t.member(i)
             store.save(step, member.params, _rest(member), log.latest, needed=needed)
     return time.perf_counter() - begin
+
+
+def check_best(trained: Sequence[EnsembleTrainer], block: Any, reports: Sequence[Report], config: TrainConfig) -> None:
+    """Raises BadInput unless `train.checkpoint.keep_best` is a metric that is logged; `block` is what a dispatch
+    reads."""
+    best = config.retention().metric
+    if not best or any(r.names is None for r in reports if r.every):
+        return
+    if any(best in (r.names or ()) for r in reports if not r.every):
+        raise BadInput(f"train.checkpoint.keep_best is {best}, which is logged every train.evaluate_every = 0 steps")
+    known = set().union(*(t.metric_names(block) for t in trained), *(r.names or () for r in reports if r.every))
+    if best not in known:
+        raise BadInput(f"train.checkpoint.keep_best is {best!r}: expected {listed(best, sorted(known))}")
 
 
 def check_frozen(trained: Sequence[EnsembleTrainer], guard: GuardConfig) -> None:

@@ -23,7 +23,7 @@ from monosem_jax.runtime.errors import Stopped
 from monosem_jax.runtime.processes import barrier_next
 from monosem_jax.runtime.progress import progress
 from monosem_jax.training.config import TrainConfig
-from monosem_jax.training.ensemble import Ensemble, EnsembleTrainer, Report, check_frozen, restore, save
+from monosem_jax.training.ensemble import Ensemble, EnsembleTrainer, Report, check_best, check_frozen, restore, save
 from monosem_jax.training.preemption import preemption_sync
 from monosem_jax.training.step import State
 
@@ -110,6 +110,8 @@ def fit(
         shown = progress(config.steps * per_batch, description, unit, initial=step * per_batch)
         with preemption_sync(groups[0].mesh) as stop, shown as bar:
             ahead = prefetcher.submit(batches, step, schedule.span(step)) if step < config.steps else None
+            if ahead is not None:
+                check_best(trained, ahead.result(), reports, config)
             barrier_next("training begins")  # collectives on CPUs fail if a process is half a minute late
             begin = time.perf_counter()
             while True:

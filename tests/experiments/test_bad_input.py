@@ -86,6 +86,64 @@ CASES = {
         ["--workdir={w}", "--config.transformer.n_heads=3"],
         "d_model 128 is not divisible by n_heads 3",
     ),
+    "key of other architectures": (
+        "train_sae",
+        ["--workdir={w}", "--config.sae.k=8", "--config.sae.architecture=topk"],
+        "config.sae.k belongs to topk, batchtopk, matryoshka, transcoder, abs_topk: begin with --config=topk",
+    ),
+    "key of other architectures, the wanted one named": (
+        "sweep",
+        ["--workdir={w}", "--config.sae.architecture=batchtopk", "--config.sae.k=8"],
+        "begin with --config=batchtopk",
+    ),
+    "key of other architectures, where none is shipped": (
+        "quickstart",
+        ["--workdir={w}", "--config.sae.sae.k=8"],
+        "abs_topk: begin with --config=FILE.py, a configuration of one of these",
+    ),
+    "architecture that is nearly one": (
+        "train_sae",
+        ["--workdir={w}", "--config.sae.architecture=topkk"],
+        "abs_topk; did you mean 'topk'?",
+    ),
+    "several sources for one site": (
+        "train_sae",
+        ["--workdir={w}", "--config.source={tmp}/x.npy,{tmp}/x.npy", "--config.sae.n_features=8"],
+        "relu reads one source; several, whose columns are put side by side, are for transcoder and crosscoder, and",
+    ),
+    "metric that is not one": (
+        "train_sae",
+        [
+            "--workdir={w}",
+            "--config.source={tmp}/x.npy",
+            "--config.sae.n_features=8",
+            "--config.train.batch_size=8",
+            "--config.train.steps=8",
+            "--config.train.steps_per_dispatch=4",
+            "--config.resample.steps=()",
+            "--config.train.checkpoint.keep_best=max:lo",
+        ],
+        "keep_best is 'lo': expected grad_norm, l0, l1, l1_coefficient, learning_rate, loss, mse, skipped; did",
+    ),
+    "metric that nothing reports": (
+        "train_sae",
+        [
+            "--workdir={w}",
+            "--config.source={tmp}/x.npy",
+            "--config.sae.n_features=8",
+            "--config.train.batch_size=8",
+            "--config.train.steps=8",
+            "--config.train.steps_per_dispatch=4",
+            "--config.resample.steps=()",
+            "--config.train.checkpoint.keep_best=silent",
+        ],
+        "train.checkpoint.keep_best is silent, which is logged every train.evaluate_every = 0 steps",
+    ),
+    "value in a file": (
+        "train_sae",
+        ["--workdir={w}", "--config={tmp}/mine.py"],
+        "mine.py: unknown key config.a: ",
+    ),
     "mesh that does not match": (
         "train_transformer",
         ["--workdir={w}", "--config.train.mesh=data=64"],
@@ -144,6 +202,7 @@ def tmp(tmp_path_factory):
     (tmp / "latin.txt").write_bytes(b"caf\xe9")
     np.save(tmp / "x.npy", np.ones((100, 4), np.float32))
     np.save(tmp / "cube.npy", np.ones((2, 3, 4), np.float32))
+    (tmp / "mine.py").write_text("def get_config():\n    return {'a': 1}\n")
     (tmp / "new").mkdir()
     (tmp / "new" / "store.json").write_text('{"format": 4}')
     return tmp

@@ -97,8 +97,16 @@ def test_a_tuple_given_several_times_is_put_together_and_of_other_values_the_las
         ("--config.sae.n_featurs=5", "unknown key config.sae.n_featurs: did you mean --config.sae.n_features?"),
         ("--config.n_features=5", "unknown key config.n_features: did you mean --config.sae.n_features?"),
         ("--config.steps=5", "unknown key config.steps: did you mean --config.sae.steps or --config.train.steps?"),
-        ("--config.colour=5", "unknown key config.colour: --help lists the keys"),
-        ("--config.=5", "unknown key config.: --help lists the keys"),
+        ("--config.colour=5", "unknown key config.colour: config has seed, sae, train; --help lists all keys"),
+        ("--config.=5", "unknown key config.: config has seed, sae, train; --help lists all keys"),
+        (
+            "--config.train.colour=5",
+            "unknown key config.train.colour: config.train has rate, fast, sizes, steps; --help lists all keys",
+        ),
+        (
+            "--config.sae.deep.colour=5",
+            "unknown key config.sae.deep.colour: config.sae has architecture, n_features, steps; --help lists all keys",
+        ),
     ],
 )
 def test_what_cannot_be_set_is_refused_with_the_key_the_value_and_what_was_expected(token, message):

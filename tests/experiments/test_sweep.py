@@ -235,6 +235,12 @@ def test_an_impossible_grid_is_refused_before_anything_is_written(source, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
+def test_members_have_as_many_digits_as_tell_them_apart_and_others_the_name_that_they_had(source):
+    grid = sweep.SweepConfig((16,), (0.00123456781, 0.00123456789, 0.0012, 3.0), (0,))
+    expected = ["l0.0012345678", "l0.0012345679", "l0.0012", "l3"]
+    assert list(config(source, sweep=grid).members()) == [f"f16_{value}_s0" for value in expected]
+
+
 def test_sizes_that_the_mesh_does_not_divide_are_named(source, tmp_path):
     train = dataclasses.replace(TRAIN, mesh="data=2,model=4")
     with pytest.raises(BadInput, match="18 is not divisible by the 4 model shards"):

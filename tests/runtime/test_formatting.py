@@ -3,9 +3,10 @@
 import datetime
 import re
 
+import numpy as np
 import pytest
 
-from monosem_jax.runtime.formatting import duration, quantity, share, text_table
+from monosem_jax.runtime.formatting import distinct, duration, quantity, share, text_table
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,23 @@ def test_the_columns_of_a_table_are_aligned():
     rows = [("name", "n", "note"), ("a", "1,000", ""), ("longer", "7", "*")]
     assert text_table(rows, left=(0, 2)) == ["name        n  note", "a       1,000", "longer      7  *"]
     assert text_table(rows)[2] == "longer      7     *"
+
+
+def test_values_that_round_to_one_text_get_the_digits_that_tell_them_apart():
+    assert distinct([1, 0.5, 1e-5, 1234567, 1234568, 1234567.5]) == [
+        "1", "0.5", "1e-05", "1234567", "1234568", "1234567.5"
+    ]  # fmt: skip
+    third = 1 / 3
+    close = [third, np.nextafter(third, 0), np.nextafter(third, 1), 0.333333]
+    found = distinct(close)
+    assert len(set(found)) == 4 and [float(text) for text in found[:3]] == close[:3]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_distinct_values_always_have_distinct_texts(seed):
+    rng = np.random.default_rng(seed)
+    values = list({float(v) for v in np.round(1 + rng.integers(0, 40, 30) * 10.0 ** -rng.integers(4, 15, 30), 16)})
+    found = distinct(values)
+    assert len(set(found)) == len(values)
+    alone = [v for v in values if [f"{w:g}" for w in values].count(f"{v:g}") == 1]
+    assert all(f"{v:g}" in found for v in alone)

@@ -92,7 +92,9 @@ def test_make_mesh_understands(spec, shape):
     assert (mesh.shape["data"], mesh.shape["model"]) == shape
 
 
-@pytest.mark.parametrize("spec", ["batch=8", "data", "data=0,model=8", "data=-1", "data=x", "data=2.0,model=4"])
+@pytest.mark.parametrize(
+    "spec", ["batch=8", "data", "data=0,model=8", "data=-1", "data=x", "data=2.0,model=4", "data=²", "data=2,data=4"]
+)
 def test_make_mesh_refuses_what_it_cannot_read(spec):
     with pytest.raises(BadInput, match="expected data=N,model=N"):
         make_mesh(spec)
@@ -107,10 +109,35 @@ def test_a_stacked_array_has_one_more_axis_before_those_of_its_rule(mesh8):
     assert found["count"].spec == found["step"].spec == PartitionSpec()
 
 
-@pytest.mark.parametrize("spec", ["data=2", "model=2", "data=4,model=4"])
-def test_make_mesh_refuses_another_number_of_devices(spec):
-    with pytest.raises(BadInput, match="but 8 are present"):
-        make_mesh(spec)
+@pytest.mark.parametrize(("spec", "n"), [("data=2", 2), ("model=2", 2), ("data=3,model=2", 6)])
+def test_a_mesh_of_fewer_devices_than_there_are_is_taken_with_a_note(spec, n, capsys):
+    assert list(make_mesh(spec).devices.flat) == jax.devices()[:n]
+    assert capsys.readouterr().out == f"mesh {spec}: {8 - n} of the 8 devices are not used\n"
+
+
+def test_several_processes_and_described_devices_are_used_up(monkeypatch):
+    with pytest.raises(BadInput, match=r"needs 2 x 1 devices, but 8 are present$"):
+        make_mesh("data=2", jax.devices())
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(BadInput, match=r"needs 2 x 1 devices, but 8 are present$"):
+        make_mesh("data=2")
+
+
+@pytest.mark.parametrize(
+    ("flags", "hint"),
+    [
+        ("", "JAX_NUM_CPU_DEVICES=16 makes a CPU so many"),
+        (
+            "--xla_force_host_platform_device_count=8 --a=1",
+            "--xla_force_host_platform_device_count=8 in XLA_FLAGS decides",
+        ),
+    ],
+)
+def test_more_devices_than_there_are_are_refused_with_what_makes_them(monkeypatch, flags, hint):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    with pytest.raises(BadInput) as refused:
+        make_mesh("data=4,model=4")
+    assert str(refused.value).endswith(f"needs 4 x 4 devices, but 8 are present: {hint}")
 
 
 COORDINATOR, PROCESSES, NUMBER, HEARTBEAT = (*VARIABLES, "MONOSEM_HEARTBEAT_SECONDS")

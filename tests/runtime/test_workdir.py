@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-import monosem_jax.runtime.workdir
+from monosem_jax.runtime import workdir
 from monosem_jax.runtime.config import field, moved
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json, write_json
@@ -291,7 +291,7 @@ def test_a_directory_can_be_taken_up_after_a_crash_at_its_very_beginning(tmp_pat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(monosem_jax.runtime.workdir.os, "replace", replace)
+        patch.setattr(workdir.os, "replace", replace)
         open_run(tmp_path / "run")
     begin(tmp_path / "run")
     assert read_json(tmp_path / "run" / "config.json")["experiment"] == "train"

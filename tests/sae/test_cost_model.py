@@ -261,6 +261,24 @@ def test_the_chosen_mesh_has_the_least_traffic(n):
                 choose_mesh(n, n_features, 32, batch)
 
 
+@pytest.mark.parametrize(("n", "n_features", "batch"), [(6, 4096, 8192), (3, 32, 64), (5, 7, 8), (7, 1, 1), (12, 5, 7)])
+def test_each_way_out_of_devices_that_do_not_fit_is_one(n, n_features, batch):
+    with pytest.raises(BadInput) as refused:
+        choose_mesh(n, n_features, 32, batch, may_leave=True)
+    said = str(refused.value)
+    rows, features = (re.search(rf"{key} (\d+(?: or \d+)?)", said)[1] for key in ("batch_size", "sae.n_features"))
+    for other in rows.split(" or "):
+        assert choose_mesh(n, n_features, 32, int(other))
+    for other in features.split(" or "):
+        assert choose_mesh(n, int(other), 32, batch)
+    data, model = (int(text) for text in re.search(r"train\.mesh=data=(\d+),model=(\d+)", said).groups())
+    assert data * model < n and batch % data == n_features % model == 0
+    assert said.endswith(f"leaves {n - data * model} unused")
+    with pytest.raises(BadInput) as of_several_processes:
+        choose_mesh(n, n_features, 32, batch)
+    assert "train.mesh" not in str(of_several_processes.value)
+
+
 def test_of_equal_meshes_the_one_with_more_data_is_chosen():
     # B M + M + 4 numbers over model, 2 F M + 2 F + M over data: 8 + 2 + 4 = 8 + 4 + 2
     assert least(2, 2, 2, 4) == [(1, 2), (2, 1)]

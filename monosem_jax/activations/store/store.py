@@ -18,6 +18,7 @@ from monosem_jax.activations.store.location import Location, context, last_part
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import open_stream
 from monosem_jax.runtime import forks
+from monosem_jax.runtime.arguments import whole_number
 from monosem_jax.runtime.errors import BadInput, short_error
 from monosem_jax.runtime.files import not_finite, without
 from monosem_jax.runtime.locations import ANYWHERE
@@ -56,16 +57,19 @@ class Store:
         return open_array(self.location, "origin")
 
     def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows start … stop-1, [stop-start, M]; those beyond the last row are left out. Raises BadInput on a negative
+        row, and on a range that ends before it begins."""
         return self._read(self._activations, start, stop)
 
     def origin(self, start: int, stop: int) -> np.ndarray:
         """[stop-start, 2]: for each row the context's index in `tokens()` and the position; for a converted array the
-        row number and 0."""
+        row number and 0. Raises BadInput like `read`."""
         return self._read(self._origin, start, stop)
 
     def _read(self, array: ts.TensorStore, start: int, stop: int) -> np.ndarray:
         forks.enter()
-        stop = min(stop, self.n_rows)
+        start = whole_number(f"{self.path}: read from row {start!r}", start, 0)
+        stop = min(whole_number(f"{self.path}: read up to row {stop!r}", stop, start), self.n_rows)
         try:
             return array[min(start, stop) : stop].read().result()
         except (ValueError, OSError, RuntimeError) as e:

@@ -17,6 +17,7 @@ from monosem_jax.activations.rows import Rows, as_integers
 from monosem_jax.activations.stream.device_cache import BlockPool, pool_blocks
 from monosem_jax.activations.stream.order import BLOCK_ROWS, Order, Piece
 from monosem_jax.runtime.ambient import pinned, pool
+from monosem_jax.runtime.arguments import check_mesh_axes, whole_number
 from monosem_jax.runtime.config import field
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import make_mesh
@@ -72,6 +73,8 @@ class RowStream:
 
     @pinned()
     def __call__(self, start: int, n: int) -> jax.Array:
+        whole_number(f"the first batch is {start!r}", start, 0)
+        whole_number(f"the number of batches is {n!r}", n, 1)
         shape = (n, self.order.batch_size, self.source.width)
         made: dict[tuple[int, int], np.ndarray] = {}
         parts = []
@@ -140,6 +143,7 @@ class RowStream:
 
     def sample(self, n: int) -> np.ndarray:
         """The first n rows of the sequence on the host, [n,M], or all rows if there are fewer."""
+        n = whole_number(f"the number of rows is {n!r}", n, 1)
         if n >= self.source.n_rows:  # the last batch would reach into the next epoch
             return np.array(self.source.read(0, self.source.n_rows))
         found = self.rows(0, self.order.batch_size, 0, -(-n // self.order.batch_size))
@@ -192,6 +196,9 @@ def open_stream(
     config = config or StreamConfig()
     config.check()
     mesh = mesh if mesh is not None else make_mesh()
+    check_mesh_axes("stream", mesh)
+    batch_size = whole_number(f"batch_size is {batch_size!r}", batch_size, 1)
+    seed = whole_number(f"seed is {seed!r}", seed, 0)
     order = Order(source.n_rows, batch_size, seed, window_blocks=config.window_blocks, shuffle=shuffle)
     if config.kind == "disk":
         return RowStream(source, order, mesh)
