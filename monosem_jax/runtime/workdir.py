@@ -19,7 +19,7 @@ import jax
 from monosem_jax.runtime.ambient import changes, surroundings
 from monosem_jax.runtime.config import difference, identity_of, to_dict, upgrade
 from monosem_jax.runtime.errors import BadInput, NewerFormat
-from monosem_jax.runtime.files import file_hash, is_url, lock, not_finite, read_json, without, write_json
+from monosem_jax.runtime.files import file_hash, finite, is_url, lock, not_finite, read_json, write_json
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 
 # Of run directories and checkpoints. 1 had no number and no checksums; before 3 random streams had numbers, no names.
@@ -156,7 +156,7 @@ class RunDir:
             if jax.process_index() == 0:
                 told = ", ".join(f"{name} is {number}" for name, number in strange.items())
                 print(f"note: {told}: null in the summary of {self.path}", file=sys.stderr)
-            summary = {**without(summary, strange), "not_finite": strange}
+            summary = {**finite(summary), "not_finite": strange}
         if jax.process_index() == 0:
             write_json(self.path / "summary.json", summary)
         return summary
