@@ -12,7 +12,7 @@ import pathlib
 import secrets
 import shutil
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 import jax
@@ -73,7 +73,7 @@ def to_json(value: Any, name: object) -> str:
     finite."""
     found = dict(not_finite(value))
     if found:
-        value = without(value, found)
+        value = finite(value)
         shown = ", ".join(f"{key} was {number}" for key, number in list(found.items())[:MOST_NAMED])
         more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         print(f"note: {name} has null where a number is not finite: {shown}{more}", file=sys.stderr, flush=True)
@@ -89,17 +89,13 @@ def not_finite(value: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
             yield from not_finite(inner, f"{prefix}.{key}" if prefix else str(key))
 
 
-def without(value: Any, names: Container[str], prefix: str = "") -> Any:
-    """`value` with None in place of what `names` names, as `not_finite` does."""
-
-    def inside(key: object, inner: Any) -> Any:
-        return without(inner, names, f"{prefix}.{key}" if prefix else str(key))
-
-    if prefix in names:
-        return None
+def finite(value: Any) -> Any:
+    """`value` with None in place of what `not_finite` names."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: inside(key, inner) for key, inner in value.items()}
-    return [inside(i, inner) for i, inner in enumerate(value)] if isinstance(value, (list, tuple)) else value
+        return {key: finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -18,7 +18,7 @@ import jax
 from monosem_jax.runtime.ambient import changes, surroundings
 from monosem_jax.runtime.config import difference, identity_of, to_dict, upgrade
 from monosem_jax.runtime.errors import BadInput, NewerFormat
-from monosem_jax.runtime.files import file_hash, lock, not_finite, read_json, without, write_json
+from monosem_jax.runtime.files import file_hash, finite, lock, not_finite, read_json, write_json
 from monosem_jax.runtime.locations import LocalPath, is_url, local_path
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 from monosem_jax.runtime.provenance import git_revision, versions
@@ -143,7 +143,7 @@ class RunDir:
             if jax.process_index() == 0:
                 told = ", ".join(f"{name} is {number}" for name, number in strange.items())
                 print(f"note: {told}: null in the summary of {self.path}", file=sys.stderr)
-            summary = {**without(summary, strange), "not_finite": strange}
+            summary = {**finite(summary), "not_finite": strange}
         if jax.process_index() == 0:
             write_json(self.path / "summary.json", summary)
         return summary

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from experiments.entry import read
+from experiments.entry import Experiment, read
 from monosem_jax.runtime.errors import BadInput
 from tests.experiments.tiny import ROOT, run
 
@@ -217,6 +217,14 @@ def test_a_mistake_gets_one_clear_line_and_leaves_the_directory_to_be_used_again
         function(*arguments)
     assert message in str(refused.value) and "\n" not in str(refused.value)
     assert not (tmp / "w" / "config.json").exists()
+
+
+def test_an_impossible_variable_of_jax_is_one_line():
+    def stage(flags):
+        raise ValueError("invalid truth value 'maybe' for environment\n'JAX_ENABLE_X64'")
+
+    with pytest.raises(BadInput, match=r"^invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'$"):
+        read(Experiment("About.", stage), ["--workdir=w"])
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,11 @@ def from_step(first: int) -> toy.Batches:
     return toy.Batches(dict.fromkeys(range(first, 200), math.nan))
 
 
+def test_where_no_step_was_ever_applied_the_learning_rate_is_not_blamed(tmp_path):
+    with pytest.raises(BadInput, match=r"^3 steps in a row up to step 3 .*: they are the first, so the rows or"):
+        toy.train(tmp_path, steps=9, stop_after=3, batches=from_step(0))
+
+
 @pytest.mark.parametrize("steps", [10, 11, 12, 20])
 def test_training_stops_with_one_line_and_the_checkpoints_from_before(tmp_path, steps):
     """Also when it ends just then."""

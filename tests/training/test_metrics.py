@@ -74,3 +74,11 @@ def test_metrics_survive_the_way_through_json():
     metrics = on_host(step_metrics(2, True))
     assert from_json(json.loads(json.dumps(to_json(metrics))), "a file") == metrics
     assert from_json({}, "a file") == {}
+
+
+def test_metrics_that_are_not_finite_are_saved_as_json_and_read_again():
+    text = json.dumps(
+        to_json({"a": Mean(math.inf, 2.0), "b": Sum(math.nan), "c": Last(-math.inf, 1.0)}), allow_nan=False
+    )
+    found = from_json(json.loads(text), "a file")
+    assert found["a"] == Mean(math.inf, 2.0) and found["c"] == Last(-math.inf, 1.0) and math.isnan(found["b"].total)

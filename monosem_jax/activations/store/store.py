@@ -20,7 +20,7 @@ from monosem_jax.activations.stream.stream import open_stream
 from monosem_jax.runtime import forks
 from monosem_jax.runtime.arguments import whole_number
 from monosem_jax.runtime.errors import BadInput, short_error
-from monosem_jax.runtime.files import not_finite, without
+from monosem_jax.runtime.files import finite
 from monosem_jax.runtime.locations import ANYWHERE
 
 FORMAT = 3  # 2 was never used; 1 is read like 3: they differ only in the random streams that drew the rows
@@ -107,8 +107,7 @@ def read_manifest(location: Location) -> dict[str, Any]:
 
 def checksum(manifest: dict[str, Any]) -> str:
     """The hash of a manifest's other keys."""
-    rest = {k: v for k, v in manifest.items() if k != "checksum"}
-    rest = without(rest, dict(not_finite(rest)))  # as it is written
+    rest = finite({k: v for k, v in manifest.items() if k != "checksum"})  # as it is written
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
