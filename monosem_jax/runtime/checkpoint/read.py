@@ -200,9 +200,11 @@ def compare(found: Any, where: pathlib.Path) -> Any:
 
 def notes_of(where: pathlib.Path, tree: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
     """The metadata of a step to be written: its number, its run, and checksums. All processes must call it together."""
-    notes = {"format": FORMAT, "step": int(where.name), "metrics": dict(metrics), "checksums": checksums(tree)}
-    blocks = block_checksums(tree["params"], CHUNK_BYTES)
-    notes["blocks"] = {f"params/{name}": found for name, found in blocks.items()}
+    blocks = block_checksums({"params": tree["params"]}, CHUNK_BYTES)
+    small = jax.tree.map(lambda x: None if x.nbytes > CHUNK_BYTES else x, tree["params"])
+    sums = checksums({"params": small, "rest": tree["rest"]})
+    sums |= {name: sum(along[0]["sums"]) % (1 << 32) for name, along in blocks.items()}  # they add up to the whole
+    notes = {"format": FORMAT, "step": int(where.name), "metrics": dict(metrics), "checksums": sums, "blocks": blocks}
     if (identity := _run_of(where)) is not None:
         notes["run"] = {"identity": identity, "path": str(where.parent.parent)}
     return notes
