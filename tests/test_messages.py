@@ -106,7 +106,7 @@ NAMED = {
         rf"(?<![\w./-])((?:{SECTIONS})\.[a-z_0-9.]*[a-z_0-9])(?![\w(])",
         lambda k: k == "config.json" or exists(k.removeprefix("config.")),
     ),
-    "configuration": (r"--config=([a-z]\w*)", lambda name: name in config_files.shipped()),
+    "configuration": (r"--config=([a-z]\w*+)(?![/.])", lambda name: name in config_files.shipped()),
     "experiment": (r"experiments\.([a-z_]+)", lambda name: f"experiments.{name}" in command.find(ROOT)),
     "variable": (r"\b((?:MONOSEM|JAX|CUDA|XLA)_[A-Z_]*[A-Z])\b", lambda name: name in VARIABLES),
 }

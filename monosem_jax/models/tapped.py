@@ -62,7 +62,7 @@ class TappedModel:
         Raises BadInput on activations of another shape.
         """
         tokens = token_ids("losses_with", tokens, self.model.config.vocab_size)
-        checked = numbers("losses_with", acts, *tokens.shape, self.model.width(site))
+        checked = jnp.asarray(numbers("losses_with", acts, *tokens.shape, self.model.width(site)))
         return token_losses(self._apply(self.model.from_acts, carry, checked, site), jnp.asarray(tokens))
 
     def replaced_by(self, width: int) -> list[tuple[str, slice]]:

@@ -168,11 +168,16 @@ class RunDir:
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if self._fresh and isinstance(error, BadInput) and not self._worked():
-            (self.path / "config.json").unlink()  # a mistake found before any work binds the directory to nothing
+            for own in self._begun():  # a mistake found before any work binds the directory to nothing
+                own.unlink(missing_ok=True)
         self.close()
 
+    def _begun(self) -> tuple[pathlib.Path, ...]:
+        """The files that are written before any work."""
+        return self.path / "config.json", self.path / "input.json"
+
     def _worked(self) -> bool:
-        own = (self.path / "config.json", self.path / "input.json")
+        own = self._begun()
         files = (p for p in self.path.rglob("*") if p.is_file() and not _is_job_log(p, self.path))
         return any(p.name != ".lock" and p not in own for p in files)
 

@@ -40,7 +40,7 @@ def open_dictionary(path: str, step: int = -1) -> SaeRun:
     """A finished train_sae or import run whose transformer is available; raises BadInput on anything else."""
     if not path:
         raise BadInput("config.run is empty: expected the directory of a finished train_sae run")
-    found = load_run(path, None if step < 0 else step)
+    found = load_run(path, None if step == -1 else step)
     if not isinstance(found, SaeRun) or found.summary is None:
         raise BadInput(f"{path} is not a finished train_sae run")
     if "transformer" not in found.record["parents"]:

@@ -13,11 +13,11 @@ from monosem_jax.activations.store.location import Location
 from monosem_jax.runtime import forks
 from monosem_jax.runtime.ambient import pinned, pool
 from monosem_jax.runtime.checkpoint import load_params, read
-from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.stages.inspect import InspectConfig, inspect
 
 DOORS = {
-    "a stage": lambda tmp: stage(lambda workdir, config: None)(tmp, None),
+    "a stage": lambda tmp: inspect(tmp, InspectConfig()),
     "a method that computes": lambda tmp: pinned()(lambda: None)(),
     "a checkpoint": lambda tmp: load_params(tmp),
     "a part of one": lambda tmp: read.load_slice(tmp, 0, "W_dec", 3),
