@@ -188,16 +188,24 @@ def _configuration(experiment: Experiment, line: overrides.CommandLine, values: 
     """The configuration after the command line's overrides."""
     cls = experiment.config_class(values)
     found = to_dict(_start(experiment, line.config, cls))
-    for override in line.overrides:
-        if name := moved_key(cls, override.key):
-            raise BadInput(f"config.{override.key} is now config.{name}")
+    given = [_under_its_new_name(cls, override) for override in line.overrides]
+    for override in given:
         if override.key not in overrides.leaves(found) and (variants := variants_with(cls, override.key)):
-            raise BadInput(_of_variants(cls, line.overrides, override.key, variants))
-    overrides.apply(line.overrides, found)
+            raise BadInput(_of_variants(cls, given, override.key, variants))
+    overrides.apply(given, found)
     for name, flag in experiment.flags.items():
         for key in flag.sets if values[name] is not None else ():
             overrides.set_key(found, key, values[name])
     return from_dict(cls, found)
+
+
+def _under_its_new_name(cls: type, override: overrides.Override) -> overrides.Override:
+    """An override as it would be written now: commands of earlier versions go on working, and say what has moved."""
+    name = moved_key(cls, override.key)
+    if name is None:
+        return override
+    sys.stderr.write(f"note: config.{override.key} is now config.{name}\n")
+    return dataclasses.replace(override, key=name)
 
 
 def _of_variants(cls: type, given: Sequence[overrides.Override], key: str, variants: Sequence[str]) -> str:

@@ -27,16 +27,8 @@ from monosem_jax.runtime.provenance import git_revision, versions
 FORMAT = 3
 NAMED_STREAMS = 3  # since this format a run can be resumed: an earlier one would go on with other random numbers
 
-RECORD: dict[str, Any] = {
-    "experiment": str,
-    "config": dict,
-    "parents": dict,
-    "format": int,
-    "versions": dict,
-    "git": str | None,
-    "identity": str,
-    "surroundings": dict,
-}
+RECORD: dict[str, Any] = dict.fromkeys(("config", "parents", "versions", "surroundings"), dict)
+RECORD |= {"experiment": str, "format": int, "git": str | None, "identity": str}
 
 # What a scheduler or a shell writes into the directory it was told to: train.log, slurm-123_4.out, job.o123
 JOB_LOG = re.compile(r".*\.(log|out|err|[oe]\d+)")

@@ -11,15 +11,10 @@ from tests.experiments.tiny import ROOT, run
 
 CASES = {
     "missing workdir": ("train_sae", [], "--workdir is missing"),
-    "moved key": (
+    "value of a moved key": (
         "train_sae",
-        ["--workdir={w}", "--config.train.schedule=linear"],
-        "config.train.schedule is now config.train.schedule.kind",
-    ),
-    "moved key of a stage": (
-        "quickstart",
-        ["--workdir={w}", "--config.sae.train.b1=0.5"],
-        "config.sae.train.b1 is now config.sae.train.optimizer.b1",
+        ["--workdir={w}", "--config.train.schedule=triangular"],
+        "train.schedule.kind is 'triangular': expected",
     ),
     "unknown key": (
         "train_transformer",

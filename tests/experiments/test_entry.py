@@ -10,7 +10,10 @@ import pytest
 
 from experiments.entry import Experiment, Flag, config_dict, read
 from experiments.help_text import help_text
+from experiments.overrides import leaves
+from experiments.quickstart import EXPERIMENT as QUICKSTART
 from experiments.train_sae import EXPERIMENT as TRAIN_SAE
+from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.errors import BadInput
 from tests.experiments.tiny import ROOT, environment, run
 
@@ -76,6 +79,19 @@ def test_a_configuration_may_stand_before_and_after_the_keys_that_change_it(file
 def test_a_flag_sets_its_key_last(file):
     assert config("--config.name=key", "--name=flag") == Config("flag")
     assert config(f"--config={file}").name == "file"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "token", "name", "value"),
+    [
+        (TRAIN_SAE, "train.schedule=linear", "train.schedule.kind", "linear"),
+        (QUICKSTART, "sae.train.b1=0.5", "sae.train.optimizer.b1", 0.5),
+    ],
+)
+def test_a_key_of_an_earlier_version_is_told_its_new_name_and_works(experiment, token, name, value, capsys):
+    found = to_dict(read(experiment, ["--workdir=w", f"--config.{token}"])[1][-1])
+    assert leaves(found)[name] == value
+    assert capsys.readouterr().err == f"note: config.{token.partition('=')[0]} is now config.{name}\n"
 
 
 @pytest.mark.parametrize("form", ["ConfigDict", "dict", "some keys"])
