@@ -25,7 +25,7 @@ LAYERS = [
     ["load"],
     ["interop", "report"],
     ["stages"],
-    ["experiments", "__main__"],
+    ["experiments"],
     ["launch"],
 ]
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
@@ -104,9 +104,9 @@ def test_packages_on_one_line_are_strangers_to_each_other():
     assert not offenders(lambda name, of, module: LAYER[of] == layer(module) and of != unit(module))
 
 
-def test_no_module_lies_directly_in_the_package_but_the_table_of_runs_and_ways_to_start():
+def test_no_module_lies_directly_in_the_package_but_the_table_of_runs():
     found = {p.name for p in (ROOT / "monosem_jax").iterdir() if p.suffix == ".py"}
-    assert found == {"__init__.py", "load.py", "__main__.py", "experiments.py"}
+    assert found == {"__init__.py", "load.py"}
 
 
 def test_no_modules_import_each_other_in_a_circle():
