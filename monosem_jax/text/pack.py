@@ -19,7 +19,6 @@ from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import file_hash, read_array, read_json, write_json
 from monosem_jax.runtime.input_summary import InputSummary, plural
-from monosem_jax.runtime.interruptible import interruptible
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.progress import SHORT, progress
 from monosem_jax.runtime.rng import stream
@@ -234,7 +233,7 @@ def _pack(
     with progress(sum(map(len, texts)), f"tokenize {split}", "characters", delay=SHORT) as bar:
         for start in range(0, len(order), 256):
             part = texts[start : start + 256]
-            encoded = interruptible(lambda part=part: tokenizer.encode_batch(part, add_special_tokens=False))
+            encoded = tokenizer_lib.encode(tokenizer, part)
             for i, e in zip(order[start : start + 256], encoded, strict=True):
                 pieces.append(np.asarray([bos, *e.ids], dtype))
                 owners.append(np.full(len(e.ids) + 1, i, np.int32))
