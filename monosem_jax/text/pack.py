@@ -123,15 +123,14 @@ def prepare_text(
     tokenizer = tokenizer_lib.load_tokenizer(config.tokenizer) if config.tokenizer else None
     bos = tokenizer_lib.bos_id(tokenizer, config.bos) if tokenizer else 0
     documents = corpus_lib.read_corpus(config.corpus, summary)
+    if tokenizer is not None:
+        check_coverage(tokenizer, [d.text for d in documents], config.tokenizer, summary)
     heldout = corpus_lib.split_heldout(documents, config.heldout_fraction, seed)
+    summary.tell()
     if tokenizer is None:
-        summary.tell()
         texts = [d.text for d, h in zip(documents, heldout, strict=True) if not h]
         tokenizer = tokenizer_lib.train_tokenizer(texts, config.vocab_size)
         bos = tokenizer_lib.bos_id(tokenizer)
-    else:
-        check_coverage(tokenizer, [d.text for d in documents], config.tokenizer, summary)
-        summary.tell()
     packed = {}
     for split, members in zip(SPLITS, (np.flatnonzero(~heldout), np.flatnonzero(heldout)), strict=True):
         order = stream("text.pack", seed).permutation(members)
