@@ -33,7 +33,8 @@ def guarded(body: Callable[[], T]) -> T:
     except Stopped as e:
         end(f"stopped by {e}", EXIT_STOPPED)
     except KeyboardInterrupt:
-        end("stopped: everything up to the last commit is on disk; the same command resumes", EXIT_STOPPED)
+        line = "stopped: everything up to the last commit is on disk; the same command resumes"
+        end(line, EXIT_STOPPED, at_once=True)
     except Exception as e:
         if disk_full(e):
             end("the disk is full; what was committed is kept: free space, then the same command resumes", 1, "error: ")
@@ -44,14 +45,21 @@ def guarded(body: Callable[[], T]) -> T:
         raise
 
 
-def end(line: str, code: int, kind: str = "") -> NoReturn:
-    """Prints the line to stderr and exits; one of several processes adds its number and does not wait for others."""
+def end(line: str, code: int, kind: str = "", *, at_once: bool = False) -> NoReturn:
+    """Prints the line to stderr and exits; one of several processes adds its number and does not wait for others.
+
+    With `at_once` the interpreter does not clean up: what was interrupted may still be at work in the threads of a
+    library, which would crash the process then.
+    """
     processes = _processes()
     who = f"[process {processes.this_process()[0]}] " if processes else ""
     sys.stderr.write(f"{kind}{who}{line}\n")  # in one piece, so that the lines of several processes do not mix
     sys.stderr.flush()
     if processes:
         processes.exit_process(code)
+    if at_once:
+        sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -87,7 +87,7 @@ def read_file(file: pathlib.Path) -> Iterator[Document]:
         for i, piece in enumerate(_pieces(text)):
             yield Document(piece, "", f"{file.name}#{i}")
         return
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         if line.strip():
             yield _json_document(file, number, line)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,8 +11,8 @@ from tokenizers import Encoding, Tokenizer
 
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.input_summary import InputSummary
-from monosem_jax.runtime.interruptible import interruptible
 from monosem_jax.runtime.rng import stream
+from monosem_jax.text.tokenizer import encode
 
 SAMPLE = 1000  # documents that are looked at
 WINDOW = 4000  # characters of each
@@ -45,7 +44,7 @@ def check_coverage(tokenizer: Tokenizer, texts: list[str], name: str, summary: I
         raise BadInput(
             f"tokenizer {name} loses {about}: expected one whose tokens stand for at least {LEAST_KEPT:.0%} of the text"
         )
-    summary.add("characters_looked_at", 0 if share else found.characters, "every character looked at has a token")
+    summary.add("characters_looked_at", found.characters, "" if share else "every character looked at has a token")
     summary.add(
         "characters_lost_share", share, f"the tokenizer loses {about}: no token stands for them, or the unknown one"
     )
@@ -63,7 +62,7 @@ def measure(tokenizer: Tokenizer, texts: list[str]) -> Coverage:
     example = ""
     for start in range(0, len(windows), 64):
         part = windows[start : start + 64]
-        encoded = interruptible(functools.partial(tokenizer.encode_batch, part, add_special_tokens=False))
+        encoded = encode(tokenizer, part)
         for text, tokens in zip(part, encoded, strict=True):
             gone = _uncovered(text, tokens, unknown)
             characters += sum(not c.isspace() for c in text)

@@ -20,7 +20,6 @@ from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import file_hash, read_array, read_json, write_json
 from monosem_jax.runtime.input_summary import InputSummary, plural
-from monosem_jax.runtime.interruptible import interruptible
 from monosem_jax.runtime.locations import Place, local_path
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.progress import SHORT, progress
@@ -131,15 +130,14 @@ def prepare_text(
     tokenizer = tokenizer_lib.load_tokenizer(config.tokenizer) if config.tokenizer else None
     bos = tokenizer_lib.bos_id(tokenizer, config.bos) if tokenizer else 0
     documents = corpus_lib.read_corpus(config.corpus, summary)
+    if tokenizer is not None:
+        check_coverage(tokenizer, [d.text for d in documents], config.tokenizer, summary)
     heldout = corpus_lib.split_heldout(documents, config.heldout_fraction, seed)
+    summary.tell()
     if tokenizer is None:
-        summary.tell()
         texts = [d.text for d, h in zip(documents, heldout, strict=True) if not h]
         tokenizer = tokenizer_lib.train_tokenizer(texts, config.vocab_size)
         bos = tokenizer_lib.bos_id(tokenizer)
-    else:
-        check_coverage(tokenizer, [d.text for d in documents], config.tokenizer, summary)
-        summary.tell()
     packed = {}
     for split, members in zip(SPLITS, (np.flatnonzero(~heldout), np.flatnonzero(heldout)), strict=True):
         order = stream("text.pack", seed).permutation(members)
@@ -241,7 +239,7 @@ def _pack(
     with progress(sum(map(len, texts)), f"tokenize {split}", "characters", delay=SHORT) as bar:
         for start in range(0, len(order), 256):
             part = texts[start : start + 256]
-            encoded = interruptible(functools.partial(tokenizer.encode_batch, part, add_special_tokens=False))
+            encoded = tokenizer_lib.encode(tokenizer, part)
             for i, e in zip(order[start : start + 256], encoded, strict=True):
                 pieces.append(np.asarray([bos, *e.ids], dtype))
                 owners.append(np.full(len(e.ids) + 1, i, np.int32))

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.interruptible import interruptible
@@ -127,9 +127,20 @@ def bos_id(tokenizer: Tokenizer, name: str = "") -> int:
     return found
 
 
+def encode(tokenizer: Tokenizer, texts: list[str], *, special: bool = False) -> list[Encoding]:
+    """The tokens of texts, with those that the post-processor adds if `special`. A signal is answered meanwhile.
+
+    Raises BadInput when the tokenizer fails, such as one whose token for unknown text is not in its vocabulary.
+    """
+    try:
+        return interruptible(lambda: tokenizer.encode_batch(texts, add_special_tokens=special))
+    except Exception as e:  # the library raises bare Exception
+        raise BadInput(f"the tokenizer cannot encode the text: {' '.join(str(e).split())}") from None
+
+
 def _put_first(tokenizer: Tokenizer) -> int | None:
     """The token that the post-processor puts before a text, if it does."""
-    encoded = tokenizer.encode("a", add_special_tokens=True)
+    (encoded,) = encode(tokenizer, ["a"], special=True)
     mask = encoded.special_tokens_mask
     return encoded.ids[0] if mask and mask[0] and 0 in mask else None
 

@@ -92,7 +92,10 @@ def test_the_plan_is_what_the_store_then_takes(harvested, tmp_path):
     assert int(files.replace(",", "")) == len(written)
     assert int(rows.replace(",", "")) == store.n_rows and int(width) == store.width
     buckets = -(-store.n_rows // 2048)
-    assert f"contexts {len(store.tokens()):,}\nbuckets  {buckets} of 2,048 rows" in done.stdout
+    assert (
+        f"contexts {len(store.tokens()):,} of {store.manifest['input']['contexts']:,}\nbuckets  {buckets} of 2,048 rows"
+        in done.stdout
+    )
     assert re.search(r"time +\S+ s at [\d,]+ rows/s", done.stdout)
 
 

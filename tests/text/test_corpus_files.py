@@ -87,6 +87,11 @@ def test_a_file_whose_suffix_is_in_upper_case_is_read_alone(tmp_path):
     assert read(put(tmp_path / "A.JSONL", "x"))[0] == ["x"]
 
 
+def test_a_byte_order_mark_before_json_lines_is_skipped(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a"}')
+    assert read(tmp_path / "a.jsonl")[0] == ["a"]
+
+
 def test_documents_without_text_are_counted(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "", "label": "a"}\n{"text": "b", "label": "a"}\n')
     assert read(tmp_path / "a.jsonl")[1] == {"files": 1, "documents": 1, "empty_documents": 1}

@@ -211,6 +211,12 @@ def test_a_tokenizer_that_cannot_represent_the_text_is_refused_before_anything_i
     assert not (tmp_path / "text").exists()
 
 
+def test_a_tokenizer_that_fails_on_a_text_is_refused_by_one_line():
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "<s>": 1}, unk_token="[NOPE]"))
+    with pytest.raises(BadInput, match=r"cannot encode the text: .*vocabulary"):
+        measure(tokenizer, ["the cat"])
+
+
 def test_a_tokenizer_without_tokens_is_refused(tmp_path):
     Tokenizer(models.BPE()).save(str(tmp_path / "t.json"))
     with pytest.raises(BadInput, match="has no tokens"):

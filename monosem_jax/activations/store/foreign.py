@@ -84,7 +84,7 @@ class ZarrRows:
         try:
             if self._stored(0, self.n_rows):
                 return 0
-            step = (self._array.chunk_layout.read_chunk.shape or (None,))[0] or self.n_rows
+            step = (self._array.chunk_layout.read_chunk.shape or (0,))[0] or self.n_rows
             cuts = [(a, min(a + step, self.n_rows)) for a in range(0, self.n_rows, step)]
             return sum(z - a for a, z in cuts if not self._stored(a, z))
         except NotImplementedError:  # a driver or a codec that cannot tell
