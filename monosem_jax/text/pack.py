@@ -147,6 +147,7 @@ def prepare_text(
         raise BadInput(f"train.batch_size {batch_size} is larger than the {n} contexts")
     manifest = {
         "format": 1,
+        "corpus": config.corpus,
         "corpus_sha256": corpus_lib.corpus_hash(documents),
         "vocab_size": tokenizer_lib.vocab_size(tokenizer),
         "bos": bos,
@@ -162,8 +163,8 @@ def prepare_text(
 def check_same(path: pathlib.Path, config: TextConfig) -> None:
     """Compares corpus and tokenizer with those that the text directory `path` was made from, wherever they lie now.
 
-    Raises BadInput when their contents have changed. Where the corpus is gone, the text goes on without it, and a line
-    says so. Nothing happens where there is no complete text directory.
+    Raises BadInput when this is another corpus or tokenizer. Where the corpus is gone or has changed since, the text
+    goes on without it, and a line says so. Nothing happens where there is no complete text directory.
     """
     if not (path / "text.json").exists():
         return
@@ -177,6 +178,8 @@ def check_same(path: pathlib.Path, config: TextConfig) -> None:
         )
         if now != then and "input" not in text.manifest and pathlib.Path(config.corpus).is_dir():
             _say(f"{changed}, or an earlier version chose other files of it: going on with the text in {path}")
+        elif now != then and _in_its_place(config.corpus, text.manifest.get("corpus")):
+            _say(f"{changed}: it has changed since, going on with the text in {path}")
         elif now != then:
             raise BadInput(f"{changed}: give that corpus again, or a new --workdir for this one")
     if config.tokenizer and tokenizer_lib.load_tokenizer(config.tokenizer).to_str() != text.tokenizer.to_str():
@@ -188,6 +191,11 @@ def check_same(path: pathlib.Path, config: TextConfig) -> None:
         raise BadInput(
             f"text.tokenizer is empty: {path} was prepared with a tokenizer that was given, expected that one"
         )
+
+
+def _in_its_place(corpus: str, before: str | None) -> bool:
+    """Whether `corpus` lies where the one from `before` did, or that one is no longer there: it was moved."""
+    return before is not None and (corpus == before or not pathlib.Path(before).exists())
 
 
 def _say(line: str) -> None:

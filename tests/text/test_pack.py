@@ -1,6 +1,7 @@
 """Packed contexts on disk: what they hold, that nothing is lost or shared between splits, and when they are refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -207,6 +208,20 @@ def test_a_corpus_is_known_by_its_content_wherever_it_lies(corpus, tmp_path, cap
         prepare_text(tmp_path / "text", config(changed), LENGTH, seed=0)
     prepare_text(tmp_path / "text", config(str(tmp_path / "gone.jsonl")), LENGTH, seed=0)
     assert "gone.jsonl does not exist any more: going on with the text" in capsys.readouterr().out
+
+
+def test_a_corpus_that_has_changed_in_its_place_or_was_moved_and_changed_is_told(corpus, tmp_path, capsys):
+    own = copied(corpus, tmp_path / "own.jsonl")
+    text = prepare_text(tmp_path / "text", config(own), LENGTH, seed=0)
+    before = text.tokens("train").copy()
+    copied(corpus, tmp_path / "own.jsonl", lambda text: text.replace("cat", "dog"))
+    (tmp_path / "moved").mkdir()
+    for place in (own, str(tmp_path / "moved" / "own.jsonl")):
+        if place != own:
+            shutil.move(own, place)
+        found = prepare_text(tmp_path / "text", config(place), LENGTH, seed=0)
+        np.testing.assert_array_equal(found.tokens("train"), before)
+        assert "own.jsonl is not the one that" in (out := capsys.readouterr().out) and "it has changed since" in out
 
 
 def test_a_tokenizer_is_known_by_its_content_wherever_it_lies(corpus, tmp_path):
