@@ -188,12 +188,6 @@ def test_a_wrong_command_is_not_accepted():
             "--config.sae.k=0",
         ],
         "nosuch": ["experiments.train_sae", "--workdir=x", "--config=nosuch", "--config.source=s"],
-        "train.schedule.warmup_steps": [
-            "experiments.train_sae",
-            "--workdir=x",
-            "--config.source=s",
-            "--config.train.warmup_steps=5",
-        ],
         "experiments.nosuch": ["experiments.nosuch", "--workdir=x"],
         "--process": ["launch.local", "--process=2", "--nosuch=1", "--", "experiments.harvest", "--workdir=x"],
     }

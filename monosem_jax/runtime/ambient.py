@@ -218,7 +218,6 @@ def surroundings() -> dict[str, Any]:
     return {
         "platform": devices[0].platform,
         "device_kind": devices[0].device_kind,
-        "devices": len(devices),
         "XLA_FLAGS": " ".join(flags),
         "NVIDIA_TF32_OVERRIDE": os.environ.get("NVIDIA_TF32_OVERRIDE", ""),
         "jax_disable_most_optimizations": bool(jax.config.read("jax_disable_most_optimizations")),

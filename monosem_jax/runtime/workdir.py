@@ -225,10 +225,10 @@ def _is_job_log(file: pathlib.Path, workdir: pathlib.Path) -> bool:
 
 
 def _changed_surroundings(record: dict[str, Any]) -> tuple[str, ...]:
-    """What is not as it was when the run was begun, and numbers depend on. The number of devices may change freely."""
+    """What numbers depend on and is not as it was when the run was begun. (They do not depend on how many devices.)"""
     now = {**surroundings(), **{name: versions().get(name) for name in ("jax", "jaxlib")}}
     before = {**record.get("surroundings", {}), **record.get("versions", {})}
-    return tuple(changes({k: v for k, v in before.items() if k != "devices"}, now))
+    return tuple(changes(before, now))
 
 
 def _portable(parents: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
