@@ -46,10 +46,25 @@ def config(source: str, **changes) -> sweep.SweepRunConfig:
 
 
 @pytest.fixture(scope="module")
-def whole(source, tmp_path_factory):
+def reads() -> list[tuple[int, int]]:
+    """(first batch, number) of every read of `whole`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def whole(source, tmp_path_factory, reads):
     """(directory, summary) of a sweep that nothing disturbed."""
-    path = tmp_path_factory.mktemp("whole")
-    return path, sweep.sweep(path, config(source))
+    path, stream = tmp_path_factory.mktemp("whole"), ActivationSource.stream
+
+    def counting(self, *args):
+        found = stream(self, *args)
+        call = type(found).__call__
+        patch.setattr(type(found), "__call__", lambda s, a, n: reads.append((a, n)) or call(s, a, n))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ActivationSource, "stream", counting)
+        return path, sweep.sweep(path, config(source, stream=StreamConfig("disk")))
 
 
 def test_the_grid_is_every_size_with_every_coefficient_and_seed(whole, source):
@@ -106,39 +121,11 @@ def test_a_finished_sweep_does_nothing(whole, source, capsys):
     assert "is finished: nothing to do" in capsys.readouterr().out
 
 
-def test_every_batch_is_read_once_for_all_members(source, tmp_path, monkeypatch):
-    reads, stream = [], ActivationSource.stream
-
-    def counting(self, *args):
-        found = stream(self, *args)
-
-        class Counted:
-            sample = found.sample
-
-            def __call__(self, start, n):
-                reads.extend(range(start, start + n))
-                return found(start, n)
-
-        return Counted()
-
-    monkeypatch.setattr(ActivationSource, "stream", counting)
-    sweep.sweep(tmp_path, config(source, resample=ResampleConfig(steps=())))
-    assert reads == list(range(STEPS))
-
-
-def test_resampling_streams_its_inputs_for_all_members_together(source, tmp_path, monkeypatch):
-    reads, stream = [], ActivationSource.stream
-
-    def counting(self, *args):
-        found = stream(self, *args)
-        call = type(found).__call__
-        monkeypatch.setattr(type(found), "__call__", lambda s, a, n: reads.append((a, n)) or call(s, a, n))
-        return found
-
-    monkeypatch.setattr(ActivationSource, "stream", counting)
-    sweep.sweep(tmp_path, config(source, stream=StreamConfig("disk")))
+def test_every_batch_is_read_once_for_all_members_and_inputs_of_resampling_twice(whole, reads):
+    trained = [n for r in dict.fromkeys(reads) for n in range(r[0], sum(r)) if r not in {(10, 4), (14, 2)}]
     extra = [r for r in reads if reads.count(r) > 1]
     assert set(extra) <= {(10, 4), (14, 2)} and reads.count((14, 2)) == 3  # twice for the event, once to train
+    assert sorted([*trained, *range(10, 16)]) == list(range(STEPS))
 
 
 def test_a_killed_sweep_ends_with_the_same_bits(whole, source, tmp_path, monkeypatch):
