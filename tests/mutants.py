@@ -303,7 +303,7 @@ MUTANTS = [
     ),
     Mutant(
         "workdir: a mistake found before any work binds the directory",
-        '(self.path / "config.json").unlink()',
+        "own.unlink(missing_ok=True)",
         "pass",
         ("activations/sources/test_refusals.py::test_a_mistake_leaves_the_directory_free",),
     ),
@@ -379,9 +379,51 @@ MUTANTS = [
     ),
     Mutant(
         "signals: handlers stay after training",
-        "for number, handler in old.items():",
-        "for number, handler in ():",
+        "        yield flag\n    finally:\n        for number, handler in old.items():",
+        "        yield flag\n    finally:\n        for number, handler in ():",
         ("training/test_loop.py::test_signals_have_their_own_handlers_again_after_training",),
+    ),
+    Mutant(
+        "ambient: options of JAX stay as the user has them",
+        "            stack.enter_context(state(value))",
+        "            pass",
+        ("runtime/test_ambient.py::test_an_option_is_set_inside_and_as_before_afterwards",),
+    ),
+    Mutant(
+        "ambient: what has changed since is not told",
+        'return [f"{k}: {before[k]!r} -> {now[k]!r}" for k in before if k in now and before[k] != now[k]]',
+        "return []",
+        ("runtime/test_ambient.py::test_a_run_that_is_resumed_elsewhere_says_in_what_it_differs",),
+    ),
+    Mutant(
+        "signals: SIGXCPU ends the process",
+        "signal.SIGUSR2, signal.SIGXCPU)",
+        "signal.SIGUSR2)",
+        ("runtime/test_signals.py::test_all_signals_that_give_notice_are_known",),
+    ),
+    Mutant(
+        "text: equal texts lie on both sides of the split",
+        "            heldout[texts[text]] = True",
+        "            heldout[texts[text][0]] = True",
+        ("text/test_corpus.py::test_equal_texts_lie_on_one_side_of_the_split",),
+    ),
+    Mutant(
+        "text: another corpus passes for the one that was prepared",
+        "return before is not None and (corpus == before or not pathlib.Path(before).exists())",
+        "return True",
+        ("text/test_pack.py::test_a_corpus_is_known_by_its_content_wherever_it_lies",),
+    ),
+    Mutant(
+        "arguments: the first token beyond the vocabulary is taken",
+        "            if not 0 <= token < vocab_size:",
+        "            if not 0 <= token <= vocab_size:",
+        ("test_python_surface.py",),
+    ),
+    Mutant(
+        "zarr: chunks that do not exist are read as zeros",
+        "            return sum(z - a for a, z in cuts if not self._stored(a, z))",
+        "            return 0",
+        ("activations/sources/test_left_out.py::test_rows_in_chunks_that_do_not_exist_are_refused_and_counted",),
     ),
     Mutant(
         "signals: a second Ctrl-C is not obeyed",

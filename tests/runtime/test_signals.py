@@ -29,6 +29,11 @@ def handlers():
         signal.signal(number, handler)
 
 
+def test_all_signals_that_give_notice_are_known():
+    names = ("TERM", "INT", "HUP", "USR1", "USR2", "XCPU")
+    assert {signal.Signals[f"SIG{name}"] for name in names} == set(NOTICE)
+
+
 @pytest.mark.parametrize("number", NOTICE)
 def test_a_signal_asks_for_a_stop_and_ends_nothing(exits, capfd, number):
     with signal_flag() as flag:
