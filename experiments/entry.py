@@ -20,6 +20,7 @@ from experiments.exits import EXIT_BAD_INPUT, guarded
 from experiments.help_text import help_text
 from monosem_jax.runtime.config import from_dict, moved_key, to_dict, variants_with
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.signals import ignore_notice
 
 __all__ = ["EXIT_BAD_INPUT", "WORKDIR", "Experiment", "Flag", "config_dict", "launch"]
 
@@ -90,10 +91,12 @@ def launch(experiment: Experiment) -> None:
         function, arguments = read(experiment, tokens)
         if flags.FLAGS.verbosity == 0:
             logging.set_verbosity(logging.WARNING)  # app.run turns on INFO, and Orbax logs a lot
-        from monosem_jax.runtime.processes import start_processes  # imported here: JAX takes a second
+        from monosem_jax.runtime.processes import start_processes, this_process  # imported here: JAX takes a second
 
         start_processes()
         function(*arguments)
+        if this_process()[1] == 1:  # one of several may wait for the others when it leaves
+            ignore_notice()
 
     app.run(lambda argv: guarded(main), flags_parser=parse)
 

@@ -46,6 +46,15 @@ def interrupt_on_notice() -> None:
                 signal.signal(number, signal.default_int_handler)
 
 
+def ignore_notice() -> None:
+    """From now on every signal of NOTICE but Ctrl-C is ignored: the work is done, and one that came while the
+    interpreter ends would make it look as if it were not."""
+    if threading.current_thread() is threading.main_thread():
+        for number in handled():
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def signal_flag() -> Iterator[SignalFlag]:
     """Collects NOTICE into a flag while the block runs (in the main thread; elsewhere it stays unset)."""

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from monosem_jax.runtime.errors import Stopped
-from monosem_jax.runtime.signals import NOTICE, interrupt_on_notice, signal_flag
+from monosem_jax.runtime.signals import NOTICE, ignore_notice, interrupt_on_notice, signal_flag
 
 
 @pytest.fixture
@@ -104,3 +104,12 @@ def test_outside_of_the_main_thread_no_handler_is_set():
     thread.start()
     thread.join()
     assert found == ["", before]
+
+
+def test_signals_are_ignored_once_the_work_is_done():
+    interrupt_on_notice()
+    ignore_notice()
+    for number in set(NOTICE) - {signal.SIGINT}:
+        signal.raise_signal(number)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
