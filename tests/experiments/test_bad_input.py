@@ -9,6 +9,10 @@ from experiments.entry import Experiment, read
 from monosem_jax.runtime.errors import BadInput
 from tests.experiments.tiny import ROOT, run
 
+SHORT = [
+    "--config.sae.n_features=8", "--config.train.batch_size=8", "--config.train.steps=8",
+    "--config.train.steps_per_dispatch=4", "--config.resample.steps=()",
+]  # fmt: skip
 CASES = {
     "missing workdir": ("train_sae", [], "--workdir is missing"),
     "value of a moved key": (
@@ -108,30 +112,12 @@ CASES = {
     ),
     "metric that is not one": (
         "train_sae",
-        [
-            "--workdir={w}",
-            "--config.source={tmp}/x.npy",
-            "--config.sae.n_features=8",
-            "--config.train.batch_size=8",
-            "--config.train.steps=8",
-            "--config.train.steps_per_dispatch=4",
-            "--config.resample.steps=()",
-            "--config.train.checkpoint.keep_best=max:lo",
-        ],
+        ["--workdir={w}", "--config.source={tmp}/x.npy", *SHORT, "--config.train.checkpoint.keep_best=max:lo"],
         "keep_best is 'lo': expected grad_norm, l0, l1, l1_coefficient, learning_rate, loss, mse, skipped; did",
     ),
     "metric that nothing reports": (
         "train_sae",
-        [
-            "--workdir={w}",
-            "--config.source={tmp}/x.npy",
-            "--config.sae.n_features=8",
-            "--config.train.batch_size=8",
-            "--config.train.steps=8",
-            "--config.train.steps_per_dispatch=4",
-            "--config.resample.steps=()",
-            "--config.train.checkpoint.keep_best=silent",
-        ],
+        ["--workdir={w}", "--config.source={tmp}/x.npy", *SHORT, "--config.train.checkpoint.keep_best=silent"],
         "train.checkpoint.keep_best is silent, which is logged every train.evaluate_every = 0 steps",
     ),
     "value in a file": (
