@@ -70,8 +70,8 @@ class ActivationSource:
     `name` identifies the source in messages, `dtype` is the dtype of its rows, `parents` are the records of its inputs
     in the form that a run directory keeps. `widths` are the widths of the sites or sources whose rows are concatenated,
     () for a single one. `site`, `mean_square` and `mean_norm` are None if unknown; `n_rows` is 0 if rows are endless.
-    `heldout` are rows kept from training, if there is no transformer to evaluate with. `input` counts the rows that were
-    left out or are all zero; `check_finite` and opening the stream may add to it.
+    `heldout` are rows kept from training, if there is no transformer to evaluate with. `input` counts rows that are
+    left out or all zero; `check_finite` and opening the stream may add to it.
     """
 
     name: str
