@@ -13,9 +13,9 @@ import pytest
 
 import monosem_jax as mj
 from monosem_jax.activations.rows import RowRange
+from monosem_jax.analysis.label_scan import scan
 from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate, evaluate_rows
-from monosem_jax.analysis.scan import scan
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.training.config import TrainConfig

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from monosem_jax.analysis.examples import ExampleText, top_examples
+from monosem_jax.analysis.label_scan import FeatureStatistics
 from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.records import Category, Feature
-from monosem_jax.analysis.scan import FeatureStatistics
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.sae.published import PublishedSAE

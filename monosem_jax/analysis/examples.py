@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from monosem_jax.analysis.label_scan import FeatureStatistics
 from monosem_jax.analysis.records import Example
-from monosem_jax.analysis.scan import FeatureStatistics
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.rng import stream

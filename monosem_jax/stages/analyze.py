@@ -12,8 +12,8 @@ import numpy as np
 from monosem_jax.analysis import records
 from monosem_jax.analysis.collect import collect_features, common_tokens
 from monosem_jax.analysis.examples import ExampleText, choose_features
+from monosem_jax.analysis.label_scan import FeatureStatistics, category_table, scan
 from monosem_jax.analysis.records import Category, Feature
-from monosem_jax.analysis.scan import FeatureStatistics, category_table, scan
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.edge import stage

@@ -11,9 +11,9 @@ import pytest
 
 from monosem_jax.analysis import collect, records
 from monosem_jax.analysis.examples import ExampleText
+from monosem_jax.analysis.label_scan import scan
 from monosem_jax.analysis.records import Category, Example, Feature
 from monosem_jax.analysis.run import AnalyzeRun
-from monosem_jax.analysis.scan import scan
 from monosem_jax.load import load_run
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput, NewerFormat

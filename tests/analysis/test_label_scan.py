@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from monosem_jax.analysis.label_scan import FeatureStatistics, category_table, label_correlation, scan
 from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.records import Category
-from monosem_jax.analysis.scan import FeatureStatistics, category_table, label_correlation, scan
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.config import to_dict
 from monosem_jax.runtime.errors import BadInput
