@@ -7,13 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from monosem_jax.analysis import records
 from monosem_jax.analysis.records import Category, Feature
+from monosem_jax.analysis.records_io import (
+    CATEGORIES,
+    FEATURES,
+    FOLDER,
+    Records,
+    check_format,
+    read_categories,
+    read_features_json,
+)
+from monosem_jax.analysis.records_parse import plain
 from monosem_jax.models.run import FromTransformer, TransformerRun
-from monosem_jax.runtime.arguments import whole_number
+from monosem_jax.runtime.arguments import check_name, whole_number
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_array, read_json
 from monosem_jax.sae.run import SaeRun
+
+TABLES = ("categories", "proxies", "judges", "logits", "probes", "steering", "health", "gaps")
 
 
 class EvaluateRun(FromTransformer):
@@ -37,31 +48,60 @@ class AnalyzeRun(EvaluateRun):
     """An analysis of a dictionary: records of its features and of the categories of text."""
 
     @functools.cached_property
-    def features(self) -> list[dict[str, Any]]:
-        """features.json as it is; `feature_records` has the same, checked and typed."""
-        return read_json(self.path / records.FEATURES, list)
-
-    @functools.cached_property
-    def categories(self) -> list[dict[str, Any]]:
-        """categories.json as it is; `category_records` has the same, checked and typed."""
-        return read_json(self.path / records.CATEGORIES, list)
+    def records(self) -> Records:
+        """The records of all sets. Raises BadInput when they are damaged, of a newer format, or of format 1, which had
+        no folder of them: `feature_records` reads those too."""
+        self._check_format()
+        if not (self.path / FOLDER).exists() and (self.path / FEATURES).exists():
+            raise BadInput(f"{self.path} has records of format 1, without a folder of sets: use feature_records")
+        return Records(self.path / FOLDER)
 
     @functools.cached_property
     def feature_records(self) -> list[Feature]:
-        """The features that have a record. Raises BadInput when the file is damaged or of a newer format."""
-        records.check_format(self.path, self.summary)
-        return records.read_features(self.path)
+        """The features that have a record. With many features `records.all()` needs less memory.
+
+        Raises BadInput when a file is damaged or of a newer format.
+        """
+        self._check_format()
+        if (self.path / FEATURES).exists():
+            return read_features_json(self.path)
+        return list(self.records.all())
 
     @functools.cached_property
     def category_records(self) -> list[Category]:
         """The categories, by falling correlation. Raises BadInput when the file is damaged or of a newer format."""
-        records.check_format(self.path, self.summary)
-        return records.read_categories(self.path)
+        self._check_format()
+        return read_categories(self.path)
 
-    def feature(self, i: int) -> Feature:
-        """The record of feature `i`; raises BadInput when it has none."""
+    @property
+    def features(self) -> list[dict[str, Any]]:
+        """`feature_records` as dictionaries."""
+        return [plain(record) for record in self.feature_records]
+
+    @functools.cached_property
+    def categories(self) -> list[dict[str, Any]]:
+        """categories.json as it is; `category_records` has the same, checked and typed."""
+        return read_json(self.path / CATEGORIES, list)
+
+    def feature(self, i: int, name: str = "features") -> Feature:
+        """The record of feature `i` of the set `name` ("features", "neurons", "control", "random").
+
+        Raises BadInput when it has none.
+        """
         i = whole_number(f"feature {i!r} of {self.path}", i, 0)
+        if (self.path / FOLDER).exists():
+            return self.records.feature(i, name)
+        check_name("the set", name, ("features",))
         for record in self.feature_records:
             if record.feature == i:
                 return record
         raise BadInput(f"{self.path} has no record of feature {i}: it has {len(self.feature_records)} records")
+
+    def table(self, name: str) -> Any:
+        """A table of the analysis, `NAME.json`, as it is; TABLES has the names. Raises BadInput when it is unknown or
+        was not made."""
+        check_name("the table", name, TABLES)
+        return read_json(self.path / f"{name}.json")
+
+    def _check_format(self) -> None:
+        check_format(self.path / "summary.json", (self.summary or {}).get("records_format", 1))

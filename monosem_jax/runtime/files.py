@@ -100,9 +100,14 @@ def finite(value: Any) -> Any:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file so that it is either the old one or the whole new one."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file so that it is either the old one or the whole new one."""
     temporary = path.with_name(f".{path.name}.tmp")  # hidden: RunDir ignores it after a crash
-    with open(temporary, "w", encoding="utf-8") as f:
-        f.write(text)
+    with open(temporary, "wb") as f:
+        f.write(data)
         f.flush()
         os.fsync(f.fileno())
     os.replace(temporary, path)
