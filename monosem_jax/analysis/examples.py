@@ -15,7 +15,7 @@ from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.rng import stream
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.text.batches import context_batches
-from monosem_jax.text.pack import Source, Text
+from monosem_jax.text.directory import Source, Text
 from monosem_jax.text.shown import token_strings
 
 BEFORE, AFTER = 20, 12  # tokens shown before and after the strongest

@@ -9,7 +9,7 @@ from monosem_jax.analysis import examples
 from monosem_jax.analysis.examples import ExampleText, choose_features, top_examples
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.sae.published import PublishedSAE
-from monosem_jax.text.pack import Source
+from monosem_jax.text.directory import Source
 from tests.analysis.test_label_scan import BOS, N_FEATURES, N_TOP, SILENT, SITE, contexts, dictionary, run
 from tests.engine import relu_sae
 

@@ -18,7 +18,7 @@ from monosem_jax.load import load_run
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput, NewerFormat
 from monosem_jax.sae.published import PublishedSAE
-from monosem_jax.text.pack import Source
+from monosem_jax.text.directory import Source
 from tests import reference
 from tests.engine import relu_sae
 
