@@ -221,8 +221,9 @@ def _of_variants(cls: type, given: Sequence[overrides.Override], key: str, varia
 
 
 def _start(experiment: Experiment, spec: str, cls: type) -> Any:
-    """The configuration before the overrides."""
-    spec = spec or experiment.config
+    """The configuration before the overrides. The shipped default belongs to the class that the experiment has without
+    flags: a function that takes another class begins with that one's defaults."""
+    spec = spec or (experiment.config if experiment.config and cls is experiment.config_class() else "")
     if not spec:
         return cls()
     found = config_files.load(spec)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
     from monosem_jax.stages.inspect import InspectConfig, inspect
     from monosem_jax.stages.quickstart import QuickstartConfig, quickstart
     from monosem_jax.stages.report import ReportRunConfig, report
+    from monosem_jax.stages.shuffle_transformer import ShuffleConfig, shuffle_transformer
     from monosem_jax.stages.sweep import SweepRunConfig, sweep
     from monosem_jax.stages.train_sae import SaeRunConfig, train_sae
     from monosem_jax.stages.train_transformer import TransformerRunConfig, train_transformer
@@ -45,6 +46,7 @@ __all__ = [
     "QuickstartConfig",
     "ReportRunConfig",
     "SaeRunConfig",
+    "ShuffleConfig",
     "SweepRunConfig",
     "TransformerRunConfig",
     "analyze",
@@ -63,6 +65,7 @@ __all__ = [
     "load_transformer",
     "quickstart",
     "report",
+    "shuffle_transformer",
     "sweep",
     "train_sae",
     "train_transformer",
@@ -76,6 +79,7 @@ _STAGES = {
     "inspect": "InspectConfig",
     "quickstart": "QuickstartConfig",
     "report": "ReportRunConfig",
+    "shuffle_transformer": "ShuffleConfig",
     "sweep": "SweepRunConfig",
     "train_sae": "SaeRunConfig",
     "train_transformer": "TransformerRunConfig",

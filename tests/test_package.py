@@ -17,8 +17,8 @@ from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.training.step import TrainConfig
 
 STAGES = (
-    "analyze", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "sweep", "train_sae",
-    "train_transformer",
+    "analyze", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "shuffle_transformer",
+    "sweep", "train_sae", "train_transformer",
 )  # fmt: skip
 
 

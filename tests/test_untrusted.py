@@ -37,7 +37,8 @@ from monosem_jax.stages import harvest, inspect
 from monosem_jax.stages.harvest import HarvestRunConfig
 from monosem_jax.stages.inspect import InspectConfig
 from monosem_jax.text.corpus import read_corpus
-from monosem_jax.text.pack import Text, TextConfig, prepare_text
+from monosem_jax.text.directory import Text
+from monosem_jax.text.pack import TextConfig, prepare_text
 from monosem_jax.text.tokenizer import load_tokenizer
 from monosem_jax.training.metric_log import MetricsLog
 from tests.cases import cases

@@ -21,7 +21,7 @@ from monosem_jax.runtime.locations import Place
 from monosem_jax.sae import trainer
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import ResampleConfig
-from monosem_jax.stages.evaluate import on_heldout
+from monosem_jax.stages.evaluate import on_text
 from monosem_jax.stages.sweep import finished_sweeps
 from monosem_jax.stages.train_sae import SaeRunConfig
 from monosem_jax.training.config import TrainConfig
@@ -113,7 +113,7 @@ def fronts(config: FamilyBenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
                 kind, params = peer_fronts.TRAINERS[library](job)
                 seconds = time.perf_counter() - begin
                 sae = peer_fronts.module(job, kind)
-                found, _ = on_heldout(source.transformer, PublishedSAE(sae, params), source.site, given.evaluate)
+                found, _ = on_text(source.transformer, PublishedSAE(sae, params), source.site, given.evaluate)
                 figures = {key: found[key] for key in FIGURES} | {"seconds": seconds}
                 yield name, {"theirs": figures, "ours": at_l0(ours.get(architecture, []), found["l0"]), "ratios": {}}
 

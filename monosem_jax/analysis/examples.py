@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from monosem_jax.analysis.records import Example
-from monosem_jax.text.pack import Source, Text
+from monosem_jax.text.directory import Source, Text
 from monosem_jax.text.shown import token_strings
 
 TOP = (20, 12)  # tokens shown before and after the strongest token of a top context

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from monosem_jax.activations.rows import Rows
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
-from monosem_jax.runtime.arguments import whole_number
+from monosem_jax.runtime.arguments import check_name, whole_number
 from monosem_jax.runtime.config import typed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_get_global, shard_rows
@@ -35,11 +35,14 @@ class EvaluateConfig:
     """Held-out contexts to read; 0: all."""
     batch_contexts: int = 32
     """Contexts per forward pass."""
+    split: str = "heldout"
+    """The text: heldout, or validation to choose settings by (`text.validation_fraction`)."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         if self.contexts < 0 or self.batch_contexts < 1:
             raise BadInput(f"evaluate: contexts {self.contexts}, batch_contexts {self.batch_contexts} must be positive")
+        check_name("evaluate.split", self.split, ("heldout", "validation"))
 
 
 def contexts_to_read(tokens: np.ndarray, config: EvaluateConfig) -> int:
@@ -60,7 +63,8 @@ def evaluate(
     """The metrics of a dictionary on contexts [C,T], and the density of every feature [F].
 
     With a `mesh`, contexts are divided over its `data` axis, and the dictionary keeps its sharding. Contexts are read
-    twice (`contexts_to_read` in all); `advance` is called with the number of contexts done.
+    twice (`contexts_to_read` in all); `advance` is called with the number of contexts done. Of which split they are is
+    the caller's choice: `config.split` tells the stages which to read.
 
     Loss recovered is (ce_ablation - ce_reconstructed) / (ce_ablation - ce_intact), a ratio of means over all tokens
     (paper, "Evaluating dictionaries"); cross-entropies are in nats. `mse` is a mean over rows and elements, `l0` a mean

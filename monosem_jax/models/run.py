@@ -20,7 +20,7 @@ from monosem_jax.runtime.arguments import token_ids
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun, TrainedRun
 from monosem_jax.runtime.workdir import read_record
-from monosem_jax.text.pack import Text
+from monosem_jax.text.directory import Text
 
 
 class FromTransformer(LoadedRun):

@@ -25,7 +25,7 @@ from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages.evaluate import open_dictionary
-from monosem_jax.text.pack import Text
+from monosem_jax.text.directory import Text
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A trained dictionary → its metrics on held-out text, in a run directory."""
+"""A trained dictionary → its metrics on held-out or validation text, in a run directory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EvaluateRunConfig:
     step: int = -1
     """The checkpoint; -1: the newest."""
     evaluate: EvaluateConfig = EvaluateConfig()
-    """Held-out text."""
+    """The text, and how much of it."""
 
 
 def open_dictionary(path: str, step: int = -1) -> SaeRun:
@@ -51,8 +51,8 @@ def open_dictionary(path: str, step: int = -1) -> SaeRun:
 
 
 def measure(found: SaeRun, config: EvaluateConfig) -> tuple[dict[str, Any], np.ndarray]:
-    """The metrics and densities of an opened dictionary on the held-out text of its transformer."""
-    return on_heldout(found.transformer, PublishedSAE(found.sae, found.params), found.site or "", config)
+    """The metrics and densities of an opened dictionary on the text of its transformer."""
+    return on_text(found.transformer, PublishedSAE(found.sae, found.params), found.site or "", config)
 
 
 def write_metrics(path: pathlib.Path, found: SaeRun, config: EvaluateConfig, begin: float) -> dict[str, Any]:
@@ -62,11 +62,22 @@ def write_metrics(path: pathlib.Path, found: SaeRun, config: EvaluateConfig, beg
     return {**metrics, "wall_seconds": time.perf_counter() - begin}
 
 
-def on_heldout(
+def check_split(transformer: TransformerRun | None, config: EvaluateConfig) -> None:
+    """Raises BadInput where the text that the configuration names is not there; without a transformer the metrics are
+    those of held-out rows."""
+    if transformer is not None:
+        transformer.text.check_split(config.split)
+    elif config.split != "heldout":
+        raise BadInput(
+            f"evaluate.split is {config.split}: rows without their transformer have no text, expected heldout"
+        )
+
+
+def on_text(
     transformer: TransformerRun, sae: PublishedSAE, site: str, config: EvaluateConfig, mesh: Mesh | None = None
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """`monosem_jax.analysis.metrics.evaluate` on the held-out text of a transformer, with a progress bar."""
-    tokens = np.asarray(transformer.text.tokens("heldout"))
+    """`monosem_jax.analysis.metrics.evaluate` on the configured split of a transformer's text, with a progress bar."""
+    tokens = np.asarray(transformer.text.tokens(config.split))
     total = metrics_lib.contexts_to_read(tokens, config)
     with progress(total, "evaluate (each context is read twice)", "contexts") as bar:
         return metrics_lib.evaluate(transformer.tapped(site), sae, tokens, config, advance=bar.update, mesh=mesh)
@@ -78,6 +89,8 @@ def evaluate(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str
     config.evaluate.check()
     begin = time.perf_counter()
     found = open_dictionary(config.run, config.step)
+    check_split(found.transformer, config.evaluate)
     parents = {"run": parent(config.run, "summary.json")}
-    with RunDir(workdir, "evaluate", to_dict(dataclasses.replace(config, run="")), parents) as rundir:
+    identity = to_dict(dataclasses.replace(config, run=""))
+    with RunDir(workdir, "evaluate", identity, parents, EvaluateRunConfig()) as rundir:
         return rundir.once(lambda: write_metrics(rundir.path, found, config.evaluate, begin))

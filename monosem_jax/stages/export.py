@@ -25,7 +25,7 @@ from monosem_jax.runtime.files import file_hash, new_folder, write_json
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun
-from monosem_jax.stages.evaluate import write_metrics
+from monosem_jax.stages.evaluate import check_split, write_metrics
 
 ANY_LAYER = 10_000  # if there is no transformer to give the number of layers
 
@@ -47,7 +47,7 @@ class ExportConfig:
     site: str = ""
     """Import: the site explained; empty: what the folder says."""
     evaluate: EvaluateConfig = EvaluateConfig()
-    """Import: held-out text."""
+    """Import: the text, and how much of it."""
 
     def check(self) -> None:
         """Raises BadInput when settings of an export and of an import are mixed."""
@@ -97,6 +97,7 @@ def import_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
     source = pathlib.Path(config.source)
     found = saelens.read(source)
     transformer = open_transformer(config.transformer) if config.transformer else None
+    check_split(transformer, config.evaluate)
     site = _checked_site(config, found, transformer)
     parents = {"source": {"path": config.source, "sha256": _hash(source)}}
     if transformer is not None:
@@ -104,7 +105,8 @@ def import_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
     sae = {"architecture": found.architecture, "n_features": found.n_features}
     if found.k is not None:
         sae["k"] = found.k
-    with RunDir(workdir, "import", {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}, parents) as rundir:
+    identity = {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}
+    with RunDir(workdir, "import", identity, parents, {"evaluate": to_dict(EvaluateConfig())}) as rundir:
 
         def save_and_evaluate() -> dict[str, Any]:
             _save(rundir.path, found, site)

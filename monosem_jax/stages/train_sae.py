@@ -39,7 +39,7 @@ from monosem_jax.sae.objective import dictionary_optimizer
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.trainer import SaeMember
-from monosem_jax.stages.evaluate import on_heldout
+from monosem_jax.stages.evaluate import check_split, on_text
 from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble, FitResult
 from monosem_jax.training.step import State
@@ -66,7 +66,7 @@ class SaeRunConfig:
     resample: ResampleConfig = ResampleConfig()
     """Resampling of dead neurons."""
     evaluate: EvaluateConfig = EvaluateConfig()
-    """Evaluation on held-out text."""
+    """Evaluation on text that was not trained on."""
     stream: StreamConfig = StreamConfig()
     """How rows of a store or an array are read."""
     online: OnlineConfig = OnlineConfig()
@@ -128,6 +128,7 @@ def train_sae(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, An
     config.check()
     begin = time.perf_counter()
     source = open_source(config.source_request())
+    check_split(source.transformer, config.evaluate)
     sae = sae_lib.build(config.sae, source.width, config.train.dtype(), source.widths)
     mesh = trainer.open_mesh(config.train, [config.sae.n_features], source.width)
     with RunDir(workdir, "train_sae", identity(config), source.parents, defaults(config)) as rundir:
@@ -194,7 +195,8 @@ def lower_dispatch(
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """Evaluates the dictionaries that were trained on a source, on held-out text or on the source's held-out rows."""
+    """Evaluates the dictionaries that were trained on a source, on text that was not trained on or on the source's
+    held-out rows."""
 
     source: ActivationSource
     scale: InputScale
@@ -211,7 +213,7 @@ class Evaluator:
         shardings = tree_shardings(jax.eval_shape(published, state.params, state.stats), sae_lib.RULES, self.mesh)
         params = jax.jit(published, out_shardings=shardings)(state.params, state.stats)
         if source.transformer is not None and source.site is not None:
-            return on_heldout(source.transformer, PublishedSAE(sae, params), source.site, self.config, self.mesh)
+            return on_text(source.transformer, PublishedSAE(sae, params), source.site, self.config, self.mesh)
         if source.heldout is None:
             raise AssertionError("a source has held-out rows where it has no transformer")
         with progress(source.heldout.n_rows, "evaluate", "rows", delay=SHORT) as bar:

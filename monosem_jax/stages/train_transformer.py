@@ -26,13 +26,14 @@ from monosem_jax.runtime.rng import jax_key
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.text.batches import TokenBatches, context_batches
 from monosem_jax.text.bigram import bigram_loss
-from monosem_jax.text.pack import Text, TextConfig, check_same, prepare_text
+from monosem_jax.text.directory import Text
+from monosem_jax.text.pack import TextConfig, check_same, prepare_text
 from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble, FitResult, Report, fit
 from monosem_jax.training.optimizer import optimizer
 from monosem_jax.training.step import State, create_state
 
-PEEK = 256  # held-out contexts for the loss during training; the summary's loss uses the whole split
+PEEK = 256  # contexts of a split for the losses during training; the summary's loss uses the whole held-out split
 RULES = {"*": PartitionSpec()}  # the model is small: data parallelism with replicated parameters
 
 
@@ -87,18 +88,28 @@ def _train(rundir: RunDir, config: TransformerRunConfig, mesh: Mesh, begin: floa
         params = model.init(jax_key("transformer.init", config.seed), train_tokens[:1].astype(np.int32))["params"]
         return State.create(params, tx, stats={}, hyper={}, key=jax_key("transformer.train", config.seed))
 
-    peek = make_heldout_loss(model, heldout[:: max(1, len(heldout) // PEEK)])
     group = Ensemble(create_state(initial, RULES, mesh), language_objective(model), tx, [rundir], RULES, mesh)
     result = fit(
         [group],
         config=config.train,
         batches=TokenBatches(train_tokens, batch_size, config.seed, mesh),
-        reports=[Report(config.train.evaluate_every, lambda s: {"heldout_loss": peek(s.params)}, ("heldout_loss",))],
+        reports=[_losses_on_text(model, text, config.train.evaluate_every)],
         unit="tokens",
         unit_per_batch=batch_size * text.manifest["context_length"],
         description="transformer",
     )
     return _summary(model, device_get_global(result.states[0].params), text, heldout, config, result, begin)
+
+
+def _losses_on_text(model: LanguageModel, text: Text, every: int) -> Report:
+    """The report, every so many steps, of the loss on a part of every split that is not trained on. Steps and learning
+    rates are chosen by `validation_loss`; `heldout_loss` is logged as it always was."""
+    splits = {split: np.asarray(text.tokens(split)) for split in text.splits if split != "train"}
+    losses = {
+        f"{split}_loss": make_heldout_loss(model, tokens[:: max(1, len(tokens) // PEEK)])
+        for split, tokens in splits.items()
+    }
+    return Report(every, lambda s: {name: loss(s.params) for name, loss in losses.items()}, tuple(losses))
 
 
 def _summary(

@@ -1,5 +1,5 @@
 """Readers of text: .jsonl(.gz) with a `text` field, .txt, directories of them, the corpus inside the package; the split
-into training and held-out documents."""
+into training, validation and held-out documents."""
 
 from __future__ import annotations
 
@@ -140,28 +140,50 @@ def split_heldout(documents: list[Document], fraction: float, seed: int) -> np.n
     or more texts at least one is held out; rarer labels are treated as one. Raises BadInput when no document would be
     held out or none would be left.
     """
+    heldout = _drawn(documents, np.ones(len(documents), bool), fraction, stream("text.heldout", seed))
+    if not heldout.any() or heldout.all():
+        n_texts = len({d.text for d in documents})
+        raise BadInput(
+            f"{plural(len(documents), 'document')} with {plural(n_texts, 'different text')} and heldout_fraction "
+            f"{fraction} leave {int(heldout.sum())} held out: at least one must be held out and one kept (give more "
+            "documents)"
+        )
+    return heldout
+
+
+def split_validation(documents: list[Document], heldout: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """A mask over documents, True for those of the validation split: the share `fraction` of all documents, drawn from
+    those that are not `heldout` by the rules of `split_heldout`. All False where `fraction` is 0 or the documents are
+    too few. Raises BadInput when none would be left to train on."""
+    if not fraction:
+        return np.zeros(len(documents), bool)
+    share = fraction * len(documents) / np.count_nonzero(~heldout)
+    validation = _drawn(documents, ~heldout, share, stream("text.validation", seed))
+    if (heldout | validation).all():
+        raise BadInput(
+            f"{plural(len(documents), 'document')} and validation_fraction {fraction} leave none to train on: "
+            "expected a smaller fraction, or more documents"
+        )
+    return validation
+
+
+def _drawn(documents: list[Document], among: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """A mask over documents, True for the share `fraction` of every label of the documents in the mask `among`."""
     equal: dict[str, list[int]] = collections.defaultdict(list)
-    for i, d in enumerate(documents):
-        equal[d.text].append(i)
+    for i in np.flatnonzero(among).tolist():
+        equal[documents[i].text].append(i)
     texts = list(equal.values())
     labels = [documents[members[0]].label for members in texts]
     count = collections.Counter(labels)
     groups: dict[str, list[int]] = collections.defaultdict(list)
     for i, label in enumerate(labels):
         groups[label if count[label] >= 3 else ""].append(i)
-    heldout = np.zeros(len(documents), bool)
-    rng = stream("text.heldout", seed)
+    drawn = np.zeros(len(documents), bool)
     for label in sorted(groups):
         order = rng.permutation(groups[label])
         for text in _up_to_share(order, [len(texts[i]) for i in order], fraction):
-            heldout[texts[text]] = True
-    if not heldout.any() or heldout.all():
-        raise BadInput(
-            f"{plural(len(documents), 'document')} with {plural(len(texts), 'different text')} and heldout_fraction "
-            f"{fraction} leave {int(heldout.sum())} held out: at least one must be held out and one kept (give more "
-            "documents)"
-        )
-    return heldout
+            drawn[texts[text]] = True
+    return drawn
 
 
 def _up_to_share(order: np.ndarray, sizes: list[int], fraction: float) -> list[int]:

@@ -1,34 +1,26 @@
-"""Packed contexts on disk, for training the transformer and for harvesting activations.
-
-A text directory holds `tokenizer.json`; per split `train_tokens.npy` and `heldout_tokens.npy` [C,T] with BOS at
-position 0 of every context and between documents, and `*_documents.npy` [C,T] int32, the document of each token;
-`documents.json` with the origins and labels of documents; and `text.json`, written last.
-"""
+"""Packs a corpus into contexts on disk, for training the transformer and for harvesting activations."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.files import file_hash, read_array, read_json, write_json
+from monosem_jax.runtime.files import file_hash, write_json
 from monosem_jax.runtime.input_summary import InputSummary, plural
-from monosem_jax.runtime.locations import Place, local_path
+from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.progress import SHORT, progress
 from monosem_jax.runtime.rng import stream
 from monosem_jax.text import corpus as corpus_lib
 from monosem_jax.text import tokenizer as tokenizer_lib
 from monosem_jax.text.coverage import check_coverage
-
-SPLITS = ("train", "heldout")
+from monosem_jax.text.directory import Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +38,20 @@ class TextConfig:
     """Tokens of a tokenizer trained here."""
     heldout_fraction: float = 0.08
     """Share of the documents that is held out."""
+    validation_fraction: float = 0.05
+    """Share of the documents for choosing settings: neither trained on nor reported; 0: none."""
     seed: int = -1
-    """Decides which documents are held out and in which order they are packed; -1: the run's seed."""
+    """Decides which documents lie in which split and in which order they are packed; -1: the run's seed."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         if not 0 < self.heldout_fraction < 1:
             raise BadInput(f"heldout_fraction is {self.heldout_fraction}: expected a number between 0 and 1")
+        if not 0 <= self.validation_fraction < 1 - self.heldout_fraction:
+            raise BadInput(
+                f"validation_fraction is {self.validation_fraction}: expected 0 or more, and together with "
+                f"heldout_fraction {self.heldout_fraction} less than 1"
+            )
         if self.seed != -1:
             check_seed(self.seed, "text.seed")
         if not self.tokenizer and self.vocab_size < 257:
@@ -61,65 +60,15 @@ class TextConfig:
             raise BadInput(f"text.bos is {self.bos!r}: it names a token of text.tokenizer, which is empty")
 
 
-class Source(NamedTuple):
-    """Where a document comes from, and its label ("" when it has none)."""
-
-    origin: str
-    label: str
-
-
-class Text:
-    """An opened text directory."""
-
-    def __init__(self, path: str | pathlib.Path):
-        self.path = local_path(path, "path")
-        self.manifest: dict[str, Any] = read_json(self.path / "text.json", dict, ("bos", "vocab_size"))
-
-    @functools.cached_property
-    def tokenizer(self) -> Tokenizer:
-        return tokenizer_lib.load_tokenizer(self.path / "tokenizer.json")
-
-    @property
-    def bos(self) -> int:
-        return self.manifest["bos"]
-
-    def tokens(self, split: str) -> np.ndarray:
-        """[C,T] token ids of a split, train or heldout, memory-mapped. The array can be written to: the file stays as
-        it is. Raises BadInput on another split."""
-        return self._mapped(split, "tokens")
-
-    def documents(self, split: str) -> np.ndarray:
-        """[C,T] the index of each token's document, like `tokens`."""
-        return self._mapped(split, "documents")
-
-    def _mapped(self, split: str, what: str) -> np.ndarray:
-        check_name("the split", split, SPLITS)
-        return read_array(self.path / f"{split}_{what}.npy", writable=True)
-
-    @functools.cached_property
-    def sources(self) -> list[Source]:
-        """The origin and the label of every document."""
-        file = self.path / "documents.json"
-        documents = read_json(file, list)
-        for d in documents:
-            if not isinstance(d, dict) or not all(isinstance(d.get(key), str) for key in Source._fields):
-                raise BadInput(f"{file} is not one of ours: expected an origin and a label for every document")
-        return [Source(d["origin"], d["label"]) for d in documents]
-
-    @property
-    def labels(self) -> list[str]:
-        """The label of every document."""
-        return [source.label for source in self.sources]
-
-
 def prepare_text(
     path: pathlib.Path, config: TextConfig, context_length: int, seed: int, *, batch_size: int = 1
 ) -> Text:
     """Reads, splits, tokenizes and packs a corpus into `path`, or opens `path` if it is complete (see `check_same`).
 
     What is left out is printed and written to text.json. Raises BadInput, before anything is written, on a corpus that
-    is missing or malformed, or gives less than one context in either split or `batch_size` of them to train on, and on
-    a tokenizer that does not represent it.
+    is missing or malformed, or gives less than one held-out context or `batch_size` contexts to train on, and on a
+    tokenizer that does not represent it. Where the validation documents are less than one context, there is no such
+    split, and they are trained on.
     """
     if (path / "text.json").exists():
         check_same(path, config)
@@ -133,15 +82,24 @@ def prepare_text(
     if tokenizer is not None:
         check_coverage(tokenizer, [d.text for d in documents], config.tokenizer, summary)
     heldout = corpus_lib.split_heldout(documents, config.heldout_fraction, seed)
+    validation = corpus_lib.split_validation(documents, heldout, config.validation_fraction, seed)
     summary.tell()
     if tokenizer is None:
-        texts = [d.text for d, h in zip(documents, heldout, strict=True) if not h]
+        texts = [documents[i].text for i in np.flatnonzero(~(heldout | validation))]
         tokenizer = tokenizer_lib.train_tokenizer(texts, config.vocab_size)
         bos = tokenizer_lib.bos_id(tokenizer)
+
+    def pack(split: str, members: np.ndarray) -> Packed:
+        order = stream("text.pack", seed).permutation(np.flatnonzero(members))
+        return _pack(documents, order, tokenizer, bos, context_length, split, summary)
+
     packed = {}
-    for split, members in zip(SPLITS, (np.flatnonzero(~heldout), np.flatnonzero(heldout)), strict=True):
-        order = stream("text.pack", seed).permutation(members)
-        packed[split] = _pack(documents, order, tokenizer, bos, context_length, split, summary)
+    try:
+        packed |= {"validation": pack("validation", validation)} if config.validation_fraction else {}
+    except _TooShort as e:
+        n, validation = int(validation.sum()), np.zeros_like(validation)
+        summary.add("validation_documents_trained_on", n, f"{e}: {plural(n, 'document')} trained on instead")
+    packed |= {"train": pack("train", ~(heldout | validation)), "heldout": pack("heldout", heldout)}
     summary.tell()
     if batch_size > (n := len(packed["train"].tokens)):
         raise BadInput(f"train.batch_size {batch_size} is larger than the {n} contexts")
@@ -203,6 +161,10 @@ def _say(line: str) -> None:
         print(line, flush=True)
 
 
+class _TooShort(BadInput):
+    """A split is less than one context."""
+
+
 class Packed(NamedTuple):
     """A split in contexts: `tokens` [C,T], the document of each token [C,T], and how much there is."""
 
@@ -252,10 +214,11 @@ def _pack(
                 pieces.append(np.asarray([bos, *e.ids], dtype))
                 owners.append(np.full(len(e.ids) + 1, i, np.int32))
             bar.update(sum(map(len, part)))
-    joined, owner = np.concatenate(pieces), np.concatenate(owners)
+    joined = np.concatenate([np.empty(0, dtype), *pieces])
+    owner = np.concatenate([np.empty(0, np.int32), *owners])
     n = len(joined) // (length - 1)
     if n == 0:
-        raise BadInput(f"the {split} split has {len(joined)} tokens: smaller than one context of {length}")
+        raise _TooShort(f"the {split} split has {len(joined)} tokens: smaller than one context of {length}")
     rest = len(joined) - n * (length - 1)
     summary.add(
         f"{split}_tokens_left_out",

@@ -95,7 +95,7 @@ def test_a_misspelt_key_is_answered_with_the_nearest():
 
 
 def test_a_key_like_no_other_is_answered_with_the_known_ones():
-    with pytest.raises(BadInput, match=r"unknown key config\.zzz: known keys: batch_contexts, contexts$"):
+    with pytest.raises(BadInput, match=r"unknown key config\.zzz: known keys: batch_contexts, contexts, split$"):
         from_dict(EvaluateConfig, {"zzz": 1})
 
 

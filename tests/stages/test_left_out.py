@@ -18,7 +18,8 @@ from monosem_jax.runtime.files import read_json
 from monosem_jax.sae.architectures.relu import ReluConfig
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import analyze, evaluate, harvest, train_sae, train_transformer
-from monosem_jax.text.pack import Text, TextConfig
+from monosem_jax.text.directory import Text
+from monosem_jax.text.pack import TextConfig
 from monosem_jax.training.config import TrainConfig
 
 LOOP = TrainConfig(steps=2, batch_size=8, steps_per_dispatch=1, checkpoint_every=1, log_every=1, evaluate_every=2)

@@ -10,10 +10,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json
 from monosem_jax.text.corpus import corpus_hash, read_corpus
-from monosem_jax.text.pack import Text, TextConfig, prepare_text
+from monosem_jax.text.directory import Text
+from monosem_jax.text.pack import TextConfig, prepare_text
 
 LENGTH = 16
-SPLITS = ("train", "heldout")
+SPLITS = ("train", "validation", "heldout")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,8 @@ def corpus(tmp_path_factory) -> str:
 
 
 def config(corpus: str, **changes) -> TextConfig:
-    return TextConfig(**{"corpus": corpus, "vocab_size": 280, "heldout_fraction": 0.2, **changes})
+    fractions = {"heldout_fraction": 0.2, "validation_fraction": 0.15}
+    return TextConfig(**{"corpus": corpus, "vocab_size": 280, **fractions, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +88,9 @@ def test_bos_stands_only_at_the_beginning_of_contexts_and_documents(text, split)
     assert np.array_equal(text.tokens(split)[:, 1:].ravel() == text.bos, begins)
 
 
-def test_no_document_is_in_both_splits(text):
-    assert not set(text.documents("train").ravel().tolist()) & set(text.documents("heldout").ravel().tolist())
+def test_no_document_is_in_two_splits(text):
+    members = [set(text.documents(split).ravel().tolist()) for split in SPLITS]
+    assert len(set.union(*members)) == sum(map(len, members))
 
 
 def test_the_tokenizer_is_trained_on_the_training_split_only(tmp_path):
@@ -128,6 +131,7 @@ def test_the_manifest_counts_what_is_there(text, corpus):
     documents, manifest = read_corpus(corpus), text.manifest
     assert manifest["corpus_sha256"] == corpus_hash(documents)
     assert (manifest["bos"], manifest["vocab_size"], manifest["context_length"]) == (0, 280, LENGTH)
+    assert text.splits == SPLITS and manifest["splits"]["validation"]["documents"] == 6
     for split in SPLITS:
         assert manifest["splits"][split]["contexts"] == len(text.tokens(split))
     assert sum(manifest["splits"][s]["documents"] for s in SPLITS) == len(documents)
@@ -172,7 +176,16 @@ def test_the_vocabulary_reaches_to_the_largest_id_of_a_tokenizer_with_gaps(corpu
     assert packed.manifest["vocab_size"] > packed.tokens("train").max() == largest
 
 
-@pytest.mark.parametrize("change", [{"heldout_fraction": 0.0}, {"heldout_fraction": 1.0}, {"vocab_size": 256}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"heldout_fraction": 0.0},
+        {"heldout_fraction": 1.0},
+        {"validation_fraction": -0.1},
+        {"validation_fraction": 0.8},
+        {"vocab_size": 256},
+    ],
+)
 def test_impossible_values_are_refused_by_name(corpus, change):
     with pytest.raises(BadInput, match=next(iter(change))):
         config(corpus, **change).check()
