@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from monosem_jax.activations.rows import Rows
+from monosem_jax.analysis.spectrum import spectrum
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import check_name, whole_number
@@ -228,6 +229,7 @@ def summarise(total: dict[str, Any], width: int) -> tuple[dict[str, Any], np.nda
         "dead": int(np.sum(density == 0)),
         "ultralow": ultralow,
         "dense": int(np.sum(density > 0.01)),
+        **spectrum(density),
         "evaluated_tokens": int(rows),
     }
     if not enough:

@@ -33,12 +33,14 @@ COLUMNS = {  # and their headings in the table; a column without one appears as 
     "loss_recovered_mean": "loss (mean)",
     "dead": "dead",
     "ultralow": "ultralow",
+    "l0_share_above_1pct": "L0 by > 1 %",
+    "median_density": "median density",
     "diverged_at_step": "",
 }
 # The key that sets the sparsity in each architecture, and its heading in the table.
 SPARSITY = {"l1_coefficient": "L1", "k": "k", "l0_coefficient": "L0 weight", "target_l0": "target L0"}
 LOSSES = ("loss_recovered_zero", "loss_recovered_mean")
-SHARES = ("variance_explained", *LOSSES)
+SHARES = ("variance_explained", "l0_share_above_1pct", *LOSSES)
 PANELS = {"dead": "dead: never active", "ultralow": "ultralow: on < 1 token in 10⁶"}
 
 
@@ -58,8 +60,9 @@ def front(points: Sequence[Point]) -> list[int]:
 def write_sweep(directory: pathlib.Path, rows: Sequence[Row]) -> list[pathlib.Path]:
     """Writes sweep.csv and each figure that the rows have numbers for, as PNG and SVG, and returns the files.
 
-    Figures: pareto_loss, L0 against loss recovered; pareto_mse, L0 against the error; sizes, the shares of dead and
-    ultralow features. The same rows give the same bytes, in any order. Members that diverged are in sweep.csv only.
+    Figures: pareto_loss, L0 against loss recovered; pareto_mse, L0 against the error; pareto_dense, L0 against the
+    share of it that dense features carry; sizes, the shares of dead and ultralow features. The same rows give the same
+    bytes, in any order. Members that diverged are in sweep.csv only.
     Raises BadInput when matplotlib is missing.
     """
     require_matplotlib()
@@ -69,7 +72,12 @@ def write_sweep(directory: pathlib.Path, rows: Sequence[Row]) -> list[pathlib.Pa
     written[0].write_bytes(to_csv(rows).encode())
     loss = _loss(rows)
     label = f"loss recovered ({loss.removeprefix('loss_recovered_')} ablation)"
-    for name, metric, y_label in (("pareto_loss", loss, label), ("pareto_mse", "mse", "mean squared error")):
+    figures = (
+        ("pareto_loss", loss, label),
+        ("pareto_mse", "mse", "mean squared error"),
+        ("pareto_dense", "l0_share_above_1pct", "share of L0 by features on > 1 % of tokens"),
+    )
+    for name, metric, y_label in figures:
         if found := settings(rows, metric):
             best = [mean(found[key]) for key in _best(found, metric)]
             draw = functools.partial(pareto_figure, _by_size(found), best, y_label, share=metric in SHARES)
@@ -142,7 +150,7 @@ def _sparsity(row: Row) -> float | None:
 
 def _best(found: dict[Hashable, list[Point]], metric: str) -> list[Hashable]:
     """The settings on the front, from left to right."""
-    sign = 1 if metric == "mse" else -1  # a smaller error is better
+    sign = 1 if metric in ("mse", "l0_share_above_1pct") else -1  # which are better small
     keys, means = list(found), [mean(points) for points in found.values()]
     return [keys[i] for i in front([(x, sign * y) for x, y in means])]
 
@@ -192,4 +200,4 @@ def _written(column: str, value: Any) -> str:
         return visible(str(value))
     if column in SHARES:
         return f"{100 * value:.2f} %"
-    return f"{value:.4g}" if column in (*SPARSITY, "l0", "mse") else f"{value:,}"
+    return f"{value:.4g}" if column in (*SPARSITY, "l0", "mse", "median_density") else f"{value:,}"

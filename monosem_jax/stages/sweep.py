@@ -44,6 +44,8 @@ COLUMNS = (
     "variance_explained",
     "loss_recovered_zero",
     "loss_recovered_mean",
+    "l0_share_above_1pct",
+    "median_density",
     "dead",
     "ultralow",
     "diverged_at_step",

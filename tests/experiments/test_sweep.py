@@ -108,6 +108,8 @@ def test_the_table_is_on_disk_and_in_python(whole):
         member = load_run(path).members[row["name"]].summary
         assert by_name[row["name"]]["l0"] == member["l0"]
     assert {p.name for p in path.iterdir() if p.suffix} >= {
+        "pareto_dense.png",
+        "pareto_dense.svg",
         "pareto_mse.png",
         "pareto_mse.svg",
         "sizes.png",

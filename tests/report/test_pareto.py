@@ -21,7 +21,10 @@ from monosem_jax.report.plots import STYLE
 from monosem_jax.runtime.errors import BadInput
 from tests.cases import cases
 
-ALL = ["sweep.csv", *(f"{n}.{e}" for n in ("pareto_loss", "pareto_mse", "sizes") for e in ("png", "svg"))]
+ALL = [
+    "sweep.csv",
+    *(f"{n}.{e}" for n in ("pareto_loss", "pareto_mse", "pareto_dense", "sizes") for e in ("png", "svg")),
+]
 
 
 def make_rows(sizes=(512, 2048, 8192), l1s=(0.004, 0.016, 0.008), seeds=(0, 1), **fixed) -> list[dict]:
@@ -43,6 +46,8 @@ def make_rows(sizes=(512, 2048, 8192), l1s=(0.004, 0.016, 0.008), seeds=(0, 1), 
                 "loss_recovered_mean": 1 - 10 * mse,
                 "dead": int(n * rng.uniform(0, 0.5)),
                 "ultralow": int(n * rng.uniform(0, 0.2)),
+                "l0_share_above_1pct": 20 * mse,
+                "median_density": 0.1 * mse,
                 "diverged_at_step": None,
             }
             | fixed
@@ -119,12 +124,12 @@ def test_every_file_is_written_and_named(tmp_path):
         (make_rows(diverged_at_step=7), ["sweep.csv"]),
         (make_rows(loss_recovered_zero=None, loss_recovered_mean=None), [ALL[0], *ALL[3:]]),
         (without(make_rows(), "loss_recovered_zero", "loss_recovered_mean", "mse"), [ALL[0], *ALL[5:]]),
-        (make_rows(mse=float("nan")), [*ALL[:3], *ALL[5:]]),
-        (make_rows(dead=None, ultralow=None), ALL[:5]),
+        (make_rows(mse=float("nan"), l0_share_above_1pct=None), [*ALL[:3], *ALL[7:]]),
+        (make_rows(dead=None, ultralow=None), ALL[:7]),
         (make_rows(ultralow=None), ALL),
         (make_rows(dead=None), ALL),
         (make_rows(loss_recovered_zero=None), ALL),
-        (make_rows(l0=0.0), [ALL[0], *ALL[5:]]),
+        (make_rows(l0=0.0), [ALL[0], *ALL[7:]]),
         (make_rows(n_features=None), ["sweep.csv"]),
         (make_rows((512,), (0.004,), (3,)), ALL),
         (make_rows(l1s=(0.004,)), ALL),
@@ -199,7 +204,7 @@ def test_the_csv_is_in_a_stable_order():
 def test_the_csv_quotes_as_the_rfc_says():
     text = to_csv([{"name": 'a "b", c\nd', "seed": 1, "z": None, "y": 0, "b": "x", "a": 2, "c": 3, "w": 4}])
     header = ",".join([*COLUMNS, "a", "b", "c", "w", "y", "z"])
-    assert text == header + '\r\n"a ""b"", c\nd",,,1,,,,,,,,,2,x,3,4,0,\r\n'
+    assert text == header + '\r\n"a ""b"", c\nd",,,1,,,,,,,,,,,2,x,3,4,0,\r\n'
 
 
 def test_the_table_shows_every_member():
@@ -217,6 +222,8 @@ def test_the_table_shows_every_member():
         "loss (mean)",
         "dead",
         "ultralow",
+        "L0 by > 1 %",
+        "median density",
     ]
     assert [h.strip() for h in header.split("  ") if h] == headings
     assert len(body) == len(rows)
@@ -228,6 +235,7 @@ def test_the_table_shows_every_member():
             f"{row['l0']:.4g}", f"{row['mse']:.4g}",
             *(f"{100 * row[c]:.2f}%" for c in ("variance_explained", "loss_recovered_zero", "loss_recovered_mean")),
             f"{row['dead']:,}", f"{row['ultralow']:,}",
+            f"{100 * row['l0_share_above_1pct']:.2f}%", f"{row['median_density']:.4g}",
         ]  # fmt: skip
 
 
@@ -321,7 +329,8 @@ def test_a_line_for_every_size_joins_the_means_over_seeds_by_l0(drawn, name, met
 
 
 @pytest.mark.parametrize(
-    ("name", "metric", "sign"), [("pareto_loss", "loss_recovered_zero", -1), ("pareto_mse", "mse", 1)]
+    ("name", "metric", "sign"),
+    [("pareto_loss", "loss_recovered_zero", -1), ("pareto_mse", "mse", 1), ("pareto_dense", "l0_share_above_1pct", 1)],
 )
 def test_the_front_is_drawn_in_steps_from_left_to_right(drawn, name, metric, sign):
     rows = make_rows(l1s=(0.004, 0.005, 0.006, 0.008), seeds=(0,))
