@@ -1,10 +1,10 @@
 """Planted truth: a transformer and a dictionary whose every feature, effect and loss is known beforehand.
 
-The transformer is a real `Transformer` whose parameters are set by hand. Its residual stream holds channels, each a pair
-of coordinates (+c, -c), so that its mean is 0; they are small beside a channel `dump`, which keeps the mean square at 1,
-so that LayerNorm changes next to nothing. The MLP's hidden layer is Σ a_i d_i, where a_i is the activation of feature i
-and the d_i are vectors of five positive coordinates out of 20: every neuron belongs to two features or more. What a
-feature adds to the logits is LOGIT[i] per unit of activation on the tokens TARGETS[i], and 0 elsewhere.
+The transformer is a real `Transformer` whose parameters are set by hand. Its residual stream holds channels, each a
+pair of coordinates (+c, -c), so that its mean is 0; they are small beside a channel `dump`, which keeps the mean square
+at 1, so that LayerNorm changes next to nothing. The MLP's hidden layer is Σ a_i d_i, where a_i is the activation of
+feature i and the d_i are vectors of five positive coordinates out of 20: every neuron belongs to two features or more.
+What a feature adds to the logits is LOGIT[i] per unit of activation on the tokens TARGETS[i], and 0 elsewhere.
 
     set       tokens SET, with strengths from 0.2 to 1
     dense     every word below `singles`: about half of the tokens
@@ -48,10 +48,10 @@ COMMON = np.arange(22, 60)
 SINGLES, SUCCESSORS = np.arange(22, 28), np.arange(28, 34)  # after a single comes its successor, 7 times out of 10
 DENSE = np.arange(22, 52)
 V, T, M, D = 60, 24, 20, 64
-WORDS = (
-    "<|bos|> #! in zyx אב גד הו זח טי כל מנ סע north south east west ACGT TTGA GATC CCGA CAT TAG".split()
-    + [f"w{i}" for i in COMMON]
-)  # fmt: skip
+WORDS = [
+    "<|bos|>", "#!", "in", "zyx", "אב", "גד", "הו", "זח", "טי", "כל", "מנ", "סע", "north", "south", "east", "west",
+    "ACGT", "TTGA", "GATC", "CCGA", "CAT", "TAG", *(f"w{i}" for i in COMMON),
+]  # fmt: skip
 LABELS = ("code", "dna", "hebrew", "prose")
 FEATURES = ("set", "dense", "dead", "rare", "context", "blurred", *(f"single{i}" for i in range(6)))
 F = len(FEATURES)
@@ -179,8 +179,8 @@ def unigram() -> np.ndarray:
 def documents(n: int, seed: int = 0, length: int = T) -> tuple[np.ndarray, np.ndarray]:
     """(tokens [n,length], label [n], an index of LABELS): contexts of one document each, BOS first.
 
-    Documents of "code" begin with MARKER. After a token of SET comes one of EFFECT 7 times out of 10, after a single its
-    successor. RARE occurs once in every tenth context.
+    Documents of "code" begin with MARKER. After a token of SET comes one of EFFECT 7 times out of 10, after a single
+    its successor. RARE occurs once in every tenth context.
     """
     rng = np.random.default_rng([17, seed])
     label = np.arange(n) % len(LABELS)

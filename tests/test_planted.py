@@ -8,7 +8,7 @@ from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate
 from tests import planted
 
-TOKENS, LABEL = planted.documents(120)
+TOKENS, LABELLED = planted.documents(120)
 
 
 def test_features_fire_where_they_were_planted_and_nowhere_else():
@@ -24,7 +24,8 @@ def test_each_kind_of_feature_is_what_it_is_called():
     assert 0 < density[planted.RARE_FEATURE] < 0.01
     ambiguous = TOKENS == planted.AMBIGUOUS
     on = planted.activations(TOKENS)[..., planted.CONTEXT_FEATURE] > 0
-    code = np.broadcast_to((LABEL == planted.LABELS.index("code"))[:, None], TOKENS.shape)
+    number = planted.LABELS.index("code")
+    code = np.broadcast_to(np.equal(LABELLED, number)[:, None], TOKENS.shape)
     np.testing.assert_array_equal(on, ambiguous & code)
     assert 0.3 < code[ambiguous].mean() < 0.7
 
