@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,20 +46,24 @@ def _no_scores(feature: int) -> tuple[ProxyScore, ...]:
     return ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """What other analyses found out about the features of a set, by the number of the feature. `loss_effects`: by
-    feature an array [examples,before+1+after] for its top examples."""
+def _no_logits(features: Sequence[int]) -> Sequence[LogitWeights | None]:
+    return [None] * len(features)
 
-    categories: Mapping[int, Category] = dataclasses.field(default_factory=dict)
+
+@dataclasses.dataclass
+class Evidence:
+    """What the kinds of evidence found out about the features of a set, by the number of the feature. `logits` is asked
+    for many features at once. `loss_effects`: an array [examples,before+1+after] for the top examples of a feature."""
+
+    categories: dict[int, Category] = dataclasses.field(default_factory=dict)
     proxies: Callable[[int], tuple[ProxyScore, ...]] = _no_scores
-    logits: Callable[[Sequence[int]], Sequence[LogitWeights | None]] = lambda features: [None] * len(features)
-    token_in_context: Mapping[int, TokenInContext] = dataclasses.field(default_factory=dict)
-    explanations: Mapping[int, tuple[Explanation, ...]] = dataclasses.field(default_factory=dict)
-    scores: Mapping[int, tuple[Score, ...]] = dataclasses.field(default_factory=dict)
-    ablations: Mapping[int, Ablation] = dataclasses.field(default_factory=dict)
-    loss_effects: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
-    samples: Mapping[int, tuple[Sample, ...]] = dataclasses.field(default_factory=dict)
+    logits: Callable[[Sequence[int]], Sequence[LogitWeights | None]] = _no_logits
+    token_in_context: dict[int, TokenInContext] = dataclasses.field(default_factory=dict)
+    explanations: dict[int, tuple[Explanation, ...]] = dataclasses.field(default_factory=dict)
+    scores: dict[int, tuple[Score, ...]] = dataclasses.field(default_factory=dict)
+    ablations: dict[int, Ablation] = dataclasses.field(default_factory=dict)
+    loss_effects: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    samples: dict[int, tuple[Sample, ...]] = dataclasses.field(default_factory=dict)
 
 
 @pinned()

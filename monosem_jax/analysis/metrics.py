@@ -118,6 +118,27 @@ def evaluate_rows(
 
 
 @pinned()
+def activation_moments(
+    tapped: TappedModel,
+    tokens: np.ndarray,
+    batch: int,
+    mesh: Mesh | None = None,
+    advance: Callable[[int], Any] = lambda n: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """([W] the mean activation, [W] its variance) over all tokens [C,T] except BOS; raises BadInput when there are no
+    others."""
+    batch, spread = shard_rows(mesh, batch)
+    total: dict[str, Any] = {}
+    for t, w in context_batches(tokens, batch):
+        _add(total, _activation_sums(tapped, *spread(t, w)))
+        advance(int(w.sum()))
+    if not total.get("tokens"):
+        raise BadInput(f"evaluate was given no tokens but BOS ({tapped.bos}): expected others, which are predicted")
+    mean = total["sum"] / total["tokens"]
+    variance = np.maximum(total["square"] / total["tokens"] - np.square(mean), 0)
+    return np.asarray(mean, np.float32), np.asarray(variance, np.float32)
+
+
 def mean_activation(
     tapped: TappedModel,
     tokens: np.ndarray,
@@ -126,22 +147,18 @@ def mean_activation(
     advance: Callable[[int], Any] = lambda n: None,
 ) -> np.ndarray:
     """[W] the mean activation over all tokens [C,T] except BOS; raises BadInput when there are no others."""
-    batch, spread = shard_rows(mesh, batch)
-    total: Any = 0.0
-    count = 0.0
-    for t, w in context_batches(tokens, batch):
-        s, n = device_get_global(_activation_sums(tapped, *spread(t, w)))
-        total, count = total + np.asarray(s, np.float64), count + float(n)
-        advance(int(w.sum()))
-    if not count:
-        raise BadInput(f"evaluate was given no tokens but BOS ({tapped.bos}): expected others, which are predicted")
-    return np.asarray(total / count, np.float32)
+    return activation_moments(tapped, tokens, batch, mesh, advance)[0]
 
 
 @jax.jit
-def _activation_sums(tapped: TappedModel, tokens: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _activation_sums(tapped: TappedModel, tokens: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
     mask = (tokens != tapped.bos) * weight[:, None]
-    return jnp.einsum("CTM,CT->M", tapped.rows(tokens), mask), jnp.sum(mask)
+    x = tapped.rows(tokens)
+    return {
+        "sum": jnp.einsum("CTM,CT->M", x, mask),
+        "square": jnp.einsum("CTM,CT->M", jnp.square(x), mask),
+        "tokens": jnp.sum(mask),
+    }
 
 
 @jax.jit

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.records import Category
 from monosem_jax.analysis.scan.result import SetScan
-from monosem_jax.runtime.errors import BadInput, listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +23,6 @@ class Subject:
     @property
     def name(self) -> str:
         return self.features.name
-
-
-def named(subjects: Sequence[Subject], name: str) -> Subject:
-    """The subject of this name; raises BadInput when there is none."""
-    for subject in subjects:
-        if subject.name == name:
-            return subject
-    raise BadInput(f"there is no set {name!r}: expected one of {listed('set', [s.name for s in subjects])}")
 
 
 def category_table(features: Subject, neurons: Subject) -> list[Category]:

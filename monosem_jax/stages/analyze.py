@@ -1,28 +1,41 @@
-"""A trained dictionary → records of its features, which the report shows."""
+"""A trained dictionary → the evidence about its features, beside neurons, a control and random directions."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
+import shutil
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from monosem_jax.analysis import records
-from monosem_jax.analysis.collect import collect_features, common_tokens
-from monosem_jax.analysis.examples import ExampleText, choose_features
-from monosem_jax.analysis.label_scan import FeatureStatistics, category_table, scan
-from monosem_jax.analysis.records import Category, Feature
-from monosem_jax.models.tapped import TappedModel
+from monosem_jax.analysis import feature_sets, records_io
+from monosem_jax.analysis.collect import collect
+from monosem_jax.analysis.examples import ExampleText
+from monosem_jax.analysis.feature_sets import FeatureSet
+from monosem_jax.analysis.kinds.base import Study
+from monosem_jax.analysis.kinds.proxies import compare_with_proxies
+from monosem_jax.analysis.kinds.table import KINDS
+from monosem_jax.analysis.metrics import activation_moments
+from monosem_jax.analysis.proxies.chosen import Proxies, ProxyValues, choose_proxies
+from monosem_jax.analysis.records import FORMAT
+from monosem_jax.analysis.records_parse import plain
+from monosem_jax.analysis.scan.config import ScanConfig
+from monosem_jax.analysis.scan.entry import scan
+from monosem_jax.analysis.scan.result import SetScan
+from monosem_jax.analysis.subjects import Subject
+from monosem_jax.load import control, feature_set, neurons
+from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput, check_counts
+from monosem_jax.runtime.files import write_json
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir, parent
-from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages.evaluate import open_dictionary
 from monosem_jax.text.directory import Text
@@ -30,108 +43,213 @@ from monosem_jax.text.directory import Text
 
 @dataclasses.dataclass(frozen=True)
 class AnalyzeRunConfig:
-    """Which dictionary is analyzed, and how many of its features get a record."""
+    """Which dictionary is analyzed, on how much text, and which kinds of evidence are looked for."""
 
     seed: int = 0
-    """Decides which features and which training contexts are sampled."""
+    """Decides which training contexts and which features are sampled, and every draw of examples."""
     run: str = field("", place=Place())
     """Directory of a finished train_sae run (or of an import with its transformer)."""
-    n_features: int = 60
-    """Features with a record: the best one of every category, then others at random."""
+    control: str = field("", place=Place())
+    """Directory of a dictionary of the control transformer (train_transformer --shuffle_of), or empty: no control."""
+    random_directions: int = 256
+    """Random directions to compare with; 0: none."""
+    split: str = "heldout"
+    """The split on which everything is measured: heldout, or validation to choose settings."""
+    n_features: int = 0
+    """Features of each set with a record: the best one of every category, then others at random; 0: all."""
     n_examples: int = 8
-    """Top contexts per feature."""
+    """Top contexts in a record."""
+    n_per_interval: int = 4
+    """Examples in a record from each of 12 equal intervals of (0, maximum]."""
+    n_random: int = 4
+    """Random windows in a record."""
     training_contexts: int = 2048
-    """Training contexts on which the best feature and the best neuron of a label are chosen; both are then measured on
-    the held-out split."""
+    """Training contexts on which the best feature and the best neuron of a label or a proxy are chosen; both are then
+    measured on the split."""
     heldout_contexts: int = 0
-    """Held-out contexts on which everything is measured; 0: all."""
+    """Contexts of the split on which everything is measured; 0: all."""
     batch_contexts: int = 32
     """Contexts per forward pass."""
+    without: tuple[str, ...] = ()
+    """Kinds of evidence to leave out."""
+    proxies: tuple[str, ...] = ()
+    """Proxies of yours beside the package's: NAME=regex:PATTERN or NAME=chars:CLASS."""
+    scan: ScanConfig = ScanConfig()
+    """The scan; batch_contexts and seed are those of the run."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         check_seed(self.seed)
-        check_counts(self, "config.", "n_features", "n_examples", "training_contexts", "batch_contexts")
-        if self.heldout_contexts < 0:
-            raise BadInput(
-                f"config.heldout_contexts is {self.heldout_contexts}: expected a number of contexts, or 0 for all"
-            )
+        check_counts(self, "config.", "n_examples", "training_contexts", "batch_contexts")
+        for name in ("heldout_contexts", "n_features", "random_directions", "n_per_interval", "n_random"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"config.{name} is {getattr(self, name)}: expected a number, or 0")
+        check_name("config.split", self.split, ("heldout", "validation"))
+        for name in self.without:
+            check_name("config.without", name, tuple(KINDS))
+        self.scan.check()
+
+    def scanned(self, passes: int) -> ScanConfig:
+        """The configuration of a scan."""
+        kept = max(self.n_examples, self.scan.top_contexts)
+        return dataclasses.replace(
+            self.scan, batch_contexts=self.batch_contexts, seed=self.seed, passes=passes, top_contexts=kept
+        )
 
 
 @stage
 def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]:
-    """Writes `features.json`, `categories.json` and `density.npy` (of held-out text) and returns the summary."""
+    """Writes `records/`, the tables and `density.npy` and returns the summary. See `monosem_jax.analysis.records_io`."""
     config.check()
     begin = time.perf_counter()
     found = open_dictionary(config.run)
+    found.transformer.text.check_split(config.split)
     parents = {"run": parent(config.run, "summary.json")}
-    identity = dataclasses.replace(config, run="")
+    beside = _control(found, config.control)
+    if config.control:
+        parents["control"] = parent(config.control, "summary.json")
+    identity = dataclasses.replace(config, run="", control="")
     with RunDir(workdir, "analyze", identity, parents, AnalyzeRunConfig()) as rundir:
-        return rundir.once(lambda: _write_records(rundir.path, found, config, begin))
+        return rundir.once(lambda: _analyze(rundir.path, found, beside, config, begin))
 
 
-def _write_records(path: pathlib.Path, found: SaeRun, config: AnalyzeRunConfig, begin: float) -> dict[str, Any]:
-    """Writes the records of a dictionary into `path` and returns the summary."""
-    text, sae = found.transformer.text, PublishedSAE(found.sae, found.params)
-    tapped = found.transformer.tapped(found.site or "")
-    labels, training, heldout = _scans(text, tapped, sae, config)
-    categories = category_table(labels, training, heldout)
-    records.write_categories(path, categories)
-    records.write_features(path, _features(text, tapped, sae, config, heldout, categories))
-    np.save(path / "density.npy", heldout.density)
+def _control(found: SaeRun, path: str) -> list[FeatureSet]:
+    """The control's dictionary, if there is one; raises BadInput when it was made from another text."""
+    if not path:
+        return []
+    other = open_dictionary(path)
+    ours, theirs = (run.transformer.text.manifest for run in (found, other))
+    for key in ("tokenizer_sha256", "corpus_sha256"):
+        if ours.get(key) != theirs.get(key):
+            raise BadInput(f"config.control {path} is of a transformer with another {key.split('_')[0]}: expected the same")
+    return [control(other)]
+
+
+def _analyze(
+    path: pathlib.Path, found: SaeRun, beside: list[FeatureSet], config: AnalyzeRunConfig, begin: float
+) -> dict[str, Any]:
+    text = found.transformer.text
+    pick = stream("analyze.contexts", config.seed).permutation(len(text.tokens("train")))[: config.training_contexts]
+    training, heldout = (
+        _part(text, "train", np.sort(pick)),
+        _part(text, config.split, slice(config.heldout_contexts or None)),
+    )
+    proxies = choose_proxies(text, entries=config.proxies, seed=config.seed)
+    sets = _sets(found, beside, training, config)
+    read = [proxies.on(training.tokens), proxies.on(heldout.tokens)]
+    subjects = [_scanned(path, each, sets, text, training, heldout, read, config) for each in sets]
+    study = Study(subjects, text, heldout, training, path, config.seed, config.batch_contexts)
+    kinds: dict[str, Callable[[Study], None]] = {
+        "proxies": lambda s: compare_with_proxies(s, proxies, read),
+        **KINDS,
+    }
+    for name, kind in kinds.items():
+        if name not in config.without:
+            started = time.perf_counter()
+            try:
+                kind(study)
+            except BadInput as e:
+                study.gap(name, str(e))
+            study.seconds[name] = round(time.perf_counter() - started, 1)
+    _write(path, study, proxies, config)
+    shutil.rmtree(path / "scan", ignore_errors=True)
     return {
-        "scanned_tokens": heldout.tokens,
-        "categories": len(categories),
-        "categories_feature_better": sum(c.feature_correlation > c.neuron_correlation for c in categories),
-        "records_format": records.FORMAT,
+        **study.summary,
+        "scanned_tokens": study.features.heldout.tokens,
+        "gaps": len(study.gaps),
+        "seconds": study.seconds,
+        "records_format": FORMAT,
         "wall_seconds": time.perf_counter() - begin,
     }
 
 
-def _scans(
-    text: Text, tapped: TappedModel, sae: PublishedSAE, config: AnalyzeRunConfig
-) -> tuple[list[str], FeatureStatistics, FeatureStatistics]:
-    """The labels, the scan of a sample of training contexts, and the scan of the held-out contexts."""
+def _part(text: Text, split: str, pick: Any) -> ExampleText:
+    whole = ExampleText.of(text, split)
+    return dataclasses.replace(whole, tokens=whole.tokens[pick], documents=whole.documents[pick])
+
+
+def _sets(
+    found: SaeRun, beside: list[FeatureSet], training: ExampleText, config: AnalyzeRunConfig
+) -> list[FeatureSet]:
+    """Features, neurons, and what else there is to compare with."""
+    sets = [feature_set(found), neurons(found), *beside]
+    if config.random_directions:
+        mean, variance = activation_moments(sets[0].tapped.on(None), training.tokens, config.batch_contexts)
+        columns = slice(-sets[1].n_features, None)  # of the last site
+        sets.append(
+            feature_sets.random_directions(
+                sets[0].tapped, config.random_directions, mean[columns], variance[columns], seed=config.seed
+            )
+        )
+    return sets
+
+
+def _scanned(
+    path: pathlib.Path,
+    features: FeatureSet,
+    sets: list[FeatureSet],
+    text: Text,
+    training: ExampleText,
+    heldout: ExampleText,
+    read: list[ProxyValues],
+    config: AnalyzeRunConfig,
+) -> Subject:
+    """The scans of one set: training text in one pass, held-out text in two."""
     labels = sorted(set(text.labels))
     number = np.asarray([labels.index(label) for label in text.labels], np.int32)
-    n_training = len(text.tokens("train"))
-    sample = np.sort(stream("analyze.contexts", config.seed).permutation(n_training)[: config.training_contexts])
+    against = [sets[1]] if features is sets[0] else []
 
-    def scanned(split: str, pick: np.ndarray | slice) -> FeatureStatistics:
-        tokens, documents = text.tokens(split)[pick], text.documents(split)[pick]
-        with progress(len(tokens), f"scan {split}", "contexts") as bar:
+    def scanned(part: ExampleText, values: ProxyValues, passes: int, name: str) -> SetScan:
+        with progress(len(part.tokens) * passes, f"scan {features.name}, {name}", "contexts") as bar:
             return scan(
-                tapped,
-                sae,
-                tokens,
-                number[documents],
-                n_labels=len(labels),
-                batch=config.batch_contexts,
-                n_top=config.n_examples,
+                features,
+                part.tokens,
+                number[part.documents],
+                labels=labels,
+                config=config.scanned(passes),
+                proxies=values,
+                against=against if passes == 2 else [],
+                folder=path / "scan" / f"{features.name}_{name}",
                 advance=bar.update,
             )
 
-    return labels, scanned("train", sample), scanned("heldout", slice(config.heldout_contexts or None))
+    return Subject(features, scanned(training, read[0], 1, "train"), scanned(heldout, read[1], 2, config.split))
 
 
-def _features(
-    text: Text,
-    tapped: TappedModel,
-    sae: PublishedSAE,
-    config: AnalyzeRunConfig,
-    heldout: FeatureStatistics,
-    categories: list[Category],
-) -> list[Feature]:
-    """A record for the best feature of every category, then for alive features at random."""
-    shown = ExampleText.of(text, "heldout")
-    return collect_features(
-        tapped,
-        sae,
-        shown,
-        heldout,
-        categories,
-        choose_features(heldout, [c.feature for c in categories], config.n_features, config.seed),
-        common=common_tokens(text.tokens("train"), len(shown.strings)),
-        batch=config.batch_contexts,
-        n_examples=config.n_examples,
-    )
+def _write(path: pathlib.Path, study: Study, proxies: Proxies, config: AnalyzeRunConfig) -> None:
+    """The records of every set, the tables, and the densities."""
+    labels, names = study.features.heldout.labels, [p.name for p in proxies.chosen]
+    headers = {}
+    for subject in study.subjects:
+        writer = records_io.RecordWriter(path / records_io.FOLDER, subject.name, labels, names)
+        chosen = _with_record(study, subject, config)
+        with progress(len(chosen), f"records of {subject.name}", "features") as bar:
+            for record in collect(
+                subject.features,
+                subject.heldout,
+                study.heldout,
+                study.evidence[subject.name],
+                chosen,
+                n_examples=config.n_examples,
+                n_per_interval=config.n_per_interval,
+                n_random=config.n_random,
+                batch=config.batch_contexts,
+            ):
+                writer.add(record)
+                bar.update()
+        headers[subject.name] = writer.close(subject.features.n_features, subject.heldout.tokens)
+    records_io.write_header(path / records_io.FOLDER, headers, labels, names, study.heldout.strings)
+    for name, table in {**study.tables, "gaps": study.gaps}.items():
+        write_json(path / f"{name}.json", plain(table))
+    np.save(path / "density.npy", study.features.heldout.density)
+
+
+def _with_record(study: Study, subject: Subject, config: AnalyzeRunConfig) -> list[int]:
+    """All features, or the best one of every category and others at random, alive ones first."""
+    n = subject.features.n_features
+    if not config.n_features or config.n_features >= n:
+        return list(range(n))
+    best = list(study.evidence[subject.name].categories)
+    order = stream("analyze.features", config.seed).permutation(n)
+    order = order[np.argsort(subject.heldout.maximum[order] <= 0, kind="stable")]
+    return list(dict.fromkeys([*best, *(int(i) for i in order)]))[: max(config.n_features, len(best))]
