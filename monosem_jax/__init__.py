@@ -5,6 +5,8 @@
 import monosem_jax as mj
 mj.train_sae("runs/a1", mj.SaeRunConfig(source="runs/store"))
 f = mj.load_sae("runs/a1").encode(x)
+
+Analyses take feature sets: `feature_set`, `neurons` and `control` open those of a run.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imported where it is first used
     from monosem_jax.load import (
+        control,
+        feature_set,
         load_analysis,
         load_evaluation,
         load_quickstart,
@@ -23,6 +27,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
         load_store,
         load_sweep,
         load_transformer,
+        neurons,
     )
     from monosem_jax.stages.analyze import AnalyzeRunConfig, analyze
     from monosem_jax.stages.evaluate import EvaluateRunConfig, evaluate
@@ -50,8 +55,10 @@ __all__ = [
     "SweepRunConfig",
     "TransformerRunConfig",
     "analyze",
+    "control",
     "evaluate",
     "export",
+    "feature_set",
     "harvest",
     "inspect",
     "load_analysis",
@@ -63,6 +70,7 @@ __all__ = [
     "load_store",
     "load_sweep",
     "load_transformer",
+    "neurons",
     "quickstart",
     "report",
     "shuffle_transformer",
@@ -84,7 +92,8 @@ _STAGES = {
     "train_sae": "SaeRunConfig",
     "train_transformer": "TransformerRunConfig",
 }
-_MODULES = {name: "monosem_jax.load" for name in __all__ if name.startswith("load_")}
+_SETS = ("feature_set", "neurons", "control")
+_MODULES = {name: "monosem_jax.load" for name in __all__ if name.startswith("load_") or name in _SETS}
 _MODULES |= {name: f"monosem_jax.stages.{stage}" for stage, config in _STAGES.items() for name in (stage, config)}
 del _MODULES["report"]  # the package of this name: calling it runs the stage
 

@@ -4,6 +4,8 @@ run = monosem_jax.load_sae("runs/a1")   # or load_run, whatever experiment made 
 run.params["W_dec"]        # NumPy, without reading the optimizer's state
 run.params_on(mesh)        # the same, each device reading its own part
 run.feature(17)["W_dec"]   # one feature, without reading the others
+
+What analyses take is a feature set: `feature_set` of a dictionary, `neurons` of the same activations, and `control`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import pathlib
 from typing import TypeVar
 
 from monosem_jax.activations.run import HarvestRun
+from monosem_jax.analysis import feature_sets
+from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.run import AnalyzeRun, EvaluateRun
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.arguments import Named, whole_number
@@ -20,7 +24,10 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun
 from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.workdir import read_record
+from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.run import SaeRun, SweepRun
+
+DEFAULT_SITE = "mlp_hidden.0"  # whose neurons are meant where a transformer is given
 
 
 class ReportRun(LoadedRun):
@@ -114,3 +121,53 @@ def load_report(path: Path) -> ReportRun:
 def load_quickstart(path: Path) -> QuickstartRun:
     """`load_run` of a quickstart directory."""
     return _load(path, None, QuickstartRun)
+
+
+def feature_set(run: Path | SaeRun, name: str = "features") -> FeatureSet:
+    """The features of a dictionary, of any architecture and site, trained here or imported.
+
+    Raises BadInput unless `run` is a dictionary whose transformer is available.
+    """
+    found = _dictionary(run)
+    tapped = found.transformer.tapped(found.site or "")
+    return feature_sets.dictionary(name, tapped, PublishedSAE(found.sae, found.params))
+
+
+def neurons(run: Path | SaeRun | TransformerRun, site: str = "", name: str = "neurons") -> FeatureSet:
+    """The neurons that a dictionary reconstructs, or those of a transformer at `site` (DEFAULT_SITE if it is "").
+
+    Raises BadInput like `feature_set`, and on a site that the model does not have.
+    """
+    if isinstance(run, Path):
+        opened = load_run(run)
+        run = opened if isinstance(opened, TransformerRun) else _dictionary(run)
+    if isinstance(run, TransformerRun):
+        return feature_sets.neurons(run.tapped(site or DEFAULT_SITE), name)
+    found = _dictionary(run)
+    return feature_sets.neurons(found.transformer.tapped(site or found.site or ""), name)
+
+
+def control(run: Path | SaeRun, name: str = "control") -> FeatureSet:
+    """The features of a dictionary of a control transformer, one made by `shuffle_transformer`.
+
+    Raises BadInput like `feature_set`, and on a dictionary of a trained transformer.
+    """
+    found = _dictionary(run)
+    if "shuffle_of" not in found.transformer.record["parents"]:
+        raise BadInput(
+            f"{found.path} is a dictionary of {found.transformer.path}, which was trained: expected one of a "
+            "transformer that experiments.train_transformer --shuffle_of made"
+        )
+    return feature_set(found, name)
+
+
+def _dictionary(run: Path | SaeRun) -> SaeRun:
+    """The run of a dictionary that has a checkpoint and a transformer."""
+    found = run if isinstance(run, SaeRun) else load_sae(run)
+    if not found.steps:
+        raise BadInput(f"{found.path} holds no checkpoint: expected a dictionary that was trained or imported")
+    if "transformer" not in found.record["parents"]:
+        raise BadInput(f"{found.path} was made without a transformer: its features have no text to fire on")
+    if not found.site:
+        raise BadInput(f"{found.path} does not say which site it explains: expected one such as {DEFAULT_SITE}")
+    return found

@@ -12,7 +12,7 @@ import pathlib
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
 import jax
@@ -111,6 +111,25 @@ def write_bytes(path: pathlib.Path, data: bytes) -> None:
         f.flush()
         os.fsync(f.fileno())
     os.replace(temporary, path)
+
+
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an `.npz` archive so that it is either the old one or the whole new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as f:
+        np.savez(f, **arrays)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(temporary, path)
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` archive; raises BadInput when it is missing, damaged, or anything else."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except Exception as e:  # a damaged archive raises many kinds
+        raise BadInput(f"{path} is not a readable .npz archive: {short_error(e)}") from None
 
 
 def read_json(path: pathlib.Path, kind: type[Any] = object, keys: Sequence[str] = ()) -> Any:

@@ -26,6 +26,20 @@ def token_strings(tokenizer: Tokenizer) -> list[str]:
     return strings
 
 
+def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
+    """The bytes that each token stands for inside a text; of a special token its name, of an id without a token none."""
+    by_bytes = uses_bytes(tokenizer)
+    found = []
+    for i, shown in enumerate(token_strings(tokenizer)):
+        raw = tokenizer.id_to_token(i) or ""
+        byte = BYTE_TOKEN.fullmatch(raw)
+        if by_bytes and raw and all(c in _BYTES for c in raw):
+            found.append(bytes(_BYTES[c] for c in raw))
+        else:
+            found.append(bytes([int(byte.group(1), 16)]) if byte and not by_bytes else shown.encode("utf-8", "replace"))
+    return found
+
+
 def uses_bytes(tokenizer: Tokenizer) -> bool:
     """Whether tokens are written in the byte alphabet of GPT-2."""
     if tokenizer.decoder is None and tokenizer.pre_tokenizer is None:

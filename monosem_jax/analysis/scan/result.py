@@ -56,6 +56,9 @@ class Neighbours:
     one never fires). `cosine` [F,m] is that of the directions (NaN where the spaces differ). `exact` says whether all
     pairs were compared, or candidates came from a sketch; then the correlation by which a candidate was found is off by
     about `error` (one standard deviation).
+
+    `nearest` [F,m] are the features with the largest cosines, largest first (-1: none, or the spaces differ), with
+    `nearest_correlation` and `nearest_cosine`.
     """
 
     of: str
@@ -65,6 +68,9 @@ class Neighbours:
     tokens: int
     exact: bool
     error: float
+    nearest: np.ndarray | None = None
+    nearest_correlation: np.ndarray | None = None
+    nearest_cosine: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
