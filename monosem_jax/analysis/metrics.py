@@ -246,7 +246,7 @@ def summarise(total: dict[str, Any], width: int) -> tuple[dict[str, Any], np.nda
         "dead": int(np.sum(density == 0)),
         "ultralow": ultralow,
         "dense": int(np.sum(density > 0.01)),
-        **spectrum(density),
+        **spectrum(total["fired"], rows),
         "evaluated_tokens": int(rows),
     }
     if not enough:

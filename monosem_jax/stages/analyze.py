@@ -99,7 +99,7 @@ class AnalyzeRunConfig:
 
 @stage
 def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]:
-    """Writes `records/`, the tables and `density.npy` and returns the summary. See `monosem_jax.analysis.records_io`."""
+    """Writes `records/` (see `monosem_jax.analysis.records_io`), tables and `density.npy`, and returns the summary."""
     config.check()
     begin = time.perf_counter()
     found = open_dictionary(config.run)
@@ -121,7 +121,9 @@ def _control(found: SaeRun, path: str) -> list[FeatureSet]:
     ours, theirs = (run.transformer.text.manifest for run in (found, other))
     for key in ("tokenizer_sha256", "corpus_sha256"):
         if ours.get(key) != theirs.get(key):
-            raise BadInput(f"config.control {path} is of a transformer with another {key.split('_')[0]}: expected the same")
+            raise BadInput(
+                f"config.control {path} is of a transformer with another {key.split('_')[0]}: expected the same"
+            )
     return [control(other)]
 
 
@@ -168,9 +170,7 @@ def _part(text: Text, split: str, pick: Any) -> ExampleText:
     return dataclasses.replace(whole, tokens=whole.tokens[pick], documents=whole.documents[pick])
 
 
-def _sets(
-    found: SaeRun, beside: list[FeatureSet], training: ExampleText, config: AnalyzeRunConfig
-) -> list[FeatureSet]:
+def _sets(found: SaeRun, beside: list[FeatureSet], training: ExampleText, config: AnalyzeRunConfig) -> list[FeatureSet]:
     """Features, neurons, and what else there is to compare with."""
     sets = [feature_set(found), neurons(found), *beside]
     if config.random_directions:

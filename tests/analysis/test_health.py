@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from monosem_jax.analysis import health as module
-from monosem_jax.analysis.health import density_decades, has_twin, health
+from monosem_jax.analysis.health import has_twin, health
 from monosem_jax.analysis.scan import cosines
+from monosem_jax.analysis.spectrum import density_decades
 from monosem_jax.runtime.errors import BadInput
 from tests.analysis.scan.material import found
 

@@ -33,7 +33,9 @@ HTTP = re.compile(
     rf"|\bHTTP/\d(?:\.\d)?(?: \d{{3}}[^\n]*)?|^(?:{HEADERS}): ?[^\n]*",
     re.MULTILINE,
 )
-CODE = re.compile(r"[;{}]\s*$|^\s*(?:def|class|import|from|if|for|return|function|var|const|let|use|fn|#include)\b", re.M)
+CODE = re.compile(
+    r"[;{}]\s*$|^\s*(?:def|class|import|from|if|for|return|function|var|const|let|use|fn|#include)\b", re.M
+)
 CODE_COMMENT = re.compile(
     r"(?<![:\w\"'])//[^\n]*|/\*(?:(?!\*/)[\s\S])*(?:\*/)?|^[ \t]+\*(?: [^\n]*|/)?$|(?:^|(?<=\s))#(?![!\w#])[^\n]*|<!--(?:(?!-->)[\s\S])*(?:-->)?",
     re.MULTILINE,
@@ -82,7 +84,10 @@ MAKERS: dict[str, Maker] = {
     "ukrainian": _script(c.CYRILLIC, UKRAINIAN),
     "base64": _alphabet(POSITIVE_PART, (string.ascii_letters + string.digits + "+/",), 1 / 64, 1),
     "dna": _alphabet(SIGN, ("ATCG", "atcg"), 1 / 4, 2),
-    "base64_run": _pattern(BASE64_RUN, "regular expression: 24 or more characters of base64, among them a digit, a capital and a small letter"),
+    "base64_run": _pattern(
+        BASE64_RUN,
+        "regular expression: 24 or more characters of base64, among them a digit, a capital and a small letter",
+    ),
     "http": _pattern(HTTP, "regular expression: URLs, request and status lines, header lines of known names or X-…"),
     "code_comment": _pattern(
         CODE_COMMENT,

@@ -105,7 +105,9 @@ class Function:
 
     @property
     def about(self) -> str:
-        return f"the function {getattr(self.function, '__name__', type(self.function).__name__)}, called on runs of text"
+        return (
+            f"the function {getattr(self.function, '__name__', type(self.function).__name__)}, called on runs of text"
+        )
 
     def values(self, block: TextBlock) -> np.ndarray:
         """[n,T]; raises BadInput with the function's own error, or when it returns something else."""

@@ -82,7 +82,11 @@ class TokenRatio:
         before = np.concatenate([tokens[:, :1], tokens[:, :-1]], axis=1)
         wanted = before * v + tokens
         at = np.minimum(np.searchsorted(self.pairs, wanted), len(self.pairs) - 1)
-        gain = np.where(self.pairs[at] == wanted, self.gain[at], self.alone[tokens]) if len(self.pairs) else self.alone[tokens]
+        gain = (
+            np.where(self.pairs[at] == wanted, self.gain[at], self.alone[tokens])
+            if len(self.pairs)
+            else self.alone[tokens]
+        )
         found = best_ending_here(np.where(block.real, gain, 0), block.real) + self.odds - MARGIN
         return np.where(block.real, found, 0)
 
