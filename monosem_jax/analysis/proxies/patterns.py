@@ -105,7 +105,9 @@ class Function:
 
     @property
     def about(self) -> str:
-        return f"the function {getattr(self.function, '__name__', type(self.function).__name__)}, called on runs of text"
+        return (
+            f"the function {getattr(self.function, '__name__', type(self.function).__name__)}, called on runs of text"
+        )
 
     def values(self, block: TextBlock) -> np.ndarray:
         """[n,T]; raises BadInput with the function's own error, or when it returns something else."""
@@ -128,8 +130,8 @@ class Function:
             return found, False
         if found.size and (found.ndim != 2 or found.shape[1] != 2 or not np.isfinite(found).all()):
             raise BadInput(
-                f"it returned an array of shape {found.shape} for {len(text)} characters: expected one finite number per "
-                "character, or pairs (first character, one behind the last)"
+                f"it returned an array of shape {found.shape} for {len(text)} characters: expected one finite number "
+                "per character, or pairs (first character, one behind the last)"
             )
         number = np.zeros(len(text))
         for a, b in found.reshape(-1, 2).astype(int):
