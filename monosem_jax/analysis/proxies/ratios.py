@@ -73,7 +73,7 @@ class TokenRatio:
         return (
             f"log-likelihood ratio of pairs of tokens, fitted on {self.sampled[0]:,} tokens of training documents "
             f"labelled {self.label} against {self.sampled[1]:,} of others, at most {STRONGEST:g} nats a token, plus "
-            f"the log odds of the label ({self.odds:.2f}), minus {MARGIN:g}; the largest over strings that end at the token"
+            f"the log odds of the label ({self.odds:.2f}), minus {MARGIN:g}; the largest over strings that end there"
         )
 
     def values(self, block: TextBlock) -> np.ndarray:
