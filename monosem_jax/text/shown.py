@@ -27,7 +27,7 @@ def token_strings(tokenizer: Tokenizer) -> list[str]:
 
 
 def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
-    """The bytes that each token stands for inside a text; of a special token its name, of an id without a token none."""
+    """The bytes that each token stands for inside a text: of a special token its name, of an unused id none."""
     by_bytes = uses_bytes(tokenizer)
     found = []
     for i, shown in enumerate(token_strings(tokenizer)):

@@ -29,15 +29,16 @@ HEADERS = (
     "|X-[A-Za-z][A-Za-z-]*"
 )
 HTTP = re.compile(
-    rf"https?://[^\s\"'<>`\\{{}}|^]+|(?<![\w.])www\.[a-z0-9-]+\.[^\s\"'<>]+|\b(?:{METHODS}) [^\s]{{1,300}} HTTP/\d[^\n]*"
-    rf"|\bHTTP/\d(?:\.\d)?(?: \d{{3}}[^\n]*)?|^(?:{HEADERS}): ?[^\n]*",
+    rf"https?://[^\s\"'<>`\\{{}}|^]+|(?<![\w.])www\.[a-z0-9-]+\.[^\s\"'<>]+"
+    rf"|\b(?:{METHODS}) [^\s]{{1,300}} HTTP/\d[^\n]*|\bHTTP/\d(?:\.\d)?(?: \d{{3}}[^\n]*)?|^(?:{HEADERS}): ?[^\n]*",
     re.MULTILINE,
 )
 CODE = re.compile(
     r"[;{}]\s*$|^\s*(?:def|class|import|from|if|for|return|function|var|const|let|use|fn|#include)\b", re.M
 )
 CODE_COMMENT = re.compile(
-    r"(?<![:\w\"'])//[^\n]*|/\*(?:(?!\*/)[\s\S])*(?:\*/)?|^[ \t]+\*(?: [^\n]*|/)?$|(?:^|(?<=\s))#(?![!\w#])[^\n]*|<!--(?:(?!-->)[\s\S])*(?:-->)?",
+    r"(?<![:\w\"'])//[^\n]*|/\*(?:(?!\*/)[\s\S])*(?:\*/)?|^[ \t]+\*(?: [^\n]*|/)?$|(?:^|(?<=\s))#(?![!\w#])[^\n]*"
+    r"|<!--(?:(?!-->)[\s\S])*(?:-->)?",
     re.MULTILINE,
 )
 PYTHON_DEF = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+[ \t]*\([^\n]*", re.MULTILINE)

@@ -130,8 +130,8 @@ class Function:
             return found, False
         if found.size and (found.ndim != 2 or found.shape[1] != 2 or not np.isfinite(found).all()):
             raise BadInput(
-                f"it returned an array of shape {found.shape} for {len(text)} characters: expected one finite number per "
-                "character, or pairs (first character, one behind the last)"
+                f"it returned an array of shape {found.shape} for {len(text)} characters: expected one finite number "
+                "per character, or pairs (first character, one behind the last)"
             )
         number = np.zeros(len(text))
         for a, b in found.reshape(-1, 2).astype(int):

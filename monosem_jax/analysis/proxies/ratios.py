@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from monosem_jax.analysis.proxies.sample import FitSample
-from monosem_jax.analysis.proxies.strings import POSITIVE_PART, best_ending_here
+from monosem_jax.analysis.proxies.strings import SIGN, best_ending_here
 from monosem_jax.analysis.proxies.text import TextBlock
 from monosem_jax.runtime.errors import BadInput
 
@@ -24,9 +24,10 @@ class TokenRatio:
     """log P(s|label) − log P(s|other labels) + log odds of the label − MARGIN: the largest over strings that end at the
     token.
 
-    P is a bigram model: the share of a token after another one, smoothed by its share alone (PRIOR_TOKENS). `pairs` [n] sorted are
-    previous · V + token with the log ratios `gain` [n]; a pair that was seen less than twice has that of its token alone.
-    `count` [n]: how often each pair occurs in documents of the label.
+    P is a bigram model: the share of a token after another one, smoothed by its share alone (PRIOR_TOKENS). `pairs` [n]
+    sorted are previous · V + token with the log ratios `gain` [n]; a pair that was seen less than twice has that of its
+    token alone. `count` [n]: how often each pair occurs in documents of the label. The value grows with the length of
+    the text of that kind, so features are compared with its sign.
     """
 
     name: str
@@ -38,7 +39,7 @@ class TokenRatio:
     odds: float
     sampled: tuple[int, int]
     token_text: tuple[str, ...]
-    form: str = POSITIVE_PART
+    form: str = SIGN
 
     @classmethod
     def of(cls, name: str, label: str, sample: FitSample) -> TokenRatio:
@@ -52,8 +53,8 @@ class TokenRatio:
         sizes = int((known & kind).sum()), int((known & ~kind).sum())
         if min(sizes) < LEAST_TOKENS:
             raise BadInput(
-                f"{sizes[0]:,} tokens of training text are in documents labelled {label} and {sizes[1]:,} in others: at "
-                f"least {LEAST_TOKENS:,} of each are needed"
+                f"{sizes[0]:,} tokens of training text are in documents labelled {label} and {sizes[1]:,} in others: "
+                f"at least {LEAST_TOKENS:,} of each are needed"
             )
         both = before * v + tokens
         seen, often = np.unique(both[known], return_counts=True)
@@ -70,9 +71,9 @@ class TokenRatio:
     @property
     def about(self) -> str:
         return (
-            f"log-likelihood ratio of pairs of tokens, fitted on {self.sampled[0]:,} tokens of training documents labelled "
-            f"{self.label} against {self.sampled[1]:,} of others, at most {STRONGEST:g} nats a token, plus the log odds "
-            f"of the label ({self.odds:.2f}), minus {MARGIN:g}; the largest over strings that end at the token"
+            f"log-likelihood ratio of pairs of tokens, fitted on {self.sampled[0]:,} tokens of training documents "
+            f"labelled {self.label} against {self.sampled[1]:,} of others, at most {STRONGEST:g} nats a token, plus "
+            f"the log odds of the label ({self.odds:.2f}), minus {MARGIN:g}; the largest over strings that end there"
         )
 
     def values(self, block: TextBlock) -> np.ndarray:

@@ -24,13 +24,13 @@ SECONDS = 20.0  # for one block of contexts; an ordinary expression takes millis
 class BoundedPattern:
     """A regular expression that is given SECONDS for each list of texts."""
 
-    def __init__(self, pattern: str, seconds: float = SECONDS):
+    def __init__(self, pattern: str):
         """Raises BadInput on what is no regular expression."""
         try:
             re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as e:
             raise BadInput(f"{pattern!r} is not a regular expression: {e}") from None
-        self.pattern, self._seconds = pattern, seconds
+        self.pattern, self._seconds = pattern, SECONDS
         self._worker: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str] = queue.Queue()
 
@@ -45,8 +45,8 @@ class BoundedPattern:
             answer = ""
             self.close()
             raise BadInput(
-                f"matching took more than {self._seconds:g} s on {len(texts):,} runs of text: an expression with nested "
-                "repetitions, such as (a+)+b, can take for ever"
+                f"matching took more than {self._seconds:g} s on {len(texts):,} runs of text: an expression with "
+                "nested repetitions, such as (a+)+b, can take for ever"
             ) from None
         if not answer:
             self.close()

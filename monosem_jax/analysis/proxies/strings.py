@@ -89,9 +89,9 @@ class Alphabet:
         n = f"{1 / self.each:g}"
         cases = f" ({' or '.join(self.letters)})" if len(self.letters) > 1 else ""
         return (
-            f"log-likelihood ratio of the string: 1/{n} for each of its {len(self.letters[0])} letters{cases}, {IMPOSSIBLE:g} for "
-            f"any other character, against the product of its tokens' probabilities; the largest over strings of at least "
-            f"{self.shortest} token{'s' if self.shortest > 1 else ''} that end at the token"
+            f"log-likelihood ratio of the string: 1/{n} for each of its {len(self.letters[0])} letters{cases}, "
+            f"{IMPOSSIBLE:g} for any other character, against the product of its tokens' probabilities; the largest "
+            f"over strings of at least {self.shortest} token{'s' if self.shortest > 1 else ''} that end at the token"
         )
 
     def values(self, block: TextBlock) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -55,7 +56,7 @@ class TextBlock:
     def parts(self) -> list[Part]:
         """The parts that have characters, in order."""
         cuts = self.part_start.tolist()
-        return [Part(self.text[a:b], a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+        return [Part(self.text[a:b], a, b) for a, b in itertools.pairwise(cuts) if b > a]
 
     def per_token(self, characters: np.ndarray) -> np.ndarray:
         """[n,T] the sum over each token's characters of one number per character [N] (float64)."""

@@ -51,9 +51,7 @@ class Checkpoints:
         path = self._path(number, saved[-1])
         found = read_arrays(path)
         if str(found.get("identity")) != self._identity:
-            raise BadInput(
-                f"{path} is of another scan (text, features or settings): choose another folder, or empty it"
-            )
+            raise BadInput(f"{path} is the state of another scan (text, features or settings): choose another folder")
         for name, a in accumulators.items():
             for key, x in a.state.items():
                 x[...] = found[f"{name}/{key}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,16 @@ class Block:
 
     first: int
     firings: tuple[Firings, ...]
+
+
+class Started(NamedTuple):
+    """A batch that the device is working on: what it was given, and what it will give."""
+
+    tokens: np.ndarray
+    weight: np.ndarray
+    which: tuple[int, ...]
+    capacities: tuple[int, ...]
+    out: list[dict[str, jax.Array]]
 
 
 class Encoding:
@@ -57,35 +67,33 @@ class Encoding:
         """`contexts` rounded up to equal parts of the devices."""
         return shard_rows(self._mesh, contexts)[0]
 
-    def start(self, tokens: np.ndarray, weight: np.ndarray, which: Sequence[int]) -> Any:
+    def start(self, tokens: np.ndarray, weight: np.ndarray, which: Sequence[int]) -> Started:
         """Begins to encode contexts [C,T] with weight [C] (0 for padding) with the sets `which`."""
-        return tokens, weight, list(which), self._dispatch(tokens, weight, which)
-
-    def _dispatch(self, tokens: np.ndarray, weight: np.ndarray, which: Sequence[int]) -> Any:
         used = sorted({self._of[i] for i in which})
+        capacities = tuple(self._capacity[i] if self._compact else 0 for i in which)
         _, spread = shard_rows(self._mesh, len(tokens))
-        t, w = spread(tokens, weight)
-        return _encode(
+        out = _encode(
             tuple(self._models[i] for i in used),
             tuple(self._encoders[i] for i in which),
-            t,
-            w,
+            *spread(tokens, weight),
             of=tuple(used.index(self._of[i]) for i in which),
-            capacities=tuple(self._capacity[i] if self._compact else 0 for i in which),
+            capacities=capacities,
             mesh=self._mesh,
         )
+        return Started(tokens, weight, tuple(which), capacities, out)
 
-    def collect(self, started: Any) -> list[Block]:
+    def collect(self, started: Started) -> list[Block]:
         """The firings of a batch that was started, in the rows that this process has."""
-        tokens, weight, which, out = started
+        tokens, which, out = started.tokens, started.which, started.out
         if self._compact:
-            most = [int(np.asarray(o["most"])) for o in out]
-            short = [i for i, n in zip(which, most, strict=True) if n > self._capacity[i]]
-            if short:
-                for i, n in zip(which, most, strict=True):
-                    while self._capacity[i] < n:
-                        self._capacity[i] = min(2 * self._capacity[i], self._widths[i])
-                return self.collect(self.start(tokens, weight, which))
+            fits = True
+            for i, capacity, o in zip(which, started.capacities, out, strict=True):
+                most = int(np.asarray(o["most"]))
+                fits &= most <= capacity
+                while self._capacity[i] < most:
+                    self._capacity[i] = min(2 * self._capacity[i], self._widths[i])
+            if not fits:
+                return self.collect(self.start(tokens, started.weight, which))
         length = tokens.shape[1]
         parts = [_local(o["value"]) for o in out]
         indices = [_local(o["index"]) if self._compact else {} for o in out]

@@ -9,7 +9,7 @@ import numpy as np
 
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.scan.batch import Batch
-from monosem_jax.analysis.scan.encoding import Block, Encoding
+from monosem_jax.analysis.scan.encoding import Block, Encoding, Started
 from monosem_jax.analysis.scan.firings import Firings
 from monosem_jax.analysis.scan.proxy_sums import Proxies, read_proxies
 from monosem_jax.text.batches import context_batches
@@ -75,7 +75,7 @@ class Reader:
     def _which(self, i: int, others: Sequence[int]) -> list[int]:
         return [0, *(others if self._given.compared[i * self.batch : self._end(i)].any() else ())]
 
-    def _begin(self, i: int, others: Sequence[int]):
+    def _begin(self, i: int, others: Sequence[int]) -> Started | None:
         """A batch that is being computed; None if its firings are kept."""
         which = self._which(i, others)
         if i in self._cache and len(which) == 1:
