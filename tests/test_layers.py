@@ -119,16 +119,23 @@ def test_no_modules_import_each_other_in_a_circle():
     assert not edges, f"in a circle: {sorted(edges)}"
 
 
-def test_kinds_of_evidence_know_each_other_only_through_records_and_examples_the_scan_they_are_taken_from():
-    """`records` are what all kinds write, `collect` puts them together, and `run` opens them."""
+def test_kinds_of_evidence_know_each_other_only_through_records_feature_sets_and_the_result_of_a_scan():
+    """A kind is a file or a folder of `analysis`. `collect` puts the records together, and `run` opens them; examples
+    are taken from the scan of labels."""
     analysis = "monosem_jax.analysis"
-    above, shared = {f"{analysis}.collect", f"{analysis}.run"}, {f"{analysis}.records"}
-    allowed = {(f"{analysis}.examples", f"{analysis}.scan")}
+    above = {f"{analysis}.collect", f"{analysis}.run"}
+    shared = {analysis, f"{analysis}.records", f"{analysis}.feature_sets", f"{analysis}.scan.result"}
+    allowed = {(f"{analysis}.examples", f"{analysis}.label_scan")}
+
+    def kind(module: str) -> str:
+        return ".".join(module.split(".")[:3])
+
     assert not offenders(
         lambda name, of, module: (
             of == unit(module) == "analysis"
-            and module not in {analysis, *shared}
+            and module not in shared
             and name not in above
+            and kind(name) != kind(module)
             and (name, module) not in allowed
         )
     )
