@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from monosem_jax.analysis.autointerp.ngram_graph import quoted
-from monosem_jax.analysis.autointerp.protocol import Refusal
+from monosem_jax.analysis.autointerp.protocol import KINDS, Refusal
 from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.token_set import token_means
 from monosem_jax.analysis.autointerp.windows import Excerpts, Text, quantised
@@ -36,6 +36,7 @@ class LabelRule:
     """
 
     name = "label_rule"
+    kinds = KINDS
 
     def __init__(self, text: Text):
         self.strings = text.strings

@@ -58,7 +58,7 @@ def logit_scores(
         value, shuffled = (
             None if isinstance(a, Refusal) else float(np.mean(np.asarray(a, bool) == truth)) for a in (own, other)
         )
-        note = "; ".join(a.note for a in (own, other) if isinstance(a, Refusal))
+        note = next((a.note for a in (own, other) if isinstance(a, Refusal)), "")
         if value is None:
             scores.append(Score(judge.name, "logits", None, None, None, 0, note))
         else:

@@ -22,7 +22,7 @@ import numpy as np
 
 from monosem_jax.analysis.autointerp.followers import belongs, followers
 from monosem_jax.analysis.autointerp.probe import Probe
-from monosem_jax.analysis.autointerp.protocol import Refusal
+from monosem_jax.analysis.autointerp.protocol import KINDS, Refusal
 from monosem_jax.analysis.autointerp.pruning import patterns_of
 from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.targets import choose_targets
@@ -50,6 +50,7 @@ class NgramGraph:
     """The judge for the features of one set. `mask`: the token that stands for "any other" (None: BOS)."""
 
     name = "ngram_graph"
+    kinds = KINDS
 
     def __init__(self, features: FeatureSet, text: Text, *, mask: int | None = None, batch: int = 512):
         self.text = text

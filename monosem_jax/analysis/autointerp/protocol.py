@@ -16,6 +16,7 @@ from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.windows import LEVELS, Excerpts
 from monosem_jax.analysis.records import Explanation
 
+KINDS = ("simulation", "detection", "fuzzing")
 FIRES = 0.5  # a predicted activation of at least this, which rounds to 1 or more of 9, says that the feature fires
 
 
@@ -51,10 +52,13 @@ class Simulator(Protocol[E_in]):
 
 
 class Judge(Explainer[E], Simulator[E], Protocol[E]):
-    """An explainer with a simulator that understands it. `name` goes into records."""
+    """An explainer with a simulator that understands it. `name` goes into records; `kinds` are those of KINDS for which
+    it is asked (what an answer costs differs)."""
 
     @property
     def name(self) -> str: ...
+    @property
+    def kinds(self) -> Sequence[str]: ...
 
 
 @runtime_checkable

@@ -15,13 +15,13 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from monosem_jax.analysis.autointerp.agreement import balanced_accuracy, f1, pearson, spearman
+from monosem_jax.analysis.autointerp.protocol import KINDS as SCORES
 from monosem_jax.analysis.autointerp.protocol import E, Judge, Refusal, detect, probability
 from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.windows import KINDS, Excerpts, quantised, together
 from monosem_jax.analysis.records import Explanation, Score
 from monosem_jax.runtime.rng import stream
 
-ASKED = ("simulation", "detection", "fuzzing")
 LEAST_WINDOWS = 5  # windows of each kind without which detection and fuzzing say nothing
 MARKED = 0.3  # share of a window's largest activation above which a token is marked
 Q = TypeVar("Q")
@@ -67,9 +67,10 @@ def explained(judge: Judge[E], samples: Sequence[Samples], seed: int) -> Explana
 
 
 def judged(
-    judge: Judge[E], samples: Sequence[Samples], seed: int, kinds: Sequence[str] = ASKED
+    judge: Judge[E], samples: Sequence[Samples], seed: int, kinds: Sequence[str] = SCORES
 ) -> tuple[list[Judged], Explanations[E]]:
-    """Scores of all features, of the `kinds` that are asked for (in the order of ASKED)."""
+    """Scores of all features, of the `kinds` that the judge is asked for."""
+    kinds = [k for k in kinds if k in judge.kinds]
     explanations = explained(judge, samples, seed)
     columns = []
     if "simulation" in kinds:
@@ -93,7 +94,10 @@ def asked(
     whose = (explanations.own, explanations.shuffled)
     given = [[choose(i) for choose in whose] for i in range(len(about))]
     questions = [(e, q) for row, q in zip(given, about, strict=True) for e in row if not isinstance(e, Refusal)]
-    answers = iter(ask(questions) if questions else ())
+    answers = ask(questions) if questions else ()
+    if len(answers) != len(questions):
+        raise ValueError(f"a judge gave {len(answers)} answers to {len(questions)} questions")
+    answers = iter(answers)
     return [[e if isinstance(e, Refusal) else next(answers) for e in row] for row in given]
 
 

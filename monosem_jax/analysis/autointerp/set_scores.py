@@ -10,9 +10,9 @@ import numpy as np
 
 from monosem_jax.analysis.autointerp.agreement import interval_of
 from monosem_jax.analysis.autointerp.logit_task import LogitWeights, logit_scores
-from monosem_jax.analysis.autointerp.protocol import Judge
+from monosem_jax.analysis.autointerp.protocol import KINDS, Judge
 from monosem_jax.analysis.autointerp.samples import LEAST, Dropped, draw_samples
-from monosem_jax.analysis.autointerp.scoring import ASKED, Judged, judged
+from monosem_jax.analysis.autointerp.scoring import Judged, judged
 from monosem_jax.analysis.autointerp.windows import Text
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.records import Score
@@ -85,7 +85,7 @@ def score_sets(
     batch: int = 32,
     logits: Mapping[str, LogitWeights] | None = None,
     common: np.ndarray | None = None,
-    kinds: Sequence[str] = ASKED,
+    kinds: Sequence[str] = KINDS,
 ) -> list[SetScores]:
     """The scores of every judge on a sample of every set, set by set.
 

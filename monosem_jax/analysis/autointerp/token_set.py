@@ -10,7 +10,7 @@ import numpy as np
 
 from monosem_jax.analysis.autointerp.followers import belongs, followers
 from monosem_jax.analysis.autointerp.ngram_graph import quoted
-from monosem_jax.analysis.autointerp.protocol import Refusal
+from monosem_jax.analysis.autointerp.protocol import KINDS, Refusal
 from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.token_neighbours import TokenNeighbours
 from monosem_jax.analysis.autointerp.windows import Excerpts, quantised
@@ -34,6 +34,7 @@ class TokenSet:
     MOST with the largest sum of activations."""
 
     name = "token_set"
+    kinds = KINDS
 
     def __init__(self, strings: Sequence[str], neighbours: TokenNeighbours):
         self.strings = strings
