@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from monosem_jax.text.pack import Source
+from monosem_jax.text.directory import Source
 
 RADIUS = 4  # tokens on each side: windows of 9 tokens (paper, "Visualization")
 WIDTH = 2 * RADIUS + 1

@@ -16,7 +16,7 @@ import numpy as np
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.scan.result import INTERVALS, LOG_EDGES, N_LINEAR, Reservoir, SetScan
 from monosem_jax.models.tapped import TappedModel
-from monosem_jax.text.pack import Source
+from monosem_jax.text.directory import Source
 
 BOS, VOCAB, GROUP = 0, 40, 5
 N_GROUPS = VOCAB // GROUP
