@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from monosem_jax.analysis.feature_sets import Encoder, FeatureSet
-from monosem_jax.models.base import token_losses
+from monosem_jax.models.base import LanguageModel, parse_site, token_losses
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import check_shape, finite_numbers, token_ids, whole_number
@@ -74,6 +74,15 @@ def open_contexts(tapped: TappedModel, encoder: Encoder, tokens: Int[Array, "C T
 def continued(tapped: TappedModel, carry: Any, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
     """The logits of the model from a site on."""
     return tapped.model.apply({"params": tapped.params}, carry, acts, site, method=tapped.model.from_acts)
+
+
+def looks_back(model: LanguageModel, site: str) -> bool:
+    """Whether what follows a site depends on earlier tokens: whether attention comes after it."""
+    try:
+        layer, kind = parse_site(site, model.config.n_layers)
+    except BadInput:  # a model with sites of its own
+        return True
+    return layer < model.config.n_layers - 1 or kind == "resid_pre"
 
 
 @functools.partial(jax.jit, static_argnames=("site", "mean"))
