@@ -6,7 +6,6 @@ import dataclasses
 import pathlib
 import shutil
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,9 @@ from monosem_jax.analysis.collect import collect
 from monosem_jax.analysis.examples import ExampleText
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.kinds.base import Study
-from monosem_jax.analysis.kinds.proxies import compare_with_proxies
-from monosem_jax.analysis.kinds.table import KINDS
+from monosem_jax.analysis.kinds.table import KINDS, KindsConfig
 from monosem_jax.analysis.metrics import activation_moments
-from monosem_jax.analysis.proxies.chosen import Proxies, ProxyValues, choose_proxies
+from monosem_jax.analysis.proxies.chosen import ProxyValues, choose_proxies
 from monosem_jax.analysis.records import FORMAT
 from monosem_jax.analysis.records_parse import plain
 from monosem_jax.analysis.scan.config import ScanConfig
@@ -72,6 +70,8 @@ class AnalyzeRunConfig:
     """Contexts per forward pass."""
     without: tuple[str, ...] = ()
     """Kinds of evidence to leave out."""
+    kinds: KindsConfig = KindsConfig()
+    """How much is asked of each kind of evidence."""
     proxies: tuple[str, ...] = ()
     """Proxies of yours beside the package's: NAME=regex:PATTERN or NAME=chars:CLASS."""
     scan: ScanConfig = ScanConfig()
@@ -88,6 +88,7 @@ class AnalyzeRunConfig:
         for name in self.without:
             check_name("config.without", name, tuple(KINDS))
         self.scan.check()
+        self.kinds.check()
 
     def scanned(self, passes: int) -> ScanConfig:
         """The configuration of a scan."""
@@ -140,20 +141,19 @@ def _analyze(
     sets = _sets(found, beside, training, config)
     read = [proxies.on(training.tokens), proxies.on(heldout.tokens)]
     subjects = [_scanned(path, each, sets, text, training, heldout, read, config) for each in sets]
-    study = Study(subjects, text, heldout, training, path, config.seed, config.batch_contexts)
-    kinds: dict[str, Callable[[Study], None]] = {
-        "proxies": lambda s: compare_with_proxies(s, proxies, read),
-        **KINDS,
-    }
-    for name, kind in kinds.items():
+    study = Study(
+        subjects, text, heldout, training, path, proxies, *read, config.seed, config.batch_contexts, config.n_examples
+    )
+    for name, kind in KINDS.items():
         if name not in config.without:
             started = time.perf_counter()
+            print(f"evidence: {name}", flush=True)
             try:
-                kind(study)
+                kind(study, config.kinds)
             except BadInput as e:
                 study.gap(name, str(e))
             study.seconds[name] = round(time.perf_counter() - started, 1)
-    _write(path, study, proxies, config)
+    _write(path, study, config)
     shutil.rmtree(path / "scan", ignore_errors=True)
     return {
         **study.summary,
@@ -216,9 +216,9 @@ def _scanned(
     return Subject(features, scanned(training, read[0], 1, "train"), scanned(heldout, read[1], 2, config.split))
 
 
-def _write(path: pathlib.Path, study: Study, proxies: Proxies, config: AnalyzeRunConfig) -> None:
+def _write(path: pathlib.Path, study: Study, config: AnalyzeRunConfig) -> None:
     """The records of every set, the tables, and the densities."""
-    labels, names = study.features.heldout.labels, [p.name for p in proxies.chosen]
+    labels, names = study.features.heldout.labels, [p.name for p in study.proxies.chosen]
     headers = {}
     for subject in study.subjects:
         writer = records_io.RecordWriter(path / records_io.FOLDER, subject.name, labels, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +12,11 @@ import numpy as np
 
 from monosem_jax.analysis.collect import Evidence
 from monosem_jax.analysis.examples import ExampleText
+from monosem_jax.analysis.logit_weights import usual_tokens
+from monosem_jax.analysis.proxies.chosen import Proxies, ProxyValues
 from monosem_jax.analysis.subjects import Subject
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.text.directory import Text
-
-COMMON_TOKEN = 20  # a token seen less often than this in training has an unembedding that hardly moved
 
 
 @dataclasses.dataclass
@@ -28,6 +29,9 @@ class Study:
       text: the text directory; `heldout` its contexts on which everything is measured, `training` the sample of
         contexts on which features are chosen.
       path: the run directory, for files that a kind keeps between two attempts.
+      proxies: those of the scans; `training_proxies`, `heldout_proxies` their values on the two texts.
+      batch: contexts per forward pass.
+      n_examples: top contexts in a record.
     """
 
     subjects: Sequence[Subject]
@@ -35,8 +39,12 @@ class Study:
     heldout: ExampleText
     training: ExampleText
     path: pathlib.Path
+    proxies: Proxies
+    training_proxies: ProxyValues
+    heldout_proxies: ProxyValues
     seed: int
     batch: int
+    n_examples: int
     evidence: dict[str, Evidence] = dataclasses.field(default_factory=dict)
     tables: dict[str, Any] = dataclasses.field(default_factory=dict)
     summary: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -46,6 +54,16 @@ class Study:
     def __post_init__(self) -> None:
         for subject in self.subjects:
             self.evidence.setdefault(subject.name, Evidence())
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of documents, sorted; "" may be one of them."""
+        return tuple(sorted(set(self.text.labels)))
+
+    def token_labels(self, part: ExampleText) -> np.ndarray:
+        """[C,T] the number of each token's label in `labels`, -1 for documents without one."""
+        number = {name: i if name else -1 for i, name in enumerate(self.labels)}
+        return np.asarray([number[name] for name in self.text.labels], np.int32)[part.documents]
 
     @property
     def features(self) -> Subject:
@@ -68,8 +86,8 @@ class Study:
         self.gaps.append({"kind": kind, "reason": reason})
         print(f"note: {kind}: {reason}", flush=True)
 
-    def common_tokens(self) -> np.ndarray:
-        """The ids of the tokens that occur at least COMMON_TOKEN times in the training split, BOS left out."""
+    @functools.cached_property
+    def usual_tokens(self) -> np.ndarray:
+        """The ids of the tokens that are not rare in the training split, without BOS."""
         counts = np.bincount(np.asarray(self.text.tokens("train")).ravel(), minlength=len(self.heldout.strings))
-        counts[self.text.bos] = 0
-        return np.flatnonzero(counts >= COMMON_TOKEN)
+        return usual_tokens(counts, [self.text.bos])
