@@ -9,6 +9,7 @@ import numpy as np
 from monosem_jax.analysis.autointerp.chat import EndpointConfig
 from monosem_jax.analysis.autointerp.endpoint import Endpoint
 from monosem_jax.analysis.autointerp.label_rule import LabelRule
+from monosem_jax.analysis.autointerp.logit_task import RANKS
 from monosem_jax.analysis.autointerp.ngram_graph import NgramGraph
 from monosem_jax.analysis.autointerp.protocol import Judge
 from monosem_jax.analysis.autointerp.set_scores import SetScores, score_sets
@@ -20,6 +21,7 @@ from monosem_jax.analysis.records_parse import plain
 from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.errors import BadInput
 
+LEAST_USUAL = 2 * RANKS[1] - RANKS[0]  # tokens for the logit task: the ranks asked about, and as many others
 OFFLINE = ("ngram_graph", "token_set", "label_rule")
 
 
@@ -48,6 +50,10 @@ def judge_features(study: Study, config: JudgeConfig) -> None:
     """Explanations and scores of the sample, and a table with a row per judge, set and kind of score."""
     if not config.n_features or not (config.judges or config.endpoint.base_url):
         return
+    enough = len(study.usual_tokens) >= LEAST_USUAL
+    if not enough:
+        reason = f"{len(study.usual_tokens)} tokens are not rare in the training text: {LEAST_USUAL} are needed"
+        study.gap("the logit task", reason)
     found = score_sets(
         [s.features for s in study.subjects],
         [s.heldout for s in study.subjects],
@@ -56,7 +62,7 @@ def judge_features(study: Study, config: JudgeConfig) -> None:
         n_features=config.n_features,
         seed=study.seed,
         batch=study.batch,
-        logits={s.name: _weights_of(s.features) for s in study.subjects},
+        logits={s.name: _weights_of(s.features) for s in study.subjects} if enough else None,
         common=study.usual_tokens,
     )
     for scores in found:
