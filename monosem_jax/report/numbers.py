@@ -77,6 +77,25 @@ TRANSFORMER: Sequence[Row] = (
 )
 
 
+EVIDENCE: Sequence[Row] = (
+    Row("l0_share_above_1pct", "Share of L0 by dense features", "by features on more than 1 % of tokens", "percent"),
+    Row("median_density", "Median density", "of the features that fire at all", "number"),
+    Row("twins", "Twins", "features with another one at decoder cosine above 0.9", "share"),
+    Row("fms_1", "Monosemanticity score, FMS@1", "is a concept in one feature; on held-out rows", "number"),
+    Row("fms_1_neurons", "FMS@1 of the neurons", "", "number"),
+    Row("fms_1_shuffled", "FMS@1 with shuffled classes", "what it is where there is nothing to find", "number"),
+    Row("probe_k1", "Probe on 1 feature", "held-out accuracy, a mean over balanced concepts", "percent"),
+    Row("probe_k1_neurons", "Probe on 1 neuron", "", "percent"),
+    Row("probe_k5", "Probe on 5 features", "", "percent"),
+    Row("probe_k5_neurons", "Probe on 5 neurons", "", "percent"),
+    Row("judge", "Judge", "who explains features and predicts them from the explanation", "text"),
+    Row("judge_score", "Its simulation score", "Spearman correlation of prediction and activation", "number"),
+    Row("judge_score_shuffled", "with another feature's explanation", "", "number"),
+    Row("judge_score_neurons", "of the neurons", "", "number"),
+    Row("judged_features", "Features judged", "drawn at random from those that fire on 20 tokens or more", "count"),
+)
+
+
 class Value(NamedTuple):
     """A row of a table. `share` is its part of all features; `note` says why it was not measured."""
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from monosem_jax.report import plots
 from monosem_jax.report.cards import card
-from monosem_jax.report.numbers import DICTIONARY, TRANSFORMER, table, tiles
+from monosem_jax.report.numbers import DICTIONARY, EVIDENCE, TRANSFORMER, table, tiles
 from monosem_jax.report.records import Records, ShownCategory
 from monosem_jax.report.render import own_markup, render, require_jinja
 
@@ -21,6 +21,15 @@ CURVES = (  # of the dictionary's training: key, title, unit, caption, whether t
     ("l0", "Dictionary: L0", "active features per token", "How many features are active on a token.", True),
     ("silent", "Dictionary: silent features", "features", "Active on no token since the last count.", False),
 )
+
+
+PROXY_COLUMNS = {
+    "pearson": "{:.2f}",
+    "specificity_top": "{:.0%}",
+    "specificity_all": "{:.0%}",
+    "sensitivity": "{:.0%}",
+    "neuron_pearson": "{:.2f}",
+}
 
 
 class Section(NamedTuple):
@@ -58,6 +67,19 @@ class CategoryRow(NamedTuple):
     of_neuron: Correlation
 
 
+class ProxyLine(NamedTuple):
+    """A line of the table of proxies, in words."""
+
+    name: str
+    feature: int
+    has_card: bool
+    pearson: str
+    specificity_top: str
+    specificity_all: str
+    sensitivity: str
+    neuron_pearson: str
+
+
 def require_libraries() -> None:
     """Raises BadInput naming the first library of the page that is not installed."""
     plots.require_matplotlib()
@@ -73,14 +95,19 @@ def write_page(path: pathlib.Path, records: Records) -> None:
 def page(records: Records) -> str:
     """The whole page as HTML; the same records give the same text."""
     transformer = records.transformer or {}
-    tables = [table("Dictionary", DICTIONARY, records.dictionary), table("Transformer", TRANSFORMER, transformer)]
+    tables = [
+        table("Dictionary", DICTIONARY, records.dictionary),
+        table("Evidence", EVIDENCE, records.evidence),
+        table("Transformer", TRANSFORMER, transformer),
+    ]
     tables = [t for t in tables if t.rows]
-    training, density = _training(records), _density(records)
+    training, density, proxies = _training(records), _density(records), _proxies(records)
     sections = {
         Section("numbers", "Numbers"): tables,
         Section("training", "Training"): training,
         Section("density", "How often features fire"): density,
         Section("categories", "Features against neurons"): records.categories,
+        Section("proxies", "Features against proxies"): proxies,
         Section("features", f"Features ({len(records.features)})"): records.features,
     }
     numbers = {int(f.feature) for f in records.features}
@@ -96,8 +123,24 @@ def page(records: Records) -> str:
         density=density,
         better=_better(records),
         categories=[_category(c, numbers) for c in records.categories],
+        proxies=proxies,
         cards=[card(f) for f in records.features],
     )
+
+
+def _proxies(records: Records) -> list[ProxyLine]:
+    numbers = {int(f.feature) for f in records.features}
+    found = records.evidence.get("proxies") or {}
+    return [
+        ProxyLine(
+            name,
+            row["feature"],
+            row["feature"] in numbers,
+            *("–" if row.get(key) is None else form.format(row[key]) for key, form in PROXY_COLUMNS.items()),
+        )
+        for name, row in found.items()
+        if row.get("feature") is not None
+    ]
 
 
 def _training(records: Records) -> list[Figure]:

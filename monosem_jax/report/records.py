@@ -71,7 +71,7 @@ class Records:
     """All that the page shows of one dictionary.
 
     `dictionary` and `transformer` are summaries of runs (a missing key is a missing row); the metrics are the lines of
-    their logs. `density` [F] is over `density_tokens` held-out tokens.
+    their logs. `density` [F] is over `density_tokens` held-out tokens. `evidence` is the summary of the analysis.
     """
 
     title: str
@@ -84,3 +84,4 @@ class Records:
     density_tokens: int
     categories: Sequence[ShownCategory]
     features: Sequence[ShownFeature]
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)

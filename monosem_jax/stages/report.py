@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from monosem_jax.analysis.records import Feature
 from monosem_jax.analysis.run import AnalyzeRun
 from monosem_jax.load import load_run
 from monosem_jax.report.page import require_libraries, write_page
@@ -27,6 +28,8 @@ class ReportRunConfig:
     """Directory of a finished analyze run."""
     title: str = "Dictionary report"
     """Title of the page."""
+    n_features: int = field(60, at_least=0)
+    """Features on the page: those that are best for a label or a proxy, then others spread over all that fire."""
 
 
 @stage
@@ -39,16 +42,30 @@ def report(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, An
     if not isinstance(analysis, AnalyzeRun) or analysis.summary is None:
         raise BadInput(f"{config.analysis} is not a finished analyze run")
     parents = {"analysis": parent(config.analysis, "summary.json")}
-    with RunDir(workdir, "report", {"title": config.title}, parents) as rundir:
+    about = {"title": config.title, "n_features": config.n_features}
+    with RunDir(workdir, "report", about, parents, ReportRunConfig()) as rundir:
 
         def write() -> dict[str, Any]:
-            write_page(rundir.path / "index.html", _records(config.title, analysis))
-            return {"features": len(analysis.feature_records)}
+            shown = _shown(analysis, config.n_features)
+            write_page(rundir.path / "index.html", _records(config.title, analysis, shown))
+            return {"features": len(shown)}
 
         return rundir.once(write)
 
 
-def _records(title: str, analysis: AnalyzeRun) -> Records:
+def _shown(analysis: AnalyzeRun, n: int) -> list[Feature]:
+    """The features that are best for a label or a proxy, then others, evenly spaced by number among those that fire."""
+    records = {r.feature: r for r in analysis.feature_records}
+    proxies = (analysis.summary or {}).get("proxies") or {}
+    best = [*(c.feature for c in analysis.category_records), *(p.get("feature") for p in proxies.values())]
+    first = list(dict.fromkeys(i for i in best if i in records))
+    others = [i for i, r in records.items() if r.largest > 0 and i not in first]
+    missing = min(max(n - len(first), 0), len(others))
+    spread = [others[len(others) * k // missing] for k in range(missing)]
+    return [records[i] for i in [*first, *spread]]
+
+
+def _records(title: str, analysis: AnalyzeRun, shown: list[Feature]) -> Records:
     dictionary = analysis.dictionary
     steps: tuple[int, ...] = ()
     if "train" in dictionary.config:  # otherwise it was imported
@@ -65,5 +82,6 @@ def _records(title: str, analysis: AnalyzeRun) -> Records:
         density=analysis.density,
         density_tokens=(analysis.summary or {})["scanned_tokens"],
         categories=analysis.category_records,
-        features=analysis.feature_records,
+        features=shown,
+        evidence=analysis.summary or {},
     )
