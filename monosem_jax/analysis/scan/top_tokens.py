@@ -24,7 +24,7 @@ class TokenTable(Sums):
     def add(self, batch: Batch) -> None:
         f = batch.fires
         at = f.feature.astype(np.int64) * self.state["fired"].shape[1] + batch.token[f.row]
-        np.add.at(self.state["fired"].reshape(-1), at, 1)
+        np.add.at(self.state["fired"].reshape(-1), at, np.int32(1))  # of another type it is forty times as slow
         np.add.at(self.state["total"].reshape(-1), at, f.value.astype(np.float64))
 
     def top(self, n: int) -> TopTokens:
