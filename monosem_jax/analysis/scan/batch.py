@@ -9,14 +9,17 @@ from typing import Protocol
 
 import numpy as np
 
-from monosem_jax.analysis.scan.firings import Firings
+from monosem_jax.analysis.scan.firings import Dense, Firings
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Contexts from the number `first` on: `tokens`, `labels` [n,T], what fires, the values of proxies [P,n·T], and the
-    activations of other sets. Firings at BOS are left out; `real` [n·T] is False there. `compared` [n·T]: the tokens
-    on which features are compared with each other. `signed`: whether features fire below zero too."""
+    """Contexts from the number `first` on: `tokens`, `labels` [n,T], what fires, and the values of proxies [P,n·T].
+
+    Firings at BOS are left out; `real` [n·T] is False there. `compared` [n·T]: the tokens on which features are
+    compared with each other; if there are any, `others` has the activations of the other sets. `signed`: whether
+    features fire below zero too.
+    """
 
     first: int
     tokens: np.ndarray
@@ -25,7 +28,7 @@ class Batch:
     compared: np.ndarray
     firings: Firings
     proxies: np.ndarray | None
-    others: Mapping[str, Firings]
+    others: Mapping[str, Firings | Dense]
     signed: bool = False
 
     @property

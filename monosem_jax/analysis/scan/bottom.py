@@ -27,22 +27,26 @@ class Bottom:
 
     def offer(self, group: np.ndarray, key: np.ndarray, place: np.ndarray, value: np.ndarray) -> None:
         """Takes entries [n]; no group may be offered the same entry twice."""
-        enters = key < self.last[group]
-        if not enters.any():
+        enters = np.flatnonzero(key < self.last[group])
+        if not len(enters):
             return
-        group, key, place, value = (x[enters] for x in (group, key, place, value))
-        k = self.state["key"].shape[1]
-        changed, at = np.unique(group, return_inverse=True)
-        old = {name: x[changed].ravel() for name, x in self.state.items()}
-        at = np.concatenate([np.repeat(np.arange(len(changed)), k), at])
-        new = {"key": key, "place": place, "value": value}
-        both = {name: np.concatenate([old[name], new[name].astype(old[name].dtype)]) for name in old}
-        order = np.lexsort((both["place"], both["key"], at))
-        at = at[order]
-        rank = np.arange(len(at)) - np.searchsorted(at, np.arange(len(changed)))[at]
-        kept = rank < k  # every group has k entries already, empty ones among them
+        order = enters[np.lexsort((place[enters], key[enters], group[enters]))]
+        group = group[order]
+        begins = np.concatenate([[True], group[1:] != group[:-1]])
+        rank = np.arange(len(group)) - np.flatnonzero(begins)[np.cumsum(begins) - 1]
+        for r in range(min(self.state["key"].shape[1], int(rank.max()) + 1)):
+            at = order[rank == r]
+            self._insert(group[rank == r], {"key": key[at], "place": place[at], "value": value[at]})
+
+    def _insert(self, group: np.ndarray, new: dict[str, np.ndarray]) -> None:
+        """Inserts one entry into each of different groups, whose last entry falls out."""
+        old = {name: x[group] for name, x in self.state.items()}
+        slot = np.arange(old["key"].shape[1])
+        # Of equal keys the one that is there stays first: entries come in rising order.
+        at = (old["key"] <= new["key"][:, None]).sum(axis=1)[:, None]
         for name, x in self.state.items():
-            x[changed] = both[name][order][kept].reshape(len(changed), k)
+            moved = np.concatenate([old[name][:, :1], old[name][:, :-1]], axis=1)
+            x[group] = np.where(slot < at, old[name], np.where(slot == at, new[name][:, None], moved))
 
     def merge(self, other: Mapping[str, np.ndarray]) -> None:
         """Takes the entries of another process."""

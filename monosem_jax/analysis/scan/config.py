@@ -28,8 +28,9 @@ class ScanConfig:
     """Tokens kept per feature, those on which it fires most often."""
     neighbours: int = 10
     """Most similar features kept, of each set."""
-    correlation_tokens: int = 1 << 20
-    """At most about so many tokens, in evenly spaced contexts, for correlations between features."""
+    correlation_tokens: int = 1 << 18
+    """At most about so many tokens, in evenly spaced contexts, for correlations between features: to about
+    0.002."""
     pairs: int = 1 << 25
     """With more pairs of features than this, candidates for neighbours come from a sketch instead of all pairs. A pair
     takes 8 bytes."""

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.analysis.feature_sets import Encoder, FeatureSet
-from monosem_jax.analysis.scan.firings import Firings
+from monosem_jax.analysis.scan.firings import Dense, Firings, activations_of
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.mesh import device_put_sharded, shard_rows
@@ -24,10 +24,12 @@ CAPACITY = 64  # entries per row that travel from an accelerator, at first
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """What fires in some rows of a batch: `first` is the number of the first context, counted from the batch's."""
+    """What fires in some rows of a batch, of the first set and of others: `first` is the number of the first context,
+    counted from the batch's."""
 
     first: int
-    firings: tuple[Firings, ...]
+    firings: Firings
+    others: tuple[Firings | Dense, ...]
 
 
 class Started(NamedTuple):
@@ -68,7 +70,8 @@ class Encoding:
         return shard_rows(self._mesh, contexts)[0]
 
     def start(self, tokens: np.ndarray, weight: np.ndarray, which: Sequence[int]) -> Started:
-        """Begins to encode contexts [C,T] with weight [C] (0 for padding) with the sets `which`."""
+        """Begins to encode contexts [C,T] with weight [C] (0 for padding) with the sets `which`, the scanned one
+        first."""
         used = sorted({self._of[i] for i in which})
         capacities = tuple(self._capacity[i] if self._compact else 0 for i in which)
         _, spread = shard_rows(self._mesh, len(tokens))
@@ -99,14 +102,18 @@ class Encoding:
         indices = [_local(o["index"]) if self._compact else {} for o in out]
         blocks = []
         for first in sorted(parts[0]):
-            firings = []
+            found: list[Firings | Dense] = []
             for j, i in enumerate(which):
                 value = parts[j][first]
-                f = _of_codes(value, indices[j][first], self._widths[i]) if self._compact else Firings.of_dense(value)
-                if not np.isfinite(f.value).all():
+                if self._compact:
+                    f = _of_codes(value, indices[j][first], self._widths[i])
+                else:
+                    f = activations_of(value) if j else Firings.of_dense(value)
+                if not np.isfinite(f.f if isinstance(f, Dense) else f.value).all():
                     raise BadInput(f"scan: activations of {self._names[i]} are not finite: expected finite parameters")
-                firings.append(f)
-            blocks.append(Block(first // length, tuple(firings)))
+                found.append(f)
+            assert isinstance(found[0], Firings)
+            blocks.append(Block(first // length, found[0], tuple(found[1:])))
         return blocks
 
 

@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Int, Int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,20 @@ class Firings:
         starts = np.concatenate([[0], np.cumsum(kept)])[self.starts].astype(np.int32)
         return Firings(starts, self.row[kept], self.value[kept], self.n_rows)
 
+    def on_rows(self, kept: np.ndarray) -> Firings:
+        """The entries in rows for which `kept` [B] holds."""
+        return self.where(kept[self.row])
+
+    @property
+    def of_row(self) -> Int[np.ndarray, " B"]:
+        """[B] the number of entries of every row."""
+        return np.bincount(self.row, minlength=self.n_rows)
+
+    def moments(self) -> tuple[Float[np.ndarray, " F"], Float[np.ndarray, " F"]]:
+        """(Σ f, Σ f²) of each feature in float64."""
+        value = self.value.astype(np.float64)
+        return self.sums(value), self.sums(value * value)
+
     def sums(self, weights: np.ndarray) -> Float[np.ndarray, " F"]:
         """[F] float64 sums over each feature's entries of `weights` [n]."""
         return np.bincount(self.feature, weights, minlength=self.n_features)
@@ -80,3 +94,48 @@ class Firings:
     def dense(self, dtype: type = np.float32) -> np.ndarray:
         """f [B,F]."""
         return np.ascontiguousarray(self.matrix(dtype).toarray().T)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """Activations [B,F] many of which are not zero, such as those of neurons: what `Firings` would take longer for."""
+
+    f: Float32[np.ndarray, "B F"]
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.f)
+
+    @property
+    def n_features(self) -> int:
+        return self.f.shape[1]
+
+    def on_rows(self, kept: np.ndarray) -> Dense:
+        """With zeros in the rows for which `kept` [B] does not hold."""
+        return self if kept.all() else Dense(self.f * kept[:, None])
+
+    @property
+    def of_row(self) -> Int[np.ndarray, " B"]:
+        """[B] the number of entries of every row, at most."""
+        return np.full(self.n_rows, self.n_features)
+
+    def moments(self) -> tuple[Float[np.ndarray, " F"], Float[np.ndarray, " F"]]:
+        """(Σ f, Σ f²) of each feature in float64."""
+        f = self.f.astype(np.float64)
+        return f.sum(axis=0), np.square(f).sum(axis=0)
+
+    def matrix(self, dtype: type = np.float64) -> scipy.sparse.csr_array:
+        """f transposed, [F,B]."""
+        return scipy.sparse.csr_array(self.f.T.astype(dtype))
+
+    def dense(self, dtype: type = np.float32) -> np.ndarray:
+        """f [B,F]."""
+        return self.f.astype(dtype, copy=False)
+
+
+DENSE_SHARE = 1 / 16  # with more entries than this, other sets stay dense
+
+
+def activations_of(f: Float32[np.ndarray, "B F"]) -> Firings | Dense:
+    """In the form that takes less time to compare with."""
+    return Dense(f) if np.count_nonzero(f) > DENSE_SHARE * f.size else Firings.of_dense(f)

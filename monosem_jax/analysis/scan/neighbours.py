@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Comparison:
     def same(self) -> bool:
         return self.other is self.features
 
-    @property
+    @functools.cached_property
     def directions(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Unit directions of both sets; None if they lie in different spaces."""
         sites = {(s.effect_site[0], s.directions.shape[1]) for s in (self.features, self.other)}
@@ -54,7 +55,7 @@ class Comparison:
         for rows in np.array_split(np.arange(n), max(1, n * g // BLOCK)):
             r = self._correlation(pairs, rows, np.arange(g), pairs.state["product"][rows])
             if self.same:
-                r[np.arange(len(rows)), rows] = np.nan
+                r[np.arange(len(rows)), rows] = -np.inf
             parts.append((*_largest(r, np.broadcast_to(np.arange(g), r.shape), self.m), _picked(r, nearest[rows])))
         index, r, r_nearest = (np.concatenate(x) for x in zip(*parts, strict=True))
         return self._result(index, r, nearest, r_nearest, exact=True, error=0.0)
@@ -62,21 +63,29 @@ class Comparison:
     def of_some(self, pairs: SomePairs, sketch: Sketch, candidates: np.ndarray) -> Neighbours:
         """From the products of candidates."""
         r = self._correlation(sketch, np.arange(len(candidates)), candidates, pairs.state["product"])
-        r[candidates < 0] = np.nan
+        r[candidates < 0] = -np.inf
         nearest = candidates[:, -self.m :]
-        r_nearest = r[:, -self.m :].copy()
+        r_nearest = _defined(r[:, -self.m :])
         again = (candidates[:, :, None] == candidates[:, None, :]) & np.tri(candidates.shape[1], k=-1, dtype=bool)
-        r[again.any(axis=2)] = np.nan
+        r[again.any(axis=2)] = -np.inf
         index, r = _largest(r, candidates, self.m)
         error = float(1 / np.sqrt(len(sketch.state["signs"])))
         return self._result(index, r, nearest, r_nearest, exact=False, error=error)
 
     def _correlation(self, sums: PairMoments, rows: np.ndarray, columns: np.ndarray, product: np.ndarray) -> np.ndarray:
-        """Pearson correlations of features `rows` with features `columns` [G] or [F,c], NaN where one does not vary."""
+        """Pearson correlations of features `rows` with features `columns` [G] or [F,c], -inf where one does not vary."""
         mean, deviation = mean_and_deviation(sums.state["total"], sums.state["square"], self.tokens)
-        other = mean_and_deviation(sums.state["other_total"], sums.state["other_square"], self.tokens)
-        spread = deviation[rows][:, None] * other[1][columns]
-        return (product / self.tokens - mean[rows][:, None] * other[0][columns]) / np.where(spread > 0, spread, np.nan)
+        other_mean, other_deviation = mean_and_deviation(
+            sums.state["other_total"], sums.state["other_square"], self.tokens
+        )
+        r = product / self.tokens
+        r -= mean[rows][:, None] * other_mean[columns]
+        r *= (1 / np.where(deviation > 0, deviation, 1))[rows][:, None]
+        r *= (1 / np.where(other_deviation > 0, other_deviation, 1))[columns]
+        r[deviation[rows] == 0] = -np.inf
+        constant = other_deviation[columns] == 0
+        r[np.broadcast_to(constant, r.shape) if columns.ndim > 1 else (slice(None), constant)] = -np.inf
+        return r
 
     def _result(
         self,
@@ -114,17 +123,21 @@ class Comparison:
         return np.where(index < 0, np.nan, found)
 
 
+def _defined(r: np.ndarray) -> np.ndarray:
+    return np.where(r == -np.inf, np.nan, r)
+
+
 def _picked(r: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return np.where(index < 0, np.nan, np.take_along_axis(r, np.maximum(index, 0), axis=1))
+    return np.where(index < 0, np.nan, _defined(np.take_along_axis(r, np.maximum(index, 0), axis=1)))
 
 
 def _largest(r: np.ndarray, names: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """(names, r) [F,m] of the `m` largest r [F,c] in each row; -1 and NaN where fewer are numbers."""
-    falling = np.where(np.isnan(r), np.inf, -r)
-    k = min(m, r.shape[1])
-    at = np.argpartition(falling, k - 1, axis=1)[:, :k] if k < r.shape[1] else np.argsort(falling, axis=1)
-    at = np.take_along_axis(at, np.argsort(np.take_along_axis(falling, at, 1), axis=1, kind="stable"), 1)
-    value = np.take_along_axis(r, at, 1)
+    """(names, r) [F,m] of the `m` largest r [F,c] in each row; -1 and NaN where fewer are above -inf."""
+    c = r.shape[1]
+    k = min(m, c)
+    at = np.sort(np.argpartition(r, c - k, axis=1)[:, c - k :], axis=1)
+    at = np.take_along_axis(at, np.argsort(-np.take_along_axis(r, at, 1), axis=1, kind="stable"), 1)
+    value = _defined(np.take_along_axis(r, at, 1))
     index = np.where(np.isnan(value), -1, np.take_along_axis(names, at, 1)).astype(np.int32)
     pad = ((0, 0), (0, m - k))
     return np.pad(index, pad, constant_values=-1), np.pad(value, pad, constant_values=np.nan)

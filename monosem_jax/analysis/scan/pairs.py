@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from monosem_jax.analysis.scan.batch import Batch, Sums
-from monosem_jax.analysis.scan.firings import Firings
+from monosem_jax.analysis.scan.firings import Dense, Firings
 from monosem_jax.analysis.scan.hashes import Keys
 
 # Seconds per unit of work of the three ways to sum products, on a CPU; only their ratios matter.
@@ -24,11 +24,11 @@ class PairMoments(Sums):
             "other_square": np.zeros(m),
         }
 
-    def add_moments(self, f: Firings, g: Firings) -> None:
+    def add_moments(self, f: Firings, g: Firings | Dense) -> None:
         for prefix, x in (("", f), ("other_", g)):
-            value = x.value.astype(np.float64)
-            self.state[f"{prefix}total"] += x.sums(value)
-            self.state[f"{prefix}square"] += x.sums(value * value)
+            total, square = x.moments()
+            self.state[f"{prefix}total"] += total
+            self.state[f"{prefix}square"] += square
 
 
 class AllPairs(PairMoments):
@@ -40,6 +40,8 @@ class AllPairs(PairMoments):
         self.state["product"] = np.zeros((n, m))
 
     def add(self, batch: Batch) -> None:
+        if not batch.compared.any():
+            return
         f, g = compared(batch, self._other)
         self.add_moments(f, g)
         add_products(self.state["product"], f, g)
@@ -58,6 +60,8 @@ class Sketch(PairMoments):
             self.state["other_sketch"] = np.zeros((m, columns), np.float32)
 
     def add(self, batch: Batch) -> None:
+        if not batch.compared.any():
+            return
         f, g = compared(batch, self._other)
         self.add_moments(f, g)
         rows = np.flatnonzero(batch.real & batch.compared)
@@ -66,8 +70,7 @@ class Sketch(PairMoments):
         self.state["signs"] += signs.sum(axis=0, dtype=np.float64)
         for name, x in (("sketch", f), ("other_sketch", g)):
             if name in self.state:
-                present = np.flatnonzero(np.diff(x.starts))
-                self.state[name][present] += x.matrix(np.float32)[present] @ signs
+                add_rows(self.state[name], x, signs)
 
     def centred(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Two arrays [F,r] and [G,r] whose products estimate correlations over so many tokens; rows of features that
@@ -90,41 +93,51 @@ class SomePairs(Sums):
         self.state = {"product": np.zeros(candidates.shape)}
 
     def add(self, batch: Batch) -> None:
+        if not batch.compared.any():
+            return
         f, g = compared(batch, self._other)
-        rows, product = g.matrix().T.tocsr(), self.state["product"]
-        size = max(1, SCRATCH // g.n_features)
+        size, product = max(1, SCRATCH // g.n_features), self.state["product"]
+        rows = None if isinstance(g, Dense) else g.matrix(np.float32).T.tocsr()
         for a in range(0, f.n_rows, size):
             here = f.where((f.row >= a) & (f.row < a + size))
             if not len(here.row):
                 continue
-            dense = rows[a : a + size].toarray()
-            each = dense[(here.row - a)[:, None], self._candidates[here.feature]] * here.value[:, None]
+            dense = g.dense()[a : a + size] if rows is None else rows[a : a + size].toarray()
+            each = dense[(here.row - a)[:, None], self._candidates[here.feature]].astype(np.float64)
+            each *= here.value[:, None]
             present = np.flatnonzero(np.diff(here.starts))
             product[present] += np.add.reduceat(each, here.starts[present], axis=0)
 
 
-def compared(batch: Batch, other: str) -> tuple[Firings, Firings]:
+def compared(batch: Batch, other: str) -> tuple[Firings, Firings | Dense]:
     """The firings of the set and of another ("": the same), on the tokens on which they are compared."""
     f, g = batch.firings, batch.others[other] if other else batch.firings
-    kept = f.where(batch.compared[f.row])
-    return kept, g.where(batch.compared[g.row]) if other else kept
+    kept = f.on_rows(batch.compared)
+    return kept, g.on_rows(batch.compared) if other else kept
 
 
-def add_products(table: np.ndarray, f: Firings, g: Firings) -> None:
+def add_products(table: np.ndarray, f: Firings, g: Firings | Dense) -> None:
     """Adds Σ f_i g_j over the rows of a batch to `table` [F,G], in the way that costs least."""
-    of_f, of_g = (np.bincount(x.row, minlength=x.n_rows) for x in (f, g))
-    sparse = PER_PAIR * float(of_f @ of_g)
+    sparse = PER_PAIR * float(f.of_row @ g.of_row)
     half = PER_ROW_OF_DENSE * len(f.row) * g.n_features
     dense = PER_DENSE * f.n_rows * f.n_features * g.n_features
     if sparse <= min(half, dense):
         found = f.matrix() @ g.matrix().T.tocsr()
         rows = np.repeat(np.arange(len(table)), np.diff(found.indptr))
-        table[rows, found.indices] += found.data
+        np.add.at(table.reshape(-1), rows * table.shape[1] + found.indices, found.data)
     elif half <= dense:
-        present = np.flatnonzero(np.diff(f.starts))
-        table[present] += f.matrix()[present] @ g.dense(np.float64)
+        add_rows(table, f, g.dense(np.float64))
     else:
         table += f.dense(np.float64).T @ g.dense(np.float64)
+
+
+def add_rows(table: np.ndarray, f: Firings | Dense, x: np.ndarray) -> None:
+    """Adds fᵀ x to `table` [F,r], for numbers x [B,r] of the tokens of a batch."""
+    if isinstance(f, Dense):
+        table += f.f.T.astype(x.dtype) @ x
+        return
+    present = np.flatnonzero(np.diff(f.starts))
+    table[present] += f.matrix(x.dtype.type)[present] @ x
 
 
 def mean_and_deviation(total: np.ndarray, square: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.scan.batch import Batch
 from monosem_jax.analysis.scan.encoding import Block, Encoding, Started
-from monosem_jax.analysis.scan.firings import Firings
+from monosem_jax.analysis.scan.firings import Dense, Firings
 from monosem_jax.analysis.scan.proxy_sums import Proxies, read_proxies
 from monosem_jax.text.batches import context_batches
 
@@ -87,33 +88,36 @@ class Reader:
     def _keep(self, i: int, blocks: list[Block]) -> None:
         if i in self._cache:
             return
-        size = sum(b.firings[0].n_bytes for b in blocks)
+        size = sum(b.firings.n_bytes for b in blocks)
         if size <= self._left:
             self._left -= size
-            self._cache[i] = [Block(b.first, b.firings[:1]) for b in blocks]
+            self._cache[i] = [Block(b.first, b.firings, ()) for b in blocks]
         else:
             self._left = 0  # those that are kept are the first ones
 
     def _batch(self, i: int, block: Block, others: Sequence[int]) -> Batch:
         first, given, length = i * self.batch + block.first, self._given, self._given.length
-        stop = min(first + block.firings[0].n_rows // length, self._end(i))
+        stop = min(first + block.firings.n_rows // length, self._end(i))
         n = stop - first
-        firings = [_first_rows(f, n * length) for f in block.firings]
         tokens = np.asarray(given.tokens[first:stop])
-        none = Firings(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32), n * length)
         return Batch(
             first=first,
             tokens=tokens,
             labels=np.asarray(given.labels[first:stop]),
             real=tokens.reshape(-1) != self._bos,
             compared=np.repeat(given.compared[first:stop], length),
-            firings=firings[0],
+            firings=_first_rows(block.firings, n * length),
             proxies=read_proxies(given.proxies, first, stop, length),
-            others={self._names[j]: firings[1 + k] if len(firings) > 1 else none for k, j in enumerate(others)},
+            others={self._names[j]: _first_rows(f, n * length) for j, f in zip(others, block.others, strict=False)},
             signed=self._signed,
         )
 
 
-def _first_rows(f: Firings, n: int) -> Firings:
+F = TypeVar("F", Firings, Dense)
+
+
+def _first_rows(f: F, n: int) -> F:
     """Without the rows of padding, which are empty."""
+    if isinstance(f, Dense):
+        return Dense(f.f[:n])
     return f if f.n_rows == n else dataclasses.replace(f, n_rows=n)

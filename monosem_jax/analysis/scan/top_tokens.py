@@ -24,7 +24,7 @@ class TokenTable(Sums):
     def add(self, batch: Batch) -> None:
         f = batch.fires
         at = f.feature.astype(np.int64) * self.state["fired"].shape[1] + batch.token[f.row]
-        np.add.at(self.state["fired"].reshape(-1), at, 1)
+        np.add.at(self.state["fired"].reshape(-1), at, np.int32(1))  # of another type it is forty times as slow
         np.add.at(self.state["total"].reshape(-1), at, f.value.astype(np.float64))
 
     def top(self, n: int) -> TopTokens:
@@ -98,7 +98,7 @@ def _most_frequent(token: np.ndarray, fired: np.ndarray, total: np.ndarray, n: i
     else:
         at = np.broadcast_to(np.arange(fired.shape[1]), fired.shape)
     at = np.take_along_axis(at, np.argsort(np.take_along_axis(order, at, 1), axis=1), 1)
-    token, fired, total = (np.take_along_axis(x, at, 1) for x in (token, fired.astype(np.int64), total))
+    token, fired, total = (np.take_along_axis(x, at, 1) for x in (token, fired, total))
     token = np.where(fired > 0, token, -1).astype(np.int32)
     pad = ((0, 0), (0, n - token.shape[1]))
-    return np.pad(token, pad, constant_values=-1), np.pad(fired, pad), np.pad(total, pad)
+    return np.pad(token, pad, constant_values=-1), np.pad(fired.astype(np.int64), pad), np.pad(total, pad)

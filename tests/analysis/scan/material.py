@@ -99,7 +99,7 @@ def activations(which: int | None = None) -> np.ndarray:
     parts = []
     for tokens, weight in context_batches(contexts(), size):
         (block,) = encoding.collect(encoding.start(tokens, weight, [0]))
-        parts.append(block.firings[0].dense().reshape(size, LENGTH, -1))
+        parts.append(block.firings.dense().reshape(size, LENGTH, -1))
     return np.concatenate(parts)[:N_CONTEXTS].astype(np.float64)
 
 
