@@ -77,7 +77,7 @@ def token_in_context(
         label, auc = best_label(counts[i], text.names)
         records[int(feature)] = TokenInContext(
             id=int(t),
-            token=text.strings[t],
+            token=text.strings[int(t)],
             share_of_firings=float(fired / scan.fired[feature]),
             share_of_occurrences=float(min(fired / max(occurrences, 1), 1.0)),
             occurrences=occurrences,

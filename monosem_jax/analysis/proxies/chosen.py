@@ -158,5 +158,5 @@ _USERS: dict[str, Callable[[str, str], Proxy]] = {"regex": _regex, "chars": _cha
 
 def _check_holds(proxy: Proxy, sample: FitSample) -> None:
     """Raises BadInput when a proxy holds on no token of the sample."""
-    if not any((held(proxy, block) > 0).any() for block in sample.blocks()):
+    if not any((held(proxy, block) > 0).any() for block in sample.blocks):
         raise BadInput(f"it holds on none of the {sample.size:,} tokens of training text looked at")

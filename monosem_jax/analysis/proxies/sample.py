@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from monosem_jax.runtime.rng import stream
 from monosem_jax.text.pack import Text
 
 FIT_TOKENS = 1_000_000  # tokens of training text that are looked at, about
-BLOCK_TOKENS = 1 << 16  # tokens whose characters are in memory at a time, about
+BLOCK_TOKENS = 1 << 16  # tokens whose characters are looked at together, about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +52,7 @@ class FitSample:
         """[V] log P(token), each counted once more than it occurs, so that none is impossible."""
         return np.log((self.counts + 1) / (self.size + len(self.bytes)))
 
-    def blocks(self) -> Iterator[TextBlock]:
-        """The sample as characters, some contexts at a time."""
-        return self.bytes.blocks(self.tokens, max(BLOCK_TOKENS // self.tokens.shape[1], 1))
+    @functools.cached_property
+    def blocks(self) -> tuple[TextBlock, ...]:
+        """The sample as characters, some contexts at a time: about 50 bytes a token."""
+        return tuple(self.bytes.blocks(self.tokens, max(BLOCK_TOKENS // self.tokens.shape[1], 1)))

@@ -57,7 +57,7 @@ class Script:
     def of(cls, name: str, ranges: Ranges, rule: PartRule | None, sample: FitSample) -> Script:
         """With the probabilities of a sample; raises BadInput when no token of the sample is in the script."""
         pieces, used, inside = np.zeros((3, len(sample.bytes)))
-        for block in sample.blocks():
+        for block in sample.blocks:
             within = _within(block, ranges, rule, block.start)
             known = block.real & (block.tokens < len(pieces))
             piece = known & ~block.ends

@@ -86,10 +86,10 @@ class Alphabet:
 
     @property
     def about(self) -> str:
-        n = f"{1 / self.each:g}"
+        n, size = f"{1 / self.each:g}", len(self.letters[0])
         cases = f" ({' or '.join(self.letters)})" if len(self.letters) > 1 else ""
         return (
-            f"log-likelihood ratio of the string: 1/{n} for each of its {len(self.letters[0])} letters{cases}, "
+            f"log-likelihood ratio of the string: 1/{n} for each of its {size} letters{cases}, "
             f"{IMPOSSIBLE:g} for any other character, against the product of its tokens' probabilities; the largest "
             f"over strings of at least {self.shortest} token{'s' if self.shortest > 1 else ''} that end at the token"
         )

@@ -84,7 +84,7 @@ def test_pieces_of_characters_count_by_the_share_of_their_occurrences(text):
     sample = FitSample.of(text, 0)
     proxy = Script.of("korean", ((0xAC00, 0xD7FF),), None, sample)
     uses = {}
-    for block in sample.blocks():
+    for block in sample.blocks:
         for c, t in np.argwhere(block.real & ~block.ends):
             inside = all(
                 0xAC00 <= code <= 0xD7FF for code in block.codes[block.start[c, t] : block.stop[c, t]] if code != 32
