@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.text import tokenizer as tokenizer_lib
-from monosem_jax.text.shown import token_strings
+from monosem_jax.text.shown import token_bytes, token_strings
 from monosem_jax.text.tokenizer import BOS, bos_id, load_tokenizer, train_tokenizer
 
 TEXTS = ["the cat sat on the mat, and the dog sat on the cat. " * 5, "naïve café déjà 猫 猫 猫 <bos> <bos>"]
@@ -158,3 +158,11 @@ def test_a_word_of_a_million_letters_does_not_stop_the_training():
     rng = random.Random(0)
     text = "".join(rng.choices("ACGT", k=1_000_000))
     assert train_tokenizer([*TEXTS, text], 262).get_vocab_size() == 262
+
+
+def test_the_bytes_of_tokens_joined_are_the_text():
+    text = "añadir \\xc3 日本\n"
+    tokenizer = train_tokenizer([text * 3], 270)
+    pieces = token_bytes(tokenizer)
+    assert b"".join(pieces[i] for i in tokenizer.encode(text).ids) == text.encode()
+    assert pieces[0] == BOS.encode()
