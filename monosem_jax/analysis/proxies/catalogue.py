@@ -26,10 +26,10 @@ HEADERS = (
     "Accept(?:-[A-Z][a-z]+)*|Access-Control-[A-Za-z-]+|Age|Allow|Authorization|Cache-Control|Connection|Content-[A-Za-z-]+"
     "|Cookie|Date|ETag|Expires|Host|If-[A-Za-z-]+|Keep-Alive|Last-Modified|Link|Location|Origin|Pragma|Range|Referer"
     "|Server|Set-Cookie|Status|Strict-Transport-Security|Transfer-Encoding|Upgrade|User-Agent|Vary|Via|WWW-Authenticate"
-    "|X-[A-Za-z][A-Za-z-]*"
+    "|X-[A-Za-z][A-Za-z-]*|(?:x|accept|access|cache|content|if|keep|last|set|transfer|user)-[a-z-]+"
 )
 HTTP = re.compile(
-    rf"https?://[^\s\"'<>`\\{{}}|^]+|(?<![\w.])www\.[a-z0-9-]+\.[^\s\"'<>]+"
+    rf"https?://[^\s\"'<>`\\{{}}|^)]+|(?<![\w.])www\.[a-z0-9-]+\.[^\s\"'<>]+"
     rf"|\b(?:{METHODS}) [^\s]{{1,300}} HTTP/\d[^\n]*|\bHTTP/\d(?:\.\d)?(?: \d{{3}}[^\n]*)?|^(?:{HEADERS}): ?[^\n]*",
     re.MULTILINE,
 )
