@@ -33,7 +33,7 @@ def score(name: str, training: LabelledRows, heldout: LabelledRows, concept: Con
     rows, picks = training.of(concept)
     test_rows, test = heldout.of(concept)
     real = _Fit.of(rows, picks, picks.truth, test_rows, test, test.truth)
-    rng = stream("fms.shuffled", seed)
+    rng = stream(f"fms.shuffled.{concept.kind}.{concept.name}", seed)
     control = _Fit.of(rows, picks, rng.permutation(picks.truth), test_rows, test, rng.permutation(test.truth))
     return FmsRow(
         concept=concept.name,

@@ -198,6 +198,8 @@ def _label_picks(label: np.ndarray, names: Sequence[str], rows: int, rng: np.ran
     of = {i: rng.permutation(np.flatnonzero(label == i)) for i in range(len(names))}
     found = {}
     for i, name in enumerate(names):
+        if not name:  # documents without a label
+            continue
         others = [of[j] for j in of if j != i and len(of[j])]
         # The first of every other label, then the second of each, …
         queue = sorted((k, n, w) for n, o in enumerate(others) for k, w in enumerate(o))

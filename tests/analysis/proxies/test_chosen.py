@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -215,3 +217,13 @@ def test_names_are_checked(text):
         choose_proxies(text, names=["arabik"])
     with pytest.raises(BadInput, match="given twice or is one of the package's"):
         choose_proxies(text, names=(), entries=["dna=regex:x"])
+
+
+def test_a_process_that_matches_ends_by_itself_when_nobody_waits_for_it(monkeypatch):
+    monkeypatch.setattr(regexes, "SECONDS", 0.2)
+    pattern = regexes.BoundedPattern("(a+)+b")
+    worker = pattern._started()
+    regexes._send(worker, json.dumps(["a" * 60]))
+    assert worker.wait(timeout=20) != 0
+    pattern._seconds = 20.0
+    assert pattern.marks(["xaab"]) == [[(1, 4)]]  # the next call starts another
