@@ -174,23 +174,27 @@ def _windows(tokens: np.ndarray, labels: np.ndarray, bos: int) -> np.ndarray:
 def _contexts(
     windows: np.ndarray, holds: np.ndarray, n_labels: int, rows: int, most: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The places, in order, of at most `most` contexts that together have the rows asked for, as far as there are."""
+    """The places, in order, of at most `most` contexts that together have the rows asked for, as far as there are.
+
+    Each time the concept that has the fewest rows so far, and could have more, gets another of its contexts.
+    """
     n = holds.shape[1]
     offers = np.zeros((n, n_labels + len(holds)), np.int64)
     labelled = windows[windows[:, 3] >= 0]
     np.add.at(offers, (labelled[:, 0], labelled[:, 3]), 1)
     offers[:, n_labels:] = np.minimum(holds.sum(axis=2).T, PER_CONTEXT)
-    left = np.full(offers.shape[1], rows)
-    chosen = []
-    # Rare concepts first: their contexts are few.
-    for concept in np.argsort(offers.sum(axis=0), kind="stable"):
-        for c in rng.permutation(np.flatnonzero(offers[:, concept])):
-            if left[concept] <= 0 or len(chosen) >= most:
-                break
-            chosen.append(int(c))
-            left -= offers[c]
-            offers[c] = 0
-    return np.sort(np.asarray(chosen, np.int64))
+    queues = [rng.permutation(np.flatnonzero(o)).tolist() for o in offers.T]
+    have = np.zeros(offers.shape[1])
+    taken: set[int] = set()
+    while len(taken) < most:
+        wanting = np.asarray([bool(queue) for queue in queues]) & (have < rows)
+        if not wanting.any():
+            break
+        c = queues[int(np.argmin(np.where(wanting, have, np.inf)))].pop()
+        if c not in taken:
+            taken.add(c)
+            have += offers[c]
+    return np.asarray(sorted(taken), np.int64)
 
 
 def _label_picks(label: np.ndarray, names: Sequence[str], rows: int, rng: np.random.Generator) -> dict[Concept, Picks]:
