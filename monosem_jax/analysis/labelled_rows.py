@@ -21,7 +21,7 @@ LEAST_WINDOW = 16  # tokens of a document in a context
 LEAST_ROWS = 25  # rows with the concept, and as many without: fewer, in either text, and the concept is a gap
 PER_CONTEXT = 8  # tokens of one proxy that are taken from one context
 LOOKED_AT = 1 << 19  # tokens of a text among which rows are looked for
-TOGETHER = 64  # neighbouring contexts that are looked at together
+TOGETHER = 16  # neighbouring contexts that are looked at together
 MANY = 1 << 25  # activations in memory at a time
 LABEL, PROXY = "label", "proxy"
 
