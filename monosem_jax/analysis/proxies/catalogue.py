@@ -34,7 +34,9 @@ HTTP = re.compile(
     re.MULTILINE,
 )
 CODE = re.compile(
-    r"[;{}]\s*$|^\s*(?:def|class|import|from|if|for|return|function|var|const|let|use|fn|#include)\b", re.M
+    r"[;{}][ \t]*$|^[ \t]*(?:def \w+\(|class \w+|#include\b|import [\w.]+[ \t]*$|from [\w.]+ import |else:$"
+    r"|(?:var|const|let) \w+ ?=|(?:if|for|while|with|elif) [^\n]*:$|function \w*\()",
+    re.MULTILINE,
 )
 CODE_COMMENT = re.compile(
     r"(?<![:\w\"'])//[^\n]*|/\*(?:(?!\*/)[\s\S])*(?:\*/)?|^[ \t]+\*(?: [^\n]*|/)?$|(?:^|(?<=\s))#(?![!\w#])[^\n]*"
@@ -42,11 +44,13 @@ CODE_COMMENT = re.compile(
     re.MULTILINE,
 )
 PYTHON_DEF = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+[ \t]*\([^\n]*", re.MULTILINE)
+_LETTER = "[A-Za-z0-9+/]"
 BASE64_RUN = re.compile(
-    r"(?<![A-Za-z0-9+/])(?=[A-Za-z0-9+/]{0,60}[0-9])(?=[A-Za-z0-9+/]{0,60}[A-Z])(?=[A-Za-z0-9+/]{0,60}[a-z])[A-Za-z0-9+/]{24,}={0,2}"
+    rf"(?<!{_LETTER})(?={_LETTER}{{0,60}}[0-9])(?={_LETTER}{{0,60}}[A-Z])(?={_LETTER}{{0,60}}[a-z]){_LETTER}{{24,}}={{0,2}}"
 )
 LATEX = re.compile(
-    r"\\verb\*?(?:\|[^|\n]*\||\+[^+\n]*\+)|\\(?:begin|end|section|subsection|item|label|ref|cite|frac|sqrt|sum|int|left|right|text|emph|textbf|textit|texttt|verb"
+    r"\\verb\*?(?:\|[^|\n]*\||\+[^+\n]*\+)"
+    r"|\\(?:begin|end|section|subsection|item|label|ref|cite|frac|sqrt|sum|int|left|right|text|emph|textbf|textit|texttt"
     r"|usepackage|documentclass|newcommand|renewcommand|caption|footnote|index|par|noindent|hline|ldots|dots|alpha|beta"
     r"|gamma|delta|lambda|sigma|mathbb|mathrm|mathcal)\b\*?(?:\[[^\]\n]*\])?(?:\{[^{}\n]*\})*"
     r"|\\[A-Za-z@]+\*?(?:\[[^\]\n]*\])?(?:\{[^{}\n]*\})+"
