@@ -43,7 +43,7 @@ CODE_COMMENT = re.compile(
     r"|<!--(?:(?!-->)[\s\S])*(?:-->)?",
     re.MULTILINE,
 )
-PYTHON_DEF = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+[ \t]*\([^\n]*", re.MULTILINE)
+PYTHON_DEF = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+[^\W\d]\w*[ \t]*\([^\n]*", re.MULTILINE)
 _LETTER = "[A-Za-z0-9+/]"
 BASE64_RUN = re.compile(
     rf"(?<!{_LETTER})(?={_LETTER}{{0,60}}[0-9])(?={_LETTER}{{0,60}}[A-Z])(?={_LETTER}{{0,60}}[a-z]){_LETTER}{{24,}}={{0,2}}"
