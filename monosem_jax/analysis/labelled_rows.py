@@ -85,6 +85,7 @@ class LabelledRows:
         return (self.windows if concept.kind == LABEL else self.places), self.picks[concept]
 
 
+@pinned()
 def plan_rows(
     tokens: np.ndarray,
     labels: np.ndarray,

@@ -15,6 +15,7 @@ from monosem_jax.analysis.proxies.regexes import BoundedPattern
 from monosem_jax.analysis.proxies.sample import BLOCK_TOKENS, FitSample
 from monosem_jax.analysis.proxies.strings import Proxy
 from monosem_jax.analysis.proxies.text import TextBlock, TokenBytes
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.errors import BadInput, listed, short_error
 from monosem_jax.text.pack import Text
 
@@ -39,6 +40,7 @@ class Proxies:
     gaps: tuple[Gap, ...]
     users: frozenset[str]
 
+    @pinned()
     def on(self, tokens: np.ndarray) -> ProxyValues:
         """Their values on contexts [C,T]. Those of the user are tried on all of it at once, so that one that raises is
         left out from the beginning, also in a scan that is resumed."""
@@ -75,6 +77,7 @@ class ProxyValues:
         """Those of the proxies, and those that raised here."""
         return (*self.proxies.gaps, *(Gap(name, reason) for name, reason in self.failed.items()))
 
+    @pinned()
     def values(self, first_context: int, stop_context: int) -> np.ndarray:
         """[P,n,T] float32 on the contexts `first_context` to `stop_context`; 0 at BOS."""
         return self.of_block(self.proxies.bytes.block(self.tokens[first_context:stop_context]), self.names)
@@ -85,7 +88,7 @@ class ProxyValues:
         for i, proxy in enumerate(self.proxies.chosen):
             if proxy.name in wanted and proxy.name not in self.failed:
                 try:
-                    found[i] = held(proxy, block)
+                    found[i] = _finite(held(proxy, block))
                 except Exception as e:  # whatever a function of the user raises, the others go on
                     self.failed[proxy.name] = short_error(e)
         return found
@@ -96,6 +99,16 @@ def held(proxy: Proxy, block: TextBlock) -> np.ndarray:
     return np.where(block.real, np.maximum(proxy.values(block), 0), 0)
 
 
+def _finite(values: np.ndarray) -> np.ndarray:
+    """The values as fp32; raises BadInput when one is not finite there."""
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise BadInput(f"{int((~np.isfinite(found)).sum())} of its values are not finite in fp32")
+    return found
+
+
+@pinned()
 def choose_proxies(
     text: Text,
     *,

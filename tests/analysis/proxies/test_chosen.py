@@ -207,6 +207,12 @@ def test_a_function_that_raises_on_the_text_is_left_out_from_the_beginning(text)
     assert values.values(8, 16).shape[0] == 2
 
 
+def test_numbers_that_are_too_large_are_a_gap(text):
+    found = choose_proxies(text, names=(), functions={"large": lambda run: [1e300] * len(run)})
+    values = found.on(text.tokens("heldout"))
+    assert "not finite in fp32" in values.gaps[0].reason and np.isfinite(values.values(0, 4)).all()
+
+
 @pytest.mark.parametrize("entry", ["a", "a=b", "=regex:x", "a=regex:", "a=glob:*"])
 def test_an_entry_of_another_form_is_refused(entry):
     with pytest.raises(BadInput, match="expected NAME=regex:PATTERN or NAME=chars:CLASS"):
