@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -97,6 +98,21 @@ def test_pieces_of_characters_count_by_the_share_of_their_occurrences(text):
         assert proxy.piece_share[token] == pytest.approx(np.mean(found))
 
 
+def test_a_piece_that_is_seldom_of_the_script_does_not_count(text):
+    """The paper's ratio would: 10 % is more than the script's share of all text."""
+    sample = FitSample.of(text, 0)
+    proxy = Script.of("korean", ((0xAC00, 0xD7FF),), None, sample)
+    block = sample.blocks[0]
+    inside = block.real & ~block.ends
+    token = int(block.tokens[inside][0])
+    for share, holds in ((0.1, False), (0.6, True)):
+        changed = dataclasses.replace(proxy, piece_share=np.full_like(proxy.piece_share, share))
+        value = changed.values(block)[inside & (block.tokens == token)]
+        assert proxy.probability < share and ((value > 0) == holds).all()
+        if holds:
+            np.testing.assert_allclose(value, np.log(share) - np.log(proxy.probability))
+
+
 def test_a_script_is_worth_the_log_of_its_share(text, proxies):
     proxy = proxies["arabic"]
     assert isinstance(proxy, Script)
@@ -137,6 +153,22 @@ def test_a_fitted_ratio_is_the_bigram_ratio(text):
         return (sum(p == (before, token) for p in pairs) + 5 * single) / (sum(a == before for a, _ in pairs) + 5)
 
     assert proxy.gain[i] == pytest.approx(np.clip(np.log(share(kind) / share(~kind)), -4, 4))
+
+
+def test_a_fitted_ratio_asks_for_more_than_the_odds_of_its_label(text):
+    sample = FitSample.of(text, 0)
+    proxy = TokenRatio.of("legal", "legal", sample)
+    block = sample.blocks[0]
+    value = proxy.values(block)
+    first = block.real.copy()
+    first[:, 1:] &= ~block.real[:, :-1]  # a string of one token: the pair of BOS and itself
+    c, t = np.argwhere(first)[0]
+    pair = int(block.tokens[c, t - 1]) * len(sample.bytes) + int(block.tokens[c, t])
+    known = np.flatnonzero(proxy.pairs == pair)
+    gain = proxy.gain[known[0]] if len(known) else proxy.alone[block.tokens[c, t]]
+    of_label = sample.label[sample.tokens != sample.bytes.bos] == sample.labels.index("legal")
+    odds = np.log(of_label.sum() / (~of_label).sum())
+    assert value[c, t] == pytest.approx(gain + odds - 9)
 
 
 def test_a_user_gives_patterns_classes_and_functions(text):
