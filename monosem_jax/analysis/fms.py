@@ -13,6 +13,7 @@ from monosem_jax.analysis.labelled_rows import Concept, LabelledRows, Picks
 from monosem_jax.analysis.records_tables import FmsRow
 from monosem_jax.analysis.sparse_rows import SparseRows
 from monosem_jax.analysis.trees import grow, root_gains
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.rng import stream
 
 PS = (1, 5)  # how many of the best features are taken away for FMS@p
@@ -22,6 +23,7 @@ LEAST_ROWS = 3  # training rows in which a feature must not be 0 to be a candida
 COLUMNS = 4096  # features that are sorted at a time
 
 
+@pinned()
 def score(name: str, training: LabelledRows, heldout: LabelledRows, concept: Concept, seed: int = 0) -> FmsRow:
     """FMS@1 and FMS@5 of a concept in the set `name`, and the same with shuffled classes.
 
@@ -33,7 +35,7 @@ def score(name: str, training: LabelledRows, heldout: LabelledRows, concept: Con
     rows, picks = training.of(concept)
     test_rows, test = heldout.of(concept)
     real = _Fit.of(rows, picks, picks.truth, test_rows, test, test.truth)
-    rng = stream("fms.shuffled", seed)
+    rng = stream(f"fms.shuffled.{concept.kind}.{concept.name}", seed)
     control = _Fit.of(rows, picks, rng.permutation(picks.truth), test_rows, test, rng.permutation(test.truth))
     return FmsRow(
         concept=concept.name,

@@ -21,7 +21,7 @@ LEAST_WINDOW = 16  # tokens of a document in a context
 LEAST_ROWS = 25  # rows with the concept, and as many without: fewer, in either text, and the concept is a gap
 PER_CONTEXT = 8  # tokens of one proxy that are taken from one context
 LOOKED_AT = 1 << 19  # tokens of a text among which rows are looked for
-TOGETHER = 64  # neighbouring contexts that are looked at together
+TOGETHER = 16  # neighbouring contexts that are looked at together
 MANY = 1 << 25  # activations in memory at a time
 LABEL, PROXY = "label", "proxy"
 
@@ -85,6 +85,7 @@ class LabelledRows:
         return (self.windows if concept.kind == LABEL else self.places), self.picks[concept]
 
 
+@pinned()
 def plan_rows(
     tokens: np.ndarray,
     labels: np.ndarray,
@@ -174,23 +175,27 @@ def _windows(tokens: np.ndarray, labels: np.ndarray, bos: int) -> np.ndarray:
 def _contexts(
     windows: np.ndarray, holds: np.ndarray, n_labels: int, rows: int, most: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The places, in order, of at most `most` contexts that together have the rows asked for, as far as there are."""
+    """The places, in order, of at most `most` contexts that together have the rows asked for, as far as there are.
+
+    Each time the concept that has the fewest rows so far, and could have more, gets another of its contexts.
+    """
     n = holds.shape[1]
     offers = np.zeros((n, n_labels + len(holds)), np.int64)
     labelled = windows[windows[:, 3] >= 0]
     np.add.at(offers, (labelled[:, 0], labelled[:, 3]), 1)
     offers[:, n_labels:] = np.minimum(holds.sum(axis=2).T, PER_CONTEXT)
-    left = np.full(offers.shape[1], rows)
-    chosen = []
-    # Rare concepts first: their contexts are few.
-    for concept in np.argsort(offers.sum(axis=0), kind="stable"):
-        for c in rng.permutation(np.flatnonzero(offers[:, concept])):
-            if left[concept] <= 0 or len(chosen) >= most:
-                break
-            chosen.append(int(c))
-            left -= offers[c]
-            offers[c] = 0
-    return np.sort(np.asarray(chosen, np.int64))
+    queues = [rng.permutation(np.flatnonzero(o)).tolist() for o in offers.T]
+    have = np.zeros(offers.shape[1])
+    taken: set[int] = set()
+    while len(taken) < most:
+        wanting = np.asarray([bool(queue) for queue in queues]) & (have < rows)
+        if not wanting.any():
+            break
+        c = queues[int(np.argmin(np.where(wanting, have, np.inf)))].pop()
+        if c not in taken:
+            taken.add(c)
+            have += offers[c]
+    return np.asarray(sorted(taken), np.int64)
 
 
 def _label_picks(label: np.ndarray, names: Sequence[str], rows: int, rng: np.random.Generator) -> dict[Concept, Picks]:
@@ -198,6 +203,8 @@ def _label_picks(label: np.ndarray, names: Sequence[str], rows: int, rng: np.ran
     of = {i: rng.permutation(np.flatnonzero(label == i)) for i in range(len(names))}
     found = {}
     for i, name in enumerate(names):
+        if not name:  # documents without a label
+            continue
         others = [of[j] for j in of if j != i and len(of[j])]
         # The first of every other label, then the second of each, …
         queue = sorted((k, n, w) for n, o in enumerate(others) for k, w in enumerate(o))

@@ -8,6 +8,7 @@ import numpy as np
 
 from monosem_jax.analysis.labelled_rows import Concept, LabelledRows
 from monosem_jax.analysis.records_tables import ProbeRow
+from monosem_jax.runtime.ambient import pinned
 
 KS = (1, 2, 5)  # features of a probe
 C = 1.0  # weight of the loss against ½ ‖w‖², as scikit-learn's default
@@ -15,6 +16,7 @@ ITERATIONS = 100
 TOLERANCE = 1e-10
 
 
+@pinned()
 def probe(name: str, training: LabelledRows, heldout: LabelledRows, concept: Concept) -> ProbeRow:
     """Probes of one concept with the rows of the set `name`.
 

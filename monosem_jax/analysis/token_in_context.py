@@ -92,11 +92,12 @@ def best_label(counts: np.ndarray, names: Sequence[str]) -> tuple[str | None, fl
     or with a firing, and label. The AUC of "the document has this label" is ½ + ½ (share of firings that are in the
     label − share of the other occurrences)."""
     n = counts.sum(axis=2)
-    if not len(names) or n.min() < LEAST_EACH:
+    named = np.asarray([bool(name) for name in names])  # "": documents without a label
+    if not named.any() or n.min() < LEAST_EACH:
         return None, None
     share = counts[..., : len(names)] / n[..., None]
     auc = 0.5 + 0.5 * (share[:, 1] - share[:, 0])  # [2,L]
-    best = int(np.argmax(auc[0]))
+    best = int(np.argmax(np.where(named, auc[0], -1)))
     return names[best], float(auc[1, best])
 
 

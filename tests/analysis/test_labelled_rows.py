@@ -75,6 +75,8 @@ def test_the_rows_are_the_activations_and_their_means(plan):
 def test_contexts_are_bounded():
     plan = plan_rows(TOKENS, LABELS, planted.LABELS, Marks(), bos=planted.BOS, rows=100, contexts=40)
     assert len(plan.tokens) <= 40
+    windows = [(LABELS[next(i for i in range(300) if np.array_equal(TOKENS[i], c))][0]) for c in plan.tokens]
+    assert np.bincount(windows).min() >= 8  # no label goes short
 
 
 def test_only_some_runs_of_contexts_are_looked_at(monkeypatch):

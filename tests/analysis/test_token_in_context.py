@@ -75,6 +75,7 @@ def test_the_auc_is_that_of_ranking_by_the_label():
     rng = np.random.default_rng(3)
     counts = rng.integers(10, 50, size=(2, 2, 4))
     name, auc = best_label(counts, ("a", "b", "c"))
+    assert best_label(counts, ("", "b", ""))[0] == "b"
     i = "abc".index(name or "")
     with_, without = counts[1, 1], counts[1, 0]
     pairs = sum(

@@ -26,27 +26,31 @@ HEADERS = (
     "Accept(?:-[A-Z][a-z]+)*|Access-Control-[A-Za-z-]+|Age|Allow|Authorization|Cache-Control|Connection|Content-[A-Za-z-]+"
     "|Cookie|Date|ETag|Expires|Host|If-[A-Za-z-]+|Keep-Alive|Last-Modified|Link|Location|Origin|Pragma|Range|Referer"
     "|Server|Set-Cookie|Status|Strict-Transport-Security|Transfer-Encoding|Upgrade|User-Agent|Vary|Via|WWW-Authenticate"
-    "|X-[A-Za-z][A-Za-z-]*"
+    "|X-[A-Za-z][A-Za-z-]*|(?:x|accept|access|cache|content|if|keep|last|set|transfer|user)-[a-z-]+"
 )
 HTTP = re.compile(
-    rf"https?://[^\s\"'<>`\\{{}}|^]+|(?<![\w.])www\.[a-z0-9-]+\.[^\s\"'<>]+"
+    rf"https?://[^\s\"'<>`\\{{}}|^)]+|(?<![\w.])www\.[a-z0-9-]+\.[^\s\"'<>]+"
     rf"|\b(?:{METHODS}) [^\s]{{1,300}} HTTP/\d[^\n]*|\bHTTP/\d(?:\.\d)?(?: \d{{3}}[^\n]*)?|^(?:{HEADERS}): ?[^\n]*",
     re.MULTILINE,
 )
 CODE = re.compile(
-    r"[;{}]\s*$|^\s*(?:def|class|import|from|if|for|return|function|var|const|let|use|fn|#include)\b", re.M
+    r"[;{}][ \t]*$|^[ \t]*(?:def \w+\(|class \w+|#include\b|import [\w.]+[ \t]*$|from [\w.]+ import |else:$"
+    r"|(?:var|const|let) \w+ ?=|(?:if|for|while|with|elif) [^\n]*:$|function \w*\()",
+    re.MULTILINE,
 )
 CODE_COMMENT = re.compile(
     r"(?<![:\w\"'])//[^\n]*|/\*(?:(?!\*/)[\s\S])*(?:\*/)?|^[ \t]+\*(?: [^\n]*|/)?$|(?:^|(?<=\s))#(?![!\w#])[^\n]*"
     r"|<!--(?:(?!-->)[\s\S])*(?:-->)?",
     re.MULTILINE,
 )
-PYTHON_DEF = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+[ \t]*\([^\n]*", re.MULTILINE)
+PYTHON_DEF = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+[^\W\d]\w*[ \t]*\([^\n]*", re.MULTILINE)
+_LETTER = "[A-Za-z0-9+/]"
 BASE64_RUN = re.compile(
-    r"(?<![A-Za-z0-9+/])(?=[A-Za-z0-9+/]{0,60}[0-9])(?=[A-Za-z0-9+/]{0,60}[A-Z])(?=[A-Za-z0-9+/]{0,60}[a-z])[A-Za-z0-9+/]{24,}={0,2}"
+    rf"(?<!{_LETTER})(?={_LETTER}{{0,60}}[0-9])(?={_LETTER}{{0,60}}[A-Z])(?={_LETTER}{{0,60}}[a-z]){_LETTER}{{24,}}={{0,2}}"
 )
 LATEX = re.compile(
-    r"\\verb\*?(?:\|[^|\n]*\||\+[^+\n]*\+)|\\(?:begin|end|section|subsection|item|label|ref|cite|frac|sqrt|sum|int|left|right|text|emph|textbf|textit|texttt|verb"
+    r"\\verb\*?(?:\|[^|\n]*\||\+[^+\n]*\+)"
+    r"|\\(?:begin|end|section|subsection|item|label|ref|cite|frac|sqrt|sum|int|left|right|text|emph|textbf|textit|texttt"
     r"|usepackage|documentclass|newcommand|renewcommand|caption|footnote|index|par|noindent|hline|ldots|dots|alpha|beta"
     r"|gamma|delta|lambda|sigma|mathbb|mathrm|mathcal)\b\*?(?:\[[^\]\n]*\])?(?:\{[^{}\n]*\})*"
     r"|\\[A-Za-z@]+\*?(?:\[[^\]\n]*\])?(?:\{[^{}\n]*\})+"
@@ -78,8 +82,8 @@ MAKERS: dict[str, Maker] = {
     "hebrew": _script(c.HEBREW),
     "korean": _script(c.HANGUL),
     "russian": _script(c.CYRILLIC, RUSSIAN),
-    "chinese": _script(c.HAN, CHINESE),
-    "japanese": _script(c.HAN + c.KANA, JAPANESE),
+    "chinese": _script(c.HAN + c.EAST_ASIAN_PUNCTUATION, CHINESE),
+    "japanese": _script(c.HAN + c.KANA + c.EAST_ASIAN_PUNCTUATION, JAPANESE),
     "greek": _script(c.GREEK),
     "hindi": _script(c.DEVANAGARI),
     "ukrainian": _script(c.CYRILLIC, UKRAINIAN),

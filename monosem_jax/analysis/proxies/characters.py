@@ -37,6 +37,10 @@ KANA: Ranges = (
 )
 
 
+# As the block of Arabic holds Arabic commas: the punctuation that is of Chinese and Japanese alone.
+EAST_ASIAN_PUNCTUATION: Ranges = ((0x3001, 0x3003), (0x3008, 0x3011), (0xFF01, 0xFF65))
+
+
 def ranges_of(letters: str) -> Ranges:
     """Each letter of a text as a range of its own."""
     return tuple((ord(c), ord(c)) for c in letters)

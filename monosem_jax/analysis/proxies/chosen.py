@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from monosem_jax.analysis.proxies import characters
 from monosem_jax.analysis.proxies.catalogue import MAKERS
 from monosem_jax.analysis.proxies.patterns import CharacterClass, Function, Marked
 from monosem_jax.analysis.proxies.regexes import BoundedPattern
-from monosem_jax.analysis.proxies.sample import FitSample
+from monosem_jax.analysis.proxies.sample import BLOCK_TOKENS, FitSample
 from monosem_jax.analysis.proxies.strings import Proxy
 from monosem_jax.analysis.proxies.text import TextBlock, TokenBytes
+from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.errors import BadInput, listed, short_error
 from monosem_jax.text.pack import Text
 
@@ -31,15 +32,23 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True)
 class Proxies:
-    """Proxies that are ready for any text of the same tokenizer. `gaps` are those that could not be made."""
+    """Proxies that are ready for any text of the same tokenizer. `gaps` are those that could not be made; `users` names
+    those of the user, which may raise."""
 
     bytes: TokenBytes
     chosen: tuple[Proxy, ...]
     gaps: tuple[Gap, ...]
+    users: frozenset[str]
 
+    @pinned()
     def on(self, tokens: np.ndarray) -> ProxyValues:
-        """Their values on contexts [C,T]."""
-        return ProxyValues(self, tokens)
+        """Their values on contexts [C,T]. Those of the user are tried on all of it at once, so that one that raises is
+        left out from the beginning, also in a scan that is resumed."""
+        values = ProxyValues(self, tokens)
+        if self.users:
+            for block in self.bytes.blocks(tokens, max(BLOCK_TOKENS // tokens.shape[1], 1)):
+                values.of_block(block, self.users)
+        return values
 
     def __getitem__(self, name: str) -> Proxy:
         """Raises BadInput on a name that is not among them."""
@@ -52,7 +61,7 @@ class Proxies:
 class ProxyValues:
     """One number per proxy and token of a text, positive where the proxy holds and else 0.
 
-    A proxy that raises while it is read is 0 from then on, and `failed` says why: its sums mean nothing.
+    `failed` says of each proxy that raised why it did: it is 0 from then on, and its sums mean nothing.
     """
 
     def __init__(self, proxies: Proxies, tokens: np.ndarray):
@@ -68,14 +77,18 @@ class ProxyValues:
         """Those of the proxies, and those that raised here."""
         return (*self.proxies.gaps, *(Gap(name, reason) for name, reason in self.failed.items()))
 
+    @pinned()
     def values(self, first_context: int, stop_context: int) -> np.ndarray:
         """[P,n,T] float32 on the contexts `first_context` to `stop_context`; 0 at BOS."""
-        block = self.proxies.bytes.block(self.tokens[first_context:stop_context])
+        return self.of_block(self.proxies.bytes.block(self.tokens[first_context:stop_context]), self.names)
+
+    def of_block(self, block: TextBlock, wanted: Collection[str]) -> np.ndarray:
+        """The same of a block; 0 for proxies that are not wanted."""
         found = np.zeros((len(self.proxies.chosen), *block.tokens.shape), np.float32)
         for i, proxy in enumerate(self.proxies.chosen):
-            if proxy.name not in self.failed:
+            if proxy.name in wanted and proxy.name not in self.failed:
                 try:
-                    found[i] = held(proxy, block)
+                    found[i] = _finite(held(proxy, block))
                 except Exception as e:  # whatever a function of the user raises, the others go on
                     self.failed[proxy.name] = short_error(e)
         return found
@@ -86,6 +99,16 @@ def held(proxy: Proxy, block: TextBlock) -> np.ndarray:
     return np.where(block.real, np.maximum(proxy.values(block), 0), 0)
 
 
+def _finite(values: np.ndarray) -> np.ndarray:
+    """The values as fp32; raises BadInput when one is not finite there."""
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise BadInput(f"{int((~np.isfinite(found)).sum())} of its values are not finite in fp32")
+    return found
+
+
+@pinned()
 def choose_proxies(
     text: Text,
     *,
@@ -129,7 +152,7 @@ def choose_proxies(
             chosen.append(proxy)
         except Exception as e:  # a function of the user may raise anything
             gaps.append(Gap(name, short_error(e)))
-    return Proxies(sample.bytes, tuple(chosen), tuple(gaps))
+    return Proxies(sample.bytes, tuple(chosen), tuple(gaps), frozenset(own))
 
 
 def parsed_entry(entry: str) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from monosem_jax.analysis.proxies.strings import SIGN, Proxy
 from monosem_jax.analysis.records import ProxyScore
 from monosem_jax.analysis.records_tables import ChosenFeature, ProxyRow, ProxyTable, TableGap
 from monosem_jax.analysis.scan.result import ProxyMoments, SetScan
+from monosem_jax.runtime.ambient import pinned
 
 LEAST_FIRINGS = 20  # in an interval, or of a feature: fewer give no share
 LEAST_POSITIVE = 50  # tokens of a proxy, in either text: fewer give no row
@@ -19,6 +20,7 @@ NOTICEABLE = 0.1  # correlation from which a feature's record has its score for 
 N_INTERVALS = 12
 
 
+@pinned()
 def proxy_table(
     proxies: Sequence[Proxy],
     gaps: Sequence[Gap],

@@ -57,10 +57,8 @@ def _marked(block: TextBlock, characters: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class TrustedPattern:
-    """A regular expression of ours, which takes time in proportion to the text; `inside` keeps of each match one group.
-
-    `where`: only in runs of text in which this one matches too.
-    """
+    """A regular expression of ours, which takes time in proportion to the text. It counts only in runs of text in which
+    `where` matches too."""
 
     pattern: re.Pattern[str]
     where: re.Pattern[str] | None = None

@@ -66,10 +66,12 @@ class BoundedPattern:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                stderr=subprocess.DEVNULL,
                 encoding="utf-8",
+                start_new_session=True,  # Ctrl-C is for this process
             )
             self._answers = queue.Queue()
-            _send(worker, json.dumps(self.pattern))
+            _send(worker, json.dumps([self.pattern, int(2 * self._seconds) + 1]))
             threading.Thread(target=_read, args=(worker, self._answers), daemon=True).start()
             weakref.finalize(self, _stop, worker)
             self._worker = worker

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
@@ -95,6 +98,21 @@ def test_pieces_of_characters_count_by_the_share_of_their_occurrences(text):
         assert proxy.piece_share[token] == pytest.approx(np.mean(found))
 
 
+def test_a_piece_that_is_seldom_of_the_script_does_not_count(text):
+    """The paper's ratio would: 10 % is more than the script's share of all text."""
+    sample = FitSample.of(text, 0)
+    proxy = Script.of("korean", ((0xAC00, 0xD7FF),), None, sample)
+    block = sample.blocks[0]
+    inside = block.real & ~block.ends
+    token = int(block.tokens[inside][0])
+    for share, holds in ((0.1, False), (0.6, True)):
+        changed = dataclasses.replace(proxy, piece_share=np.full_like(proxy.piece_share, share))
+        value = changed.values(block)[inside & (block.tokens == token)]
+        assert proxy.probability < share and ((value > 0) == holds).all()
+        if holds:
+            np.testing.assert_allclose(value, np.log(share) - np.log(proxy.probability))
+
+
 def test_a_script_is_worth_the_log_of_its_share(text, proxies):
     proxy = proxies["arabic"]
     assert isinstance(proxy, Script)
@@ -135,6 +153,22 @@ def test_a_fitted_ratio_is_the_bigram_ratio(text):
         return (sum(p == (before, token) for p in pairs) + 5 * single) / (sum(a == before for a, _ in pairs) + 5)
 
     assert proxy.gain[i] == pytest.approx(np.clip(np.log(share(kind) / share(~kind)), -4, 4))
+
+
+def test_a_fitted_ratio_asks_for_more_than_the_odds_of_its_label(text):
+    sample = FitSample.of(text, 0)
+    proxy = TokenRatio.of("legal", "legal", sample)
+    block = sample.blocks[0]
+    value = proxy.values(block)
+    first = block.real.copy()
+    first[:, 1:] &= ~block.real[:, :-1]  # a string of one token: the pair of BOS and itself
+    c, t = np.argwhere(first)[0]
+    pair = int(block.tokens[c, t - 1]) * len(sample.bytes) + int(block.tokens[c, t])
+    known = np.flatnonzero(proxy.pairs == pair)
+    gain = proxy.gain[known[0]] if len(known) else proxy.alone[block.tokens[c, t]]
+    of_label = sample.label[sample.tokens != sample.bytes.bos] == sample.labels.index("legal")
+    odds = np.log(of_label.sum() / (~of_label).sum())
+    assert value[c, t] == pytest.approx(gain + odds - 9)
 
 
 def test_a_user_gives_patterns_classes_and_functions(text):
@@ -184,7 +218,7 @@ def test_an_expression_that_never_ends_is_a_gap(text, monkeypatch):
     assert "took more than 1 s" in found.gaps[0].reason
 
 
-def test_a_function_that_raises_later_does_not_end_the_scan(text):
+def test_a_function_that_raises_on_the_text_is_left_out_from_the_beginning(text):
     calls = []
 
     def sometimes(run: str):
@@ -198,10 +232,17 @@ def test_a_function_that_raises_later_does_not_end_the_scan(text):
     calls.clear()
     fails = True
     values = found.on(text.tokens("heldout"))
+    assert list(values.failed) == ["sometimes"]
     got = values.values(0, 8)
-    assert not got[1].any() and list(values.failed) == ["sometimes"]
+    assert not got[1].any()
     assert values.gaps[-1].proxy == "sometimes" and "\n" not in values.gaps[-1].reason
     assert values.values(8, 16).shape[0] == 2
+
+
+def test_numbers_that_are_too_large_are_a_gap(text):
+    found = choose_proxies(text, names=(), functions={"large": lambda run: [1e300] * len(run)})
+    values = found.on(text.tokens("heldout"))
+    assert "not finite in fp32" in values.gaps[0].reason and np.isfinite(values.values(0, 4)).all()
 
 
 @pytest.mark.parametrize("entry", ["a", "a=b", "=regex:x", "a=regex:", "a=glob:*"])
@@ -215,3 +256,13 @@ def test_names_are_checked(text):
         choose_proxies(text, names=["arabik"])
     with pytest.raises(BadInput, match="given twice or is one of the package's"):
         choose_proxies(text, names=(), entries=["dna=regex:x"])
+
+
+def test_a_process_that_matches_ends_by_itself_when_nobody_waits_for_it(monkeypatch):
+    monkeypatch.setattr(regexes, "SECONDS", 0.2)
+    pattern = regexes.BoundedPattern("(a+)+b")
+    worker = pattern._started()
+    regexes._send(worker, json.dumps(["a" * 60]))
+    assert worker.wait(timeout=20) != 0
+    pattern._seconds = 20.0
+    assert pattern.marks(["xaab"]) == [[(1, 4)]]  # the next call starts another

@@ -120,6 +120,14 @@ def test_features_that_fire_too_seldom_are_not_chosen_and_have_no_shares():
     assert dead.pearson is None and dead.sensitivity == 0
 
 
+def test_the_feature_is_chosen_on_training_text_alone():
+    chosen, measured = scans()
+    assert measured[0].proxies is not None
+    measured[0].proxies.binary_correlation[0, 0] = 1.0
+    (row,) = proxy_table(PROXIES[:1], [], chosen, measured).rows
+    assert row.best[0].feature == PLANTED
+
+
 def test_the_form_decides_which_correlation_counts():
     _, measured = scans()
     tokens, f, proxies = planted(1)
