@@ -1,11 +1,13 @@
 """The default judge: neuron-to-graph (Foote et al. 2023, "Neuron to Graph"), without any other language model.
 
 The examples of a feature become a trie of token patterns (see `pruning` and `token_graph`). It is the explanation, and
-it predicts: where the longest matching pattern is known, its mean activation. What differs from the published method:
-replacements come from the model's own nearest tokens instead of DistilBERT; a pattern's activation is the mean over
-all tokens of the explanation examples that it matches, those without an activation too, so the examples "top token in
-another context" count; a pattern that reaches beyond the left end of a window has a mean of its own,
-over the tokens of the examples where no more of it could be seen.
+it predicts: where the longest known pattern matches, its mean activation. What differs from the published method:
+
+- Replacements are the model's own nearest tokens instead of DistilBERT's, and a pattern may end in "any token".
+- A pattern's activation is the mean over all tokens of the explanation examples that it matches, silent ones included:
+  so the examples of a feature's tokens in other contexts count.
+- A pattern that goes on to the left of a window has a mean of its own, over the tokens of the examples where no more of
+  it could be seen; so has a token that stands in none of its known contexts.
 
 A model knows no mask token. Here it is BOS: it occurs within contexts, between two documents, so the model has been
 trained on text around it, and it says nothing about the words there.
@@ -16,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,10 +30,12 @@ from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.targets import choose_targets
 from monosem_jax.analysis.autointerp.token_graph import ANY, TokenGraph
 from monosem_jax.analysis.autointerp.token_neighbours import TokenNeighbours
+from monosem_jax.analysis.autointerp.windows import KINDS as KINDS_OF_WINDOWS
 from monosem_jax.analysis.autointerp.windows import Excerpts, Text, quantised
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.records import Explanation
 from monosem_jax.runtime.ambient import pinned
+from monosem_jax.runtime.rng import stream
 
 SHOWN = 12  # lines of the text
 SHOWN_TOKENS = 8  # tokens in a line
@@ -64,16 +68,17 @@ class NgramGraph:
         """One graph for each feature; a feature that reaches 1 of 9 in no example is refused."""
         targets, places = choose_targets(samples, self.text.tokens, self.bos)
         graphs = [TokenGraph() for _ in samples]
-        for p in patterns_of(targets, self.probe, self.neighbours, self.mask):
+        others = random_tokens(samples, self.bos)
+        for p in patterns_of(targets, self.probe, self.neighbours, self.mask, others):
             owner = places[p.target, 0]
             level = quantised(targets.activation[p.target] * p.kept, samples[owner].maximum)
-            graphs[owner].add(p.tokens, float(level))
+            graphs[owner].add(p.tokens, float(level), p.target)
         out: list[GraphExplanation | Refusal] = []
         for n, (s, graph) in enumerate(zip(samples, graphs, strict=True)):
             if not graph.root.children:
                 out.append(Refusal("no example reaches a tenth of the feature's maximum"))
                 continue
-            weigh(graph, s, places[places[:, 0] == n, 1:])
+            weigh(graph, s, {(i, j): k for k, (owner, i, j) in enumerate(places.tolist()) if owner == n})
             record = Explanation(self.name, written(graph, self.text.strings), graph.n_edges, "edges of the graph")
             out.append(GraphExplanation(graph, followers(s), record))
         return out
@@ -88,22 +93,29 @@ class NgramGraph:
         return [belongs(explained.next_tokens, tokens, self.neighbours) for explained, tokens in questions]
 
 
-def weigh(graph: TokenGraph, samples: Samples, targets: np.ndarray) -> None:
-    """Adds the tokens of the explanation examples to the means of the patterns that they match: of all patterns that go
-    on to the left of their window, and of the best one otherwise, but for the `targets` [n,2] (window, column), which
-    are in it."""
+def weigh(graph: TokenGraph, samples: Samples, sources: Mapping[tuple[int, int], int]) -> None:
+    """Adds the tokens of the explanation examples to the means of what fits them.
+
+    Those are all patterns that go on to the left of the window; the best whole pattern, unless the token is already in
+    its mean (`sources`: (window, column) → number of a target); and where no pattern fits but those that come from this
+    very token, the mean of the token in other contexts.
+    """
     levels = quantised(samples.explanation.activations, samples.maximum)
     windows = samples.explanation.tokens.tolist()
-    places = np.argwhere(np.isin(samples.explanation.tokens, list(graph.root.children))).tolist()
+    places = graph.known(samples.explanation.tokens).tolist()
     for i, j in places:
         for found in graph.fitting(windows[i], j):
             if not found.whole:
                 found.mean.observe(float(levels[i, j]))
-    known = set(map(tuple, targets.tolist()))
-    best = [(graph.match(windows[i], j), levels[i, j]) for i, j in places if (i, j) not in known]
-    for found, level in best:  # afterwards: which pattern is best depends on the means
-        if found is not None and found.whole:
-            found.mean.observe(float(level))
+    best = []
+    for i, j in places:
+        own = sources.get((i, j), -1)
+        best.append((graph.match(windows[i], j, without=own), own, windows[i][j], float(levels[i, j])))
+    for found, own, token, level in best:  # afterwards: which pattern is best depends on the means
+        if found is None and token in graph.root.children:
+            graph.root.children[token].other.observe(level)
+        elif found is not None and found.whole and own < 0:
+            found.mean.observe(level)
 
 
 def written(graph: TokenGraph, strings: Sequence[str]) -> str:
@@ -115,9 +127,9 @@ def written(graph: TokenGraph, strings: Sequence[str]) -> str:
     lines = []
     for context, tokens in by_context.items():
         tokens.sort(key=lambda found: (-found[0], found[1]))
-        shown = " | ".join(f"{quoted(strings, t)} {level:.1f}" for level, t in tokens[:SHOWN_TOKENS])
+        shown = " | ".join(f"{shown_token(strings, t)} {level:.1f}" for level, t in tokens[:SHOWN_TOKENS])
         more = f" | {len(tokens) - SHOWN_TOKENS} more" if len(tokens) > SHOWN_TOKENS else ""
-        before = " ".join("*" if t == ANY else quoted(strings, t) for t in reversed(context))
+        before = " ".join(shown_token(strings, t) for t in reversed(context))
         total = sum(level for level, _ in tokens)
         lines.append((total, f"{before} → {shown}{more}" if before else f"{shown}{more}"))
     lines.sort(key=lambda line: (-line[0], line[1]))
@@ -128,3 +140,17 @@ def written(graph: TokenGraph, strings: Sequence[str]) -> str:
 def quoted(strings: Sequence[str], token: int) -> str:
     """The text of a token in quotation marks, with control characters as JSON writes them."""
     return json.dumps(strings[token], ensure_ascii=False)
+
+
+def shown_token(strings: Sequence[str], token: int) -> str:
+    """A token in a pattern; * is any."""
+    return "*" if token == ANY else quoted(strings, token)
+
+
+def random_tokens(samples: Sequence[Samples], bos: int, n: int = 8) -> np.ndarray:
+    """`n` tokens drawn from the random windows among the examples, the same for all features."""
+    kind = KINDS_OF_WINDOWS.index("random")
+    seen = [s.explanation.tokens[s.explanation.kind == kind].ravel() for s in samples]
+    pool = np.concatenate([np.zeros(0, np.int32), *seen])
+    pool = pool[pool != bos]
+    return stream("autointerp.any_token").choice(pool, n) if len(pool) else pool

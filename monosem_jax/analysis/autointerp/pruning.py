@@ -4,7 +4,8 @@ al. 2023).
 A target is a token of an example on which a feature fires. (1) Its context is cut to the fewest tokens before it with
 which the feature keeps half of its activation. (2) Each of them is masked; one whose masking takes more than half of
 what is left matters. (3) Each token that matters is replaced by the model's own nearest tokens; replacements that keep
-half are patterns too.
+half are patterns too. (4) The target itself is replaced by random tokens; if most of them keep half, any token fires
+in its context.
 """
 
 from __future__ import annotations
@@ -47,14 +48,20 @@ class Pattern:
     kept: float
 
 
-def patterns_of(targets: Targets, probe: Probe, neighbours: TokenNeighbours, mask: int) -> list[Pattern]:
-    """The patterns of all targets. One whose context cannot be cut within STEPS keeps its own token alone."""
+def patterns_of(
+    targets: Targets, probe: Probe, neighbours: TokenNeighbours, mask: int, others: np.ndarray
+) -> list[Pattern]:
+    """The patterns of all targets. One whose context cannot be cut within STEPS keeps its own token alone.
+
+    `mask` is the token that masks, `others` are the random ones of (4).
+    """
     length, base = _cut(targets, probe)
     matters = _important(targets, length, base, probe, mask)
     found = []
     for i in range(len(targets)):
         found.append(Pattern(i, _pattern(targets.before[i], matters[i]), 1.0))
-    return found + _replaced(targets, length, base, matters, probe, neighbours)
+    found += _replaced(targets, length, base, matters, probe, neighbours)
+    return found + _any_token(targets, length, base, matters, probe, others)
 
 
 def _contexts(targets: Targets, rows: np.ndarray, lengths: np.ndarray, bos: int) -> np.ndarray:
@@ -136,4 +143,28 @@ def _replaced(
         pattern = list(_pattern(targets.before[rows[n]], matters[rows[n]]))
         pattern[distance[n]] = int(token[n])
         found.append(Pattern(int(rows[n]), tuple(pattern), float(kept[n])))
+    return found
+
+
+def _any_token(
+    targets: Targets,
+    length: np.ndarray,
+    base: np.ndarray,
+    matters: list[set[int]],
+    probe: Probe,
+    others: np.ndarray,
+) -> list[Pattern]:
+    """Patterns with ANY in the place of the target's own token, where most of `others` keep KEEP in its context."""
+    cut = np.flatnonzero(length)
+    if not len(cut) or not len(others):
+        return []
+    rows = np.repeat(cut, len(others))
+    tokens = _contexts(targets, rows, length[rows], probe.features.tapped.bos)
+    tokens[np.arange(len(rows)), length[rows]] = np.tile(others, len(cut))
+    kept = _ask(probe, targets, rows, length[rows], tokens) / np.maximum(base[rows], 1e-30)
+    found = []
+    for i, shares in zip(cut, kept.reshape(len(cut), len(others)), strict=True):
+        if np.mean(shares >= KEEP) > 0.5:
+            pattern = (ANY, *_pattern(targets.before[i], matters[i])[1:])
+            found.append(Pattern(int(i), pattern, float(np.minimum(shares, 1).mean())))
     return found

@@ -28,27 +28,30 @@ class Mean:
 
 @dataclasses.dataclass
 class Node:
-    """`whole`: activations where a pattern that ends (to the left) here matches. `cut`: those where the text is seen as
-    far as this node and patterns go on."""
+    """Where patterns end (to the left) or go on. `sources` are the numbers of the observations that made patterns that
+    end here.
+
+    Activations: `whole` where such a pattern matches; `cut` where patterns go on and the text ends here; `other`, of
+    the nodes below the root, where their token stands in none of its known contexts.
+    """
 
     children: dict[int, Node] = dataclasses.field(default_factory=dict)
     whole: Mean = dataclasses.field(default_factory=Mean)
     cut: Mean = dataclasses.field(default_factory=Mean)
+    other: Mean = dataclasses.field(default_factory=Mean)
+    sources: set[int] = dataclasses.field(default_factory=set)
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """A pattern that fits at a position: `named` tokens of it were compared, over `depth` positions. `whole`: it ends
-    there; else it goes on to the left of the window, where nothing can be compared."""
+    """A pattern that fits at a position: `named` tokens of it were compared, over `depth` positions, and `mean` is what
+    is expected there. `whole`: it ends there; else it goes on to the left of the window, where nothing is seen."""
 
     node: Node
+    mean: Mean
     named: int
     depth: int
     whole: bool
-
-    @property
-    def mean(self) -> Mean:
-        return self.node.whole if self.whole else self.node.cut
 
 
 class TokenGraph:
@@ -57,13 +60,14 @@ class TokenGraph:
     def __init__(self) -> None:
         self.root = Node()
 
-    def add(self, pattern: Sequence[int], activation: float) -> None:
+    def add(self, pattern: Sequence[int], activation: float, source: int) -> None:
         """Adds an observation of `pattern`: the token that fires, then the tokens before it, nearest first, ANY for
-        those that do not matter."""
+        those that do not matter. `source` is the number of the token of the examples that it comes from."""
         node = self.root
         for token in pattern:
             node = node.children.setdefault(int(token), Node())
         node.whole.observe(activation)
+        node.sources.add(source)
 
     @property
     def n_edges(self) -> int:
@@ -80,24 +84,38 @@ class TokenGraph:
 
     def fitting(self, tokens: Sequence[int], position: int) -> list[Match]:
         """All patterns that fit at a position of a window."""
-        first = self.root.children.get(int(tokens[position]))
-        return [] if first is None else list(_fitting(first, tokens, position, 1, 1))
+        return [m for m in _fitting(self.root, tokens, position, 0, 0) if m.depth]
 
-    def match(self, tokens: Sequence[int], position: int) -> Match | None:
+    def match(self, tokens: Sequence[int], position: int, without: int = -1) -> Match | None:
         """The pattern that fits at a position of a window and compares most tokens; of equal ones, the longest, and
         then the one that is expected to fire more. A pattern that goes on to the left of the window counts if it was
-        observed so."""
-        found = [m for m in self.fitting(tokens, position) if m.mean.count]
+        observed so. Patterns that come from the source `without` alone are left out."""
+        found = [
+            m for m in self.fitting(tokens, position) if m.mean.count and not (m.whole and m.node.sources == {without})
+        ]
         return max(found, key=_rank) if found else None
 
+    def known(self, tokens: np.ndarray) -> np.ndarray:
+        """[n,2] the places in windows [n,w] at which a pattern may fit."""
+        if ANY in self.root.children:
+            return np.argwhere(np.ones(tokens.shape, bool))
+        return np.argwhere(np.isin(tokens, np.asarray(list(self.root.children), np.int64)))
+
+    def expected(self, tokens: Sequence[int], position: int) -> float:
+        """The activation at a position of a window: that of the best pattern; of a token in none of its known contexts
+        what it was observed to be (at least twice); 0 for other tokens."""
+        if (found := self.match(tokens, position)) is not None:
+            return found.mean.value
+        first = self.root.children.get(int(tokens[position]))
+        return first.other.value if first is not None and first.other.count > 1 else 0.0
+
     def predict(self, tokens: np.ndarray) -> np.ndarray:
-        """[n,w] the expected activations in windows [n,w]; 0 where nothing fits."""
+        """[n,w] the expected activations in windows [n,w], as whole numbers."""
         out = np.zeros(tokens.shape, np.float64)
-        starts = np.isin(tokens, np.asarray(list(self.root.children), np.int64))
-        for i, j in np.argwhere(starts):
-            if (found := self.match(tokens[i].tolist(), j)) is not None:
-                out[i, j] = found.mean.value
-        return out
+        rows = tokens.tolist()
+        for i, j in self.known(tokens).tolist():
+            out[i, j] = self.expected(rows[i], j)
+        return np.floor(out + 0.5)
 
 
 def _rank(match: Match) -> tuple[int, int, float]:
@@ -113,11 +131,11 @@ def _patterns(node: Node, before: tuple[int, ...]) -> Iterator[tuple[tuple[int, 
 
 def _fitting(node: Node, tokens: Sequence[int], position: int, depth: int, named: int) -> Iterator[Match]:
     if node.whole.count:
-        yield Match(node, named, depth, True)
+        yield Match(node, node.whole, named, depth, True)
     at = position - depth
     if at < 0:
         if node.children:
-            yield Match(node, named, depth, False)
+            yield Match(node, node.cut, named, depth, False)
         return
     for key, more in ((int(tokens[at]), 1), (ANY, 0)):
         if (child := node.children.get(key)) is not None:

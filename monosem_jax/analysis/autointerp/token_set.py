@@ -52,8 +52,8 @@ class TokenSet:
         return TokenSetExplanation(means, followers(s), Explanation(self.name, text, len(means), "tokens"))
 
     def simulate(self, questions: Sequence[tuple[TokenSetExplanation, Excerpts]]) -> list[np.ndarray | Refusal]:
-        """Each token's mean activation."""
-        return [looked_up(explained.means, windows.tokens) for explained, windows in questions]
+        """Each token's mean activation, as a whole number."""
+        return [np.floor(looked_up(explained.means, windows.tokens) + 0.5) for explained, windows in questions]
 
     @pinned()
     def likely_next(self, questions: Sequence[tuple[TokenSetExplanation, np.ndarray]]) -> list[np.ndarray | Refusal]:

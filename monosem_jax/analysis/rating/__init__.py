@@ -1,0 +1,1 @@
+"""Human rating: material for it, and what the ratings say."""
