@@ -19,11 +19,15 @@ CONTEXTS, FEATURES, VALUES = (np.asarray(x) for x in zip(*PAIRS, strict=True))
 def by_hand(of, tokens, context: int, feature: int, value: float):
     """(change of losses [T-1], activations [T], change of logits [T,V]) of one pair."""
     t, params, sae = tokens[context], of.tapped.params, of.encoder.params
-    resid, x = reference.hidden(params, t, of.tapped.model.config.n_heads)
-    f = reference.encode(sae, x)[:, feature] * (t != BOS)
-    moved = x + ((value - f) * (t != BOS))[:, None] * np.asarray(sae["W_dec"], np.float64)[feature]
-    before, after = reference.logits(params, resid, x), reference.logits(params, resid, moved)
-    return reference.losses(after, t) - reference.losses(before, t), f, after - before
+    n_heads, activation = of.tapped.model.config.n_heads, []
+
+    def held(layer, x):
+        activation[:] = reference.encode(sae, x)[:, feature] * (t != BOS)
+        shift = (value - np.asarray(activation)) * (t != BOS)
+        return x + shift[:, None] * np.asarray(sae["W_dec"], np.float64)[feature]
+
+    before, after = reference.forward(params, t, n_heads), reference.forward(params, t, n_heads, held)
+    return reference.losses(after, t) - reference.losses(before, t), np.asarray(activation), after - before
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +72,14 @@ def test_a_dead_feature_and_a_feature_at_its_own_value_change_nothing_at_all(of,
 def test_neurons_are_held_by_the_same_code(of, tokens):
     units = feature_sets.neurons(of.tapped)
     found = hold(units, tokens, [2], [5], [0.0])
-    params, t = of.tapped.params, tokens[2]
-    resid, x = reference.hidden(params, t, of.tapped.model.config.n_heads)
-    without = x.copy()
-    without[1:, 5] = 0
-    change = reference.losses(reference.logits(params, resid, without), t) - reference.losses(
-        reference.logits(params, resid, x), t
-    )
+    params, t, n_heads = of.tapped.params, tokens[2], of.tapped.model.config.n_heads
+
+    def without(layer, x):
+        x[1:, 5] = 0
+        return x
+
+    after, before = reference.forward(params, t, n_heads, without), reference.forward(params, t, n_heads)
+    change = reference.losses(after, t) - reference.losses(before, t)
     np.testing.assert_allclose(found.loss_change[0], change, rtol=1e-3, atol=1e-4)
 
 
