@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from monosem_jax.analysis import feature_sets
-from monosem_jax.analysis.effects import sampling
 from monosem_jax.analysis.effects.sampling import sample
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.models.transformer import TransformerConfig
@@ -60,8 +59,6 @@ def test_what_is_held_changes_later_tokens_through_attention_too():
         TransformerConfig(n_layers=2, d_model=16, d_mlp=32, n_heads=2, context_length=12, vocab_size=40)
     )
     of = feature_sets.neurons(TappedModel(model, params, "mlp_hidden.0", BOS))
-    assert sampling.looks_back(model, "mlp_hidden.0") and not sampling.looks_back(model, "mlp_hidden.1")
-    assert sampling.looks_back(model, "resid_pre.1") and not sampling.looks_back(model, "attn_out.1")
     found = sample(of, PROMPT, [3, 3], [4.0, np.nan], N, samples=[0, 0])
     assert found[0].tolist() == plain(of, PROMPT, 3, 4.0, 0, N)
     assert found[1].tolist() == plain(of, PROMPT, 3, np.nan, 0, N) != found[0].tolist()
