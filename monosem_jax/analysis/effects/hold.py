@@ -72,6 +72,8 @@ class Pairs:
         return Pairs(self.place[pick], self.feature[pick], self.direction[pick], self.value[pick])
 
 
+Ints = Sequence[int] | np.ndarray
+Floats = Sequence[float] | np.ndarray
 Effects = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]
 
 
@@ -79,11 +81,11 @@ Effects = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]
 def hold(
     of: FeatureSet,
     tokens: Int[np.ndarray, "C T"],
-    contexts: Sequence[int],
-    features: Sequence[int],
-    values: Sequence[float],
+    contexts: Ints,
+    features: Ints,
+    values: Floats,
     *,
-    watch: Sequence[int] = (),
+    watch: Ints = (),
     mean_logits: bool = False,
     batch: int = PAIRS,
     advance: Callable[[int], Any] = lambda n: None,

@@ -8,7 +8,7 @@ together, and every step recomputes the contexts, which are short.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from monosem_jax.analysis.effects.contexts import continued, looks_back
-from monosem_jax.analysis.effects.hold import padded, within
+from monosem_jax.analysis.effects.hold import Floats, Ints, padded, within
 from monosem_jax.analysis.feature_sets import Encoder, FeatureSet
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
@@ -32,12 +32,12 @@ POSITIONS = ("all", "generated")
 @pinned()
 def sample(
     of: FeatureSet,
-    prompt: Int[np.ndarray, " S"],
-    features: Sequence[int],
-    values: Sequence[float],
+    prompt: Ints,
+    features: Ints,
+    values: Floats,
     n_tokens: int,
     *,
-    samples: Sequence[int] | None = None,
+    samples: Ints | None = None,
     positions: str = "all",
     temperature: float = 1.0,
     seed: int = 0,
