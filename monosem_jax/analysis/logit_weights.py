@@ -95,18 +95,18 @@ class LogitStatistics:
 
     def pairs(self, i: int, strings: Sequence[str]) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
         """([token, weight] of the largest weights, of the smallest ones) of row `i`, as records hold them."""
-        both = ((self.top_token, self.top_value), (self.bottom_token, self.bottom_value))
-        top, bottom = (
-            [(strings[t], round(float(v), 4)) for t, v in zip(ids[i], values[i], strict=True)] for ids, values in both
-        )
-        return top, bottom
+
+        def ends(tokens: np.ndarray, values: np.ndarray) -> list[tuple[str, float]]:
+            return [(strings[int(t)], round(float(v), 4)) for t, v in zip(tokens, values, strict=True)]
+
+        return ends(self.top_token[i], self.top_value[i]), ends(self.bottom_token[i], self.bottom_value[i])
 
 
 @pinned()
 def logit_statistics(
     of: FeatureSet,
     tokens: Int[np.ndarray, " n"],
-    features: Sequence[int] | None = None,
+    features: Sequence[int] | np.ndarray | None = None,
     *,
     k: int = 10,
     block: int = 0,
@@ -119,6 +119,8 @@ def logit_statistics(
     """
     chosen = np.arange(of.n_features) if features is None else np.asarray(features, np.int64)
     k = min(whole_number(f"k is {k!r}", k, 1), len(tokens))
+    if not len(chosen):
+        raise BadInput(f"logit_statistics of {of.name} was given no features: expected 1 or more")
     size = block or max(1, BLOCK_BYTES // (4 * of.tapped.model.config.vocab_size))
     site, columns = of.effect_site
     parts = []
@@ -126,10 +128,8 @@ def logit_statistics(
         rows = chosen[start : start + size]
         parts.append(_moments(logit_weights(of.tapped, site, of.directions[rows][:, columns], tokens), k))
         advance(len(rows))
-    joined = {key: np.concatenate([part[key] for part in parts]) for key in (parts[0] if parts else ())}
+    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     tokens = np.asarray(tokens)
-    if not parts:
-        raise BadInput(f"logit_statistics of {of.name} was given no features: expected 1 or more")
     places = {f"{end}_token": tokens[joined.pop(f"{end}_place")] for end in ("top", "bottom")}
     return LogitStatistics(of.name, chosen, tokens, **places, **joined)
 
@@ -208,7 +208,7 @@ def histogram(weights: Float[np.ndarray, " n"], bins: int = 60) -> Histogram:
 
 
 def logit_table(
-    statistics: Sequence[LogitStatistics], alive: Mapping[str, Sequence[bool]] | None = None
+    statistics: Sequence[LogitStatistics], alive: Mapping[str, Sequence[bool] | np.ndarray] | None = None
 ) -> list[dict[str, Any]]:
     """A row per set, for a table of features, neurons and control side by side: medians over the features, and the
     share of them that have a second mode. `alive`: by the name of the set which of its rows count."""

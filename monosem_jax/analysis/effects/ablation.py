@@ -7,10 +7,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from monosem_jax.analysis.effects.hold import PAIRS, Held, hold
+from monosem_jax.analysis.effects.hold import PAIRS, Held, Ints, hold
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.records import Ablation, Example
 from monosem_jax.runtime.errors import BadInput
@@ -45,9 +46,12 @@ class Ablations:
         """
         rows = self._known(feature)
         change = self.held.loss_change[rows].astype(np.float64)
-        kinds = self.fires[rows], self.elsewhere[rows]
-        means = [round(float(change[at].mean()), 6) if at.sum() >= LEAST_TOKENS else None for at in kinds]
-        return Ablation(*means, *(int(at.sum()) for at in kinds))
+
+        def mean(at: np.ndarray) -> float | None:
+            return round(float(change[at].mean()), 6) if at.sum() >= LEAST_TOKENS else None
+
+        fires, elsewhere = self.fires[rows], self.elsewhere[rows]
+        return Ablation(mean(fires), mean(elsewhere), int(fires.sum()), int(elsewhere.sum()))
 
     def with_effects(self, feature: int, example: Example) -> Example:
         """The example with `loss_effects`: by how much the loss on each of its tokens rises.
@@ -75,10 +79,10 @@ class Ablations:
 def ablate(
     of: FeatureSet,
     tokens: Int[np.ndarray, "C T"],
-    features: Sequence[int],
-    contexts: Sequence[Sequence[int]],
+    features: Ints,
+    contexts: Sequence[Ints] | np.ndarray,
     *,
-    watch: Sequence[int] = (),
+    watch: Ints = (),
     batch: int = PAIRS,
     advance: Callable[[int], Any] = lambda n: None,
 ) -> Ablations:
@@ -95,6 +99,6 @@ def ablate(
     which = np.asarray([c for _, c in pairs], np.int64)
     columns = np.asarray([f for f, _ in pairs], np.int64)
     held = hold(of, tokens, which, columns, np.zeros(len(pairs)), watch=watch, batch=batch, advance=advance)
-    fires = np.asarray(of.encoder.active(held.activation))[:, :-1]
+    fires = np.asarray(of.encoder.active(jnp.asarray(held.activation)))[:, :-1]
     real = np.asarray(tokens)[which][:, :-1] != of.tapped.bos
     return Ablations(columns, which, fires & real, ~fires & real, held)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from monosem_jax.analysis.effects.hold import PAIRS, hold
+from monosem_jax.analysis.effects.hold import PAIRS, Floats, Ints, hold
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.runtime.arguments import check_shape
 
@@ -27,8 +26,8 @@ class DirectTest:
 def direct_test(
     of: FeatureSet,
     contexts: Int[np.ndarray, "C T"],
-    features: Sequence[int],
-    values: Sequence[float],
+    features: Ints,
+    values: Floats,
     weights: Float[np.ndarray, "n v"],
     tokens: Int[np.ndarray, " v"],
     *,
@@ -45,9 +44,10 @@ def direct_test(
     real = np.asarray(contexts) != of.tapped.bos
     share = real.sum(axis=1) / max(int(real.sum()), 1)  # of each context in all positions
     assert found.mean_logit_change is not None
-    changes = found.mean_logit_change.reshape(n, c, -1)[..., np.asarray(tokens)].astype(np.float64)
+    v = found.mean_logit_change.shape[1]
+    changes = found.mean_logit_change.reshape(n, c, v)[..., np.asarray(tokens)].astype(np.float64)
     change = np.einsum("nCv,C->nv", changes, share)
-    away = np.asarray(values, np.float64)[:, None, None] - found.activation.reshape(n, c, -1)
+    away = np.asarray(values, np.float64)[:, None, None] - found.activation.reshape(n, *np.shape(contexts))
     shift = np.einsum("nCT,CT->n", away, real.astype(np.float64)) / max(int(real.sum()), 1)
     a, b = (x - x.mean(axis=1, keepdims=True) for x in (np.asarray(weights, np.float64), change))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -4,15 +4,16 @@ On every token but BOS the activations x become x + (value - f_i) d_i, so that f
 this is the paper's ablation ("Feature Ablations"). Everything else in x stays, the part that the dictionary does not
 reconstruct included. BOS stays as it is: no dictionary is trained on it, and its features count as 0.
 
-Each context is encoded once, whatever the number of features that are held in it. For every pair the model then goes on
-from the site: what counts as a forward pass here is either of the two.
+Each context is encoded once, whatever the number of features that are held in it, and for every pair the model then
+goes on from the site. Where no attention follows the site, it goes on from those tokens only whose activations change:
+for an ablation, the few on which the feature fires.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,15 +21,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from monosem_jax.analysis.feature_sets import Encoder, FeatureSet
-from monosem_jax.models.base import LanguageModel, parse_site, token_losses
+from monosem_jax.analysis.effects.contexts import (
+    OpenContexts,
+    continued,
+    looks_back,
+    mean_over_tokens,
+    open_contexts,
+)
+from monosem_jax.analysis.feature_sets import FeatureSet
+from monosem_jax.models.base import token_losses
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import check_shape, finite_numbers, token_ids, whole_number
 from monosem_jax.runtime.errors import BadInput
 
 PAIRS = 32  # in one call of the model
-CONTEXT_BYTES = 1 << 28  # of features and logits of the contexts that are open at the same time
+ROWS = 512  # tokens in one call, where the model goes on from single tokens
+BLOCK_BYTES = 1 << 28  # of features and logits in one call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +45,9 @@ class Held:
     """The effects of n (feature, context) pairs.
 
     `loss_change` [n,T-1]: by how much the loss on token t + 1 rises, in nats. `activation` [n,T]: the feature's own
-    activation, 0 at BOS. `logit_change` [n,T,k] of the k tokens asked for (k = 0: none), `mean_logit_change` [n,V] over
-    the tokens but BOS (None: not asked for). `forward_passes`: see the module.
+    activation, 0 at BOS. `logit_change` [n,T,k] of the k tokens asked for, `mean_logit_change` [n,V] over the tokens
+    but BOS (None: not asked for). `forward_passes`: one for each context and one for each pair. `continued_tokens`:
+    those from which the model really went on, of the n · T in all pairs.
     """
 
     loss_change: np.ndarray
@@ -45,84 +55,37 @@ class Held:
     logit_change: np.ndarray
     mean_logit_change: np.ndarray | None
     forward_passes: int
+    continued_tokens: int = 0
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["tokens", "carry", "acts", "f", "logits"], meta_fields=[]
-)
 @dataclasses.dataclass(frozen=True)
-class OpenContexts:
-    """Contexts cut at the site of the effect: `acts` [C,T,M], features `f` [C,T,F] (0 at BOS), logits [C,T,V]."""
+class Pairs:
+    """n pairs in one block of contexts: the place of the context in the block, the feature, its direction [n,M] and the
+    value at which it is held."""
 
-    tokens: Array
-    carry: Any
-    acts: Array
-    f: Array
-    logits: Array
+    place: np.ndarray
+    feature: np.ndarray
+    direction: np.ndarray
+    value: np.ndarray
 
-
-@functools.partial(jax.jit, static_argnames="site")
-def open_contexts(tapped: TappedModel, encoder: Encoder, tokens: Int[Array, "C T"], site: str) -> OpenContexts:
-    """Runs the model on contexts and encodes them."""
-    carry, rows = tapped.cut(tokens)
-    f = encoder.encode(rows) * (tokens != tapped.bos)[..., None]
-    # The model cannot continue from the rows of several sites: it is cut again at the one of the effect.
-    carry, acts = (carry, rows) if site == tapped.site else tapped.cut(tokens, site)
-    return OpenContexts(tokens, carry, acts, f, continued(tapped, carry, acts, site))
+    def part(self, pick: np.ndarray) -> Pairs:
+        return Pairs(self.place[pick], self.feature[pick], self.direction[pick], self.value[pick])
 
 
-def continued(tapped: TappedModel, carry: Any, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
-    """The logits of the model from a site on."""
-    return tapped.model.apply({"params": tapped.params}, carry, acts, site, method=tapped.model.from_acts)
-
-
-def looks_back(model: LanguageModel, site: str) -> bool:
-    """Whether what follows a site depends on earlier tokens: whether attention comes after it."""
-    try:
-        layer, kind = parse_site(site, model.config.n_layers)
-    except BadInput:  # a model with sites of its own
-        return True
-    return layer < model.config.n_layers - 1 or kind == "resid_pre"
-
-
-@functools.partial(jax.jit, static_argnames=("site", "mean"))
-def _held(
-    tapped: TappedModel,
-    opened: OpenContexts,
-    context: Int[Array, " P"],
-    feature: Int[Array, " P"],
-    direction: Float[Array, "P M"],
-    value: Float[Array, " P"],
-    watch: Int[Array, " k"],
-    site: str,
-    mean: bool,
-) -> tuple[Array, ...]:
-    """(change of losses [P,T-1], activations [P,T], change of logits [P,T,k], its mean [P,V] or [P,0])."""
-    tokens, acts, before = opened.tokens[context], opened.acts[context], opened.logits[context]
-    f = jnp.take_along_axis(opened.f[context], feature[:, None, None], axis=-1)[..., 0]  # [P,T]
-    real = tokens != tapped.bos
-    shift = jnp.where(real, value[:, None] - f, 0)
-    carry = jax.tree.map(lambda a: a[context], opened.carry)
-    after = continued(tapped, carry, acts + shift[..., None] * direction[:, None], site)
-    # A model looks at no later tokens: nothing before the first change can be more than rounding.
-    reached = jnp.cumsum(shift != 0, axis=1) > 0
-    loss = jnp.where(reached[:, :-1], token_losses(after, tokens) - token_losses(before, tokens), 0)
-    moved = jnp.where(reached[..., None], after[..., watch] - before[..., watch], 0)
-    if not mean:
-        return loss, f, moved, jnp.zeros((len(context), 0))
-    weight = real / jnp.maximum(jnp.sum(real, axis=1, keepdims=True), 1)
-    return loss, f, moved, jnp.einsum("PTV,PT->PV", after - before, weight)
+Ints = Sequence[int] | np.ndarray
+Floats = Sequence[float] | np.ndarray
+Effects = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]
 
 
 @pinned()
 def hold(
     of: FeatureSet,
     tokens: Int[np.ndarray, "C T"],
-    contexts: Sequence[int],
-    features: Sequence[int],
-    values: Sequence[float],
+    contexts: Ints,
+    features: Ints,
+    values: Floats,
     *,
-    watch: Sequence[int] = (),
+    watch: Ints = (),
     mean_logits: bool = False,
     batch: int = PAIRS,
     advance: Callable[[int], Any] = lambda n: None,
@@ -138,8 +101,9 @@ def hold(
     """
     of = of.on_device
     tokens, which, columns, level, watched = _checked(of, tokens, contexts, features, values, watch)
+    batch = whole_number(f"batch is {batch!r}", batch, 1)
     n, length, v = len(which), tokens.shape[1], of.tapped.model.config.vocab_size
-    site, part = of.effect_site
+    (site, part), done = of.effect_site, 0
     found = Held(
         np.zeros((n, length - 1), np.float32),
         np.zeros((n, length), np.float32),
@@ -147,26 +111,109 @@ def hold(
         np.zeros((n, v), np.float32) if mean_logits else None,
         n + len(np.unique(which)),
     )
-    blocks, size, at_once = _blocks(which, length * (of.n_features + v) * 4, batch)
-    for pairs, chosen in blocks:
-        opened = open_contexts(of.tapped, of.encoder, jnp.asarray(tokens[padded(chosen, size)]), site)
-        place = np.searchsorted(chosen, which[pairs])
+    size = max(1, min(batch, BLOCK_BYTES // (length * (of.n_features + v) * 4), len(np.unique(which))))
+    for pairs, chosen in _blocks(which, size):
+        opened = open_contexts(of.tapped, of.encoder, jnp.asarray(tokens[padded(chosen, size)]), watched, site)
+        alone = not mean_logits and not looks_back(of.tapped.model, site, opened.carry, opened.acts)
+        at_once = min(batch, max(1, BLOCK_BYTES // (length * v * 4)))
         for start in range(0, len(pairs), at_once):
-            some = slice(start, start + at_once)
-            here = pairs[some]
+            here = pairs[start : start + at_once]
             pick = padded(here, at_once)
             direction = of.directions[columns[pick]][:, part]
-            loss, f, moved, mean = _held(
-                of.tapped, opened, padded(place[some], at_once), columns[pick], direction, level[pick], watched,
-                site, mean_logits,
-            )  # fmt: skip
-            found.loss_change[here] = loss[: len(here)]
-            found.activation[here] = f[: len(here)]
+            some = Pairs(np.searchsorted(chosen, which[pick]), columns[pick], direction, level[pick])
+            effects = _by_token if alone else _by_context
+            loss, f, moved, mean, count = effects(of.tapped, opened, some, len(here), watched, site, mean_logits)
+            found.loss_change[here], found.activation[here] = loss[: len(here)], f[: len(here)]
             found.logit_change[here] = moved[: len(here)]
             if found.mean_logit_change is not None:
                 found.mean_logit_change[here] = mean[: len(here)]
+            done += count
             advance(len(here))
-    return found
+    return dataclasses.replace(found, continued_tokens=done)
+
+
+def _by_context(
+    tapped: TappedModel, opened: OpenContexts, pairs: Pairs, n: int, watch: np.ndarray, site: str, mean: bool
+) -> Effects:
+    """The effects of the first n of some pairs (the others fill up the shape): change of losses [P,T-1], activations
+    [P,T], change of logits [P,T,k], its mean [P,V] or [P,0], and the number of tokens from which the model went on."""
+    found = _held(tapped, opened, pairs.place, pairs.feature, pairs.direction, pairs.value, watch, site, mean)
+    loss, f, moved, change = (np.asarray(x) for x in found)
+    return loss, f, moved, change, n * f.shape[1]
+
+
+@functools.partial(jax.jit, static_argnames=("site", "mean"))
+def _held(
+    tapped: TappedModel,
+    opened: OpenContexts,
+    place: Int[Array, " P"],
+    feature: Int[Array, " P"],
+    direction: Float[Array, "P M"],
+    value: Float[Array, " P"],
+    watch: Int[Array, " k"],
+    site: str,
+    mean: bool,
+) -> tuple[Array, ...]:
+    tokens, real = opened.tokens[place], opened.tokens[place] != tapped.bos
+    f = _columns(opened, place, feature)
+    shift = jnp.where(real, value[:, None] - f, 0)
+    carry = jax.tree.map(lambda a: a[place], opened.carry)
+    after = continued(tapped, carry, opened.acts[place] + shift[..., None] * direction[:, None], site)
+    # A model looks at no later tokens: nothing before the first change can be more than rounding.
+    reached = jnp.cumsum(shift != 0, axis=1) > 0
+    loss = jnp.where(reached[:, :-1], token_losses(after, tokens) - opened.losses[place], 0)
+    moved = jnp.where(reached[..., None], after[..., watch] - opened.watched[place], 0)
+    change = mean_over_tokens(after, real) - opened.mean_logits[place] if mean else jnp.zeros((len(place), 0))
+    return loss, f, moved, change
+
+
+@jax.jit
+def _columns(opened: OpenContexts, place: Int[Array, " P"], feature: Int[Array, " P"]) -> Float[Array, "P T"]:
+    """The activation of one feature in each of some open contexts."""
+    return jnp.take_along_axis(opened.f[place], feature[:, None, None], axis=-1)[..., 0]
+
+
+def _by_token(
+    tapped: TappedModel, opened: OpenContexts, pairs: Pairs, n: int, watch: np.ndarray, site: str, mean: bool
+) -> Effects:
+    """`_by_context`, from the tokens alone whose activations change. No attention follows."""
+    f = np.asarray(_columns(opened, pairs.place, pairs.feature))
+    tokens = np.asarray(opened.tokens)[pairs.place]
+    shift = np.where(tokens != tapped.bos, pairs.value[:, None] - f, 0).astype(np.float32)
+    loss = np.zeros((len(f), f.shape[1] - 1), np.float32)
+    moved = np.zeros((*f.shape, len(watch)), np.float32)
+    rows, at = np.nonzero(shift[:n])
+    size = max(1, min(ROWS, BLOCK_BYTES // (16 * tapped.model.config.vocab_size)))
+    for start in range(0, len(rows), size):
+        row, t = rows[start : start + size], at[start : start + size]
+        r, p = padded(row, size), padded(t, size)
+        change, logits = _held_tokens(
+            tapped, opened, pairs.place[r], p, pairs.direction[r], shift[r, p], watch, site
+        )  # fmt: skip
+        change, logits = np.asarray(change)[: len(row)], np.asarray(logits)[: len(row)]
+        predicts = t < f.shape[1] - 1
+        loss[row[predicts], t[predicts]], moved[row, t] = change[predicts], logits
+    return loss, f, moved, np.zeros((len(f), 0), np.float32), len(rows)
+
+
+@functools.partial(jax.jit, static_argnames="site")
+def _held_tokens(
+    tapped: TappedModel,
+    opened: OpenContexts,
+    place: Int[Array, " R"],
+    at: Int[Array, " R"],
+    direction: Float[Array, "R M"],
+    shift: Float[Array, " R"],
+    watch: Int[Array, " k"],
+    site: str,
+) -> tuple[Array, Array]:
+    """(change of the next token's loss [R], change of logits [R,k]) of tokens, each as a context of its own."""
+    carry, acts = (jax.tree.map(lambda a: a[place, at][:, None], x) for x in (opened.carry, opened.acts))
+    after = continued(tapped, carry, acts + (shift[:, None] * direction)[:, None], site)[:, 0]  # [R,V]
+    following = jnp.minimum(at + 1, opened.tokens.shape[1] - 1)
+    target = jnp.take_along_axis(after, opened.tokens[place, following][:, None], axis=-1)[:, 0]
+    loss = jax.nn.logsumexp(after, axis=-1) - target - opened.losses[place, following - 1]
+    return loss, after[:, watch] - opened.watched[place, at]
 
 
 def _checked(
@@ -195,18 +242,13 @@ def within(what: str, numbers: Any, size: int) -> np.ndarray:
     return found.astype(np.int32)
 
 
-def _blocks(which: np.ndarray, context_bytes: int, batch: int) -> tuple[list[tuple[np.ndarray, np.ndarray]], int, int]:
-    """Pairs with their contexts, in blocks of as many contexts as are open together: [(numbers of pairs, contexts)],
-    the number of contexts in a block, and the pairs in one call, so that all calls have one shape."""
-    batch = whole_number(f"batch is {batch!r}", batch, 1)
-    size = max(1, min(batch, CONTEXT_BYTES // context_bytes, len(np.unique(which))))
-    chosen = np.unique(which)
-    parts = [chosen[start : start + size] for start in range(0, len(chosen), size)]
-    order = np.argsort(which, kind="stable")
-    ends = np.searchsorted(which[order], [part[-1] for part in parts], side="right")
-    blocks = list(zip(np.split(order, ends[:-1]), parts, strict=True)) if parts else []
-    most = max((len(pairs) for pairs, _ in blocks), default=1)
-    return blocks, size, min(batch, 1 << (most - 1).bit_length())
+def _blocks(which: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of as many contexts as are open together: (numbers of pairs, contexts in rising order)."""
+    chosen, order = np.unique(which), np.argsort(which, kind="stable")
+    for start in range(0, len(chosen), size):
+        part = chosen[start : start + size]
+        low, high = np.searchsorted(which[order], [part[0], part[-1] + 1])
+        yield order[low:high], part
 
 
 def padded(numbers: np.ndarray, size: int) -> np.ndarray:

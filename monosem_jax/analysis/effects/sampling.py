@@ -8,7 +8,7 @@ together, and every step recomputes the contexts, which are short.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from monosem_jax.analysis.effects.hold import continued, looks_back, padded, within
+from monosem_jax.analysis.effects.contexts import continued, looks_back
+from monosem_jax.analysis.effects.hold import Floats, Ints, padded, within
 from monosem_jax.analysis.feature_sets import Encoder, FeatureSet
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
@@ -31,12 +32,12 @@ POSITIONS = ("all", "generated")
 @pinned()
 def sample(
     of: FeatureSet,
-    prompt: Int[np.ndarray, " S"],
-    features: Sequence[int],
-    values: Sequence[float],
+    prompt: Ints,
+    features: Ints,
+    values: Floats,
     n_tokens: int,
     *,
-    samples: Sequence[int] | None = None,
+    samples: Ints | None = None,
     positions: str = "all",
     temperature: float = 1.0,
     seed: int = 0,
@@ -118,7 +119,6 @@ def _sampled(
 ) -> Int[Array, "R L"]:
     """Fills tokens n_prompt … L - 1 one after the other."""
     length = tokens.shape[1]
-    local = not looks_back(tapped.model, site)
     place = jnp.arange(length)
 
     def step(state: tuple[Array, Array], t: Array) -> tuple[tuple[Array, Array], None]:
@@ -131,7 +131,7 @@ def _sampled(
         held = (tokens != tapped.bos) & (place >= held_from) & ~jnp.isnan(value)[:, None]
         acts = acts + jnp.where(held, value[:, None] - f, 0)[..., None] * direction[:, None]
         last = t - 1
-        if local:  # nothing but the newest token is needed
+        if not looks_back(tapped.model, site, carry, acts):  # nothing but the newest token is needed
             carry, acts = (
                 jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, t - 1, 1, axis=1), x) for x in (carry, acts)
             )

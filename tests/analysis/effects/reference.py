@@ -1,4 +1,4 @@
-"""A transformer of one layer and a dictionary in float64 NumPy, written out from the formulas."""
+"""A transformer and a dictionary in float64 NumPy, written out from the formulas."""
 
 from __future__ import annotations
 
@@ -35,20 +35,17 @@ def attention(x, block, n_heads: int):
     return out @ np.asarray(block["attn_proj"]["kernel"], np.float64)
 
 
-def hidden(params, tokens, n_heads: int):
-    """(residual stream [T,D] beside the MLP, hidden layer [T,M]) of one context."""
-    block = params["blocks_0"]
+def forward(params, tokens, n_heads: int, held=lambda layer, acts: acts):
+    """[T,V] the logits of one context; `held` (layer, hidden layer of its MLP [T,M]) gives what replaces it."""
     x = np.asarray(params["embed"]["embedding"], np.float64)[tokens]
-    x = x + attention(layer_norm(x, block["ln_attn"]), block, n_heads)
-    up = layer_norm(x, block["ln_mlp"]) @ np.asarray(block["up"]["kernel"], np.float64)
-    return x, np.maximum(up + np.asarray(block["up"]["bias"], np.float64), 0)
-
-
-def logits(params, resid, acts):
-    """[T,V] from the hidden layer [T,M] on."""
-    down = params["blocks_0"]["down"]
-    out = resid + acts @ np.asarray(down["kernel"], np.float64) + np.asarray(down["bias"], np.float64)
-    return layer_norm(out, params["ln_final"]) @ np.asarray(params["unembed"]["kernel"], np.float64)
+    for layer in range(sum(name.startswith("blocks_") for name in params)):
+        block = params[f"blocks_{layer}"]
+        x = x + attention(layer_norm(x, block["ln_attn"]), block, n_heads)
+        up = layer_norm(x, block["ln_mlp"]) @ np.asarray(block["up"]["kernel"], np.float64)
+        acts = held(layer, np.maximum(up + np.asarray(block["up"]["bias"], np.float64), 0))
+        down = block["down"]
+        x = x + acts @ np.asarray(down["kernel"], np.float64) + np.asarray(down["bias"], np.float64)
+    return layer_norm(x, params["ln_final"]) @ np.asarray(params["unembed"]["kernel"], np.float64)
 
 
 def losses(scores, tokens):

@@ -1,0 +1,99 @@
+"""Sampling with a feature held: the same texts as a plain loop over growing contexts, whatever the batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from monosem_jax.analysis import feature_sets
+from monosem_jax.analysis.effects.sampling import sample
+from monosem_jax.models.tapped import TappedModel
+from monosem_jax.models.transformer import TransformerConfig
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.rng import jax_key
+from tests import planted
+from tests.analysis.effects import reference
+from tests.analysis.effects.conftest import BOS, F
+from tests.conftest import build_lively
+
+PROMPT = np.array([BOS, 5, 9])
+FEATURES, VALUES = [1, 1, 6, 2, 3], [0.0, 3.0, 1.5, np.nan, 2.0]
+N = 7
+
+
+def plain(of, prompt, feature: int, value: float, number: int, n: int, *, first: int = 0, temperature=1.0, seed=0):
+    """One text, a token at a time, from a float64 computation of growing contexts; features are those of a layer 0."""
+    tokens, params = list(prompt), of.tapped.params
+    key = jax.random.fold_in(jax_key("effects.sample", seed), number)
+    for t in range(len(prompt), len(prompt) + n):
+        now = np.asarray(tokens)
+
+        def held(layer, x, now=now):
+            if layer or np.isnan(value):
+                return x
+            f = x if of.name == "neurons" else reference.encode(of.encoder.params, x)
+            places = (now != BOS) & (np.arange(len(now)) >= first)
+            return x + np.where(places, value - f[:, feature], 0)[:, None] * of.directions[feature]
+
+        logits = reference.forward(params, now, of.tapped.model.config.n_heads, held)[-1]
+        logits[BOS] = -np.inf
+        scores = jnp.asarray(logits / temperature, jnp.float32)
+        tokens.append(int(jax.random.categorical(jax.random.fold_in(key, t), scores)))
+    return tokens
+
+
+@pytest.mark.parametrize("batch", [2, 64])
+@pytest.mark.parametrize("positions", ["all", "generated"])
+def test_texts_are_those_of_a_plain_loop(of, batch, positions):
+    found = sample(
+        of, PROMPT, FEATURES, VALUES, N, samples=[0, 0, 1, 2, 7], positions=positions, temperature=0.8, batch=batch
+    )
+    first = len(PROMPT) if positions == "generated" else 0
+    for text, feature, value, number in zip(found, FEATURES, VALUES, [0, 0, 1, 2, 7], strict=True):
+        assert text.tolist() == plain(of, PROMPT, feature, value, number, N, first=first, temperature=0.8)
+
+
+def test_what_is_held_changes_later_tokens_through_attention_too():
+    """A site that attention comes after, in a model of two layers."""
+    model, params = build_lively(
+        TransformerConfig(n_layers=2, d_model=16, d_mlp=32, n_heads=2, context_length=12, vocab_size=40)
+    )
+    of = feature_sets.neurons(TappedModel(model, params, "mlp_hidden.0", BOS))
+    found = sample(of, PROMPT, [3, 3], [4.0, np.nan], N, samples=[0, 0])
+    assert found[0].tolist() == plain(of, PROMPT, 3, 4.0, 0, N)
+    assert found[1].tolist() == plain(of, PROMPT, 3, np.nan, 0, N) != found[0].tolist()
+
+
+def test_bos_is_never_sampled_and_numbers_decide_the_draws(of):
+    found = sample(of, PROMPT, [0] * 20, [np.nan] * 20, N, samples=list(range(10)) * 2)
+    assert (found[:, len(PROMPT) :] != BOS).all()
+    np.testing.assert_array_equal(found[:10], found[10:])
+    assert len({tuple(text) for text in found.tolist()}) > 5
+    other = sample(of, PROMPT, [0] * 10, [np.nan] * 10, N, seed=1)
+    assert (other != found[:10]).any()
+
+
+def test_a_planted_feature_writes_its_tokens():
+    it = planted.planted()
+    prompt = [planted.BOS, planted.COMMON[-1]]
+    values = [8.0] * 10 + [np.nan] * 10
+    found = sample(it.features, prompt, [planted.SET_FEATURE] * 20, values, 15, samples=list(range(10)) * 2)
+    share = np.isin(found[:, 2:], planted.EFFECT).mean(axis=1)
+    assert share[:10].min() > 0.9 > 0.3 > share[10:].max()
+
+
+def test_impossible_requests_are_refused(of):
+    for change, message in (
+        ({"n_tokens": 10}, "the prompt has 3 tokens: with 10 more it is longer than a context, 12"),
+        ({"n_tokens": 0}, "n_tokens is 0: expected 1 or more"),
+        ({"features": [F]}, "feature 9: expected 0 to 8"),
+        ({"values": [np.inf]}, "a value is not finite"),
+        ({"values": [1.0, 2.0]}, r"values was given an array of shape \[2\]: expected \[1\]"),
+        ({"positions": "some"}, "positions is 'some'"),
+        ({"temperature": 0}, "temperature 0"),
+        ({"prompt": [41]}, "token 41: expected 0 to 39"),
+    ):
+        given = {"prompt": PROMPT, "features": [1], "values": [1.0], "n_tokens": 3, **change}
+        with pytest.raises(BadInput, match=message):
+            sample(of, **given)
+    assert sample(of, PROMPT, [], [], 3).shape == (0, 6)
