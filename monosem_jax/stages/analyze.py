@@ -25,11 +25,12 @@ from monosem_jax.analysis.scan.entry import scan
 from monosem_jax.analysis.scan.result import SetScan
 from monosem_jax.analysis.subjects import Subject
 from monosem_jax.load import control, feature_set, neurons
+from monosem_jax.report.evidence import markdown
 from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput, check_counts
-from monosem_jax.runtime.files import write_json
+from monosem_jax.runtime.files import write_json, write_text
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import stream
@@ -239,8 +240,10 @@ def _write(path: pathlib.Path, study: Study, config: AnalyzeRunConfig) -> None:
                 bar.update()
         headers[subject.name] = writer.close(subject.features.n_features, subject.heldout.tokens)
     records_io.write_header(path / records_io.FOLDER, headers, labels, names, study.heldout.strings)
-    for name, table in {**study.tables, "gaps": study.gaps}.items():
-        write_json(path / f"{name}.json", plain(table))
+    tables = {name: plain(table) for name, table in {**study.tables, "gaps": study.gaps}.items()}
+    for name, table in tables.items():
+        write_json(path / f"{name}.json", table)
+    write_text(path / "evidence.md", markdown(tables))
     np.save(path / "density.npy", study.features.heldout.density)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from monosem_jax.analysis.kinds.base import Study
+from monosem_jax.analysis.kinds.blind import RatingConfig, rating_material
 from monosem_jax.analysis.kinds.categories import categories
 from monosem_jax.analysis.kinds.causes import EffectsConfig, causes
 from monosem_jax.analysis.kinds.health import health
@@ -26,12 +27,15 @@ class KindsConfig:
     """Automated interpretability."""
     effects: EffectsConfig = EffectsConfig()
     """Ablation, and steering."""
+    rating: RatingConfig = RatingConfig()
+    """Material for blind rating by people."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         self.probes.check()
         self.judge.check()
         self.effects.check()
+        self.rating.check()
 
 
 Kind = Callable[[Study, KindsConfig], None]
@@ -44,4 +48,5 @@ KINDS: dict[str, Kind] = {
     "logits": lambda study, config: logits(study),
     "judge": lambda study, config: judge_features(study, config.judge),
     "effects": lambda study, config: causes(study, config.effects),
+    "rating": lambda study, config: rating_material(study, config.rating),
 }

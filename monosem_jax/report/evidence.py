@@ -1,0 +1,159 @@
+"""The tables of an analysis as Markdown, with the paper's numbers beside: what goes into a table of results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monosem_jax.report.text import visible
+
+# "Towards Monosemanticity": A/1, 4,096 features of 512 neurons, on The Pile.
+PAPER_PEARSON = {"arabic": 0.74, "dna": 0.80, "base64": 0.38, "hebrew": 0.55}
+HEALTH = {
+    "n_features": "features",
+    "l0": "L0",
+    "l0_share_above_1pct": "share of L0 by density > 1 %",
+    "l0_share_above_10pct": "by > 10 %",
+    "median_density": "median density",
+    "dead": "dead",
+    "twins": "twins",
+}
+MEANS = {
+    "probe_k1": "probe, k = 1",
+    "probe_k5": "probe, k = 5",
+    "fms_1": "FMS@1",
+    "fms_5": "FMS@5",
+    "fms_1_shuffled": "FMS@1, shuffled classes",
+}
+
+
+def markdown(tables: Mapping[str, Any]) -> str:
+    """The tables that there are, by the names of `AnalyzeRun.table`, as one Markdown text."""
+    parts = [
+        _health(tables.get("health") or {}),
+        _proxies(tables.get("proxies") or {}),
+        _sets("Concepts on held-out rows", (tables.get("probes") or {}).get("means") or {}, MEANS),
+        _judges(tables.get("judges") or []),
+        _logits(tables.get("logits") or []),
+        _effects(tables.get("effects") or {}),
+        _gaps(tables.get("gaps") or []),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> str:
+    if not rows:
+        return ""
+    lines = ["| " + " | ".join(_cell(c) for c in row) + " |" for row in (header, ["---"] * len(header), *rows)]
+    return f"## {title}\n\n{note + chr(10) + chr(10) if note else ''}" + "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1e-2 or abs(value) >= 1e4 else f"{value:.3f}".rstrip("0").rstrip(".")
+    return visible(str(value)).replace("|", "\\|")
+
+
+def _percent(x: float | None) -> str | None:
+    return None if x is None else f"{100 * x:.0f} %"
+
+
+def _sets(title: str, rows: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> str:
+    """One column per set."""
+    body = [[label, *(row.get(key) for row in rows.values())] for key, label in names.items()]
+    return _table(title, ["", *rows], body if rows else [])
+
+
+def _health(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    decades = {name: row.get("density_decades") or {} for name, row in rows.items()}
+    every = list(dict.fromkeys(key for found in decades.values() for key in found))
+    text = _sets("Health", rows, HEALTH)
+    spectrum = [
+        [f"density up to {key}" if key != "dead" else "dead", *(d.get(key) for d in decades.values())] for key in every
+    ]
+    return text + ("\n" + _table("Density spectrum", ["", *rows], spectrum) if spectrum else "")
+
+
+def _proxies(table: Mapping[str, Any]) -> str:
+    rows = []
+    for row in table.get("rows") or []:
+        for best in row["best"]:
+            score = best["score"]
+            known = [s for s in score["specificity"] if s is not None]
+            rows.append([
+                row["proxy"], row["positive"], best["set"], best["feature"], score["pearson"],
+                PAPER_PEARSON.get(row["proxy"]) if best["set"] == "features" else None,
+                _percent(known[0] if known else None), _percent(score["specificity_top"]),
+                _percent(score["specificity_all"]), _percent(score["sensitivity"]),
+            ])  # fmt: skip
+    header = ["proxy", "tokens", "set", "feature", "Pearson", "paper", "specificity, lowest interval", "highest", "all",
+              "sensitivity"]  # fmt: skip
+    note = (
+        "The best feature of every set, chosen on training text, measured on held-out text. Paper: Arabic from 25 % when "
+        "barely active to 98 % above 5, 81 % of all firings."
+    )
+    return _table("Features against proxies", header, rows, note)
+
+
+def _judges(rows: Sequence[Mapping[str, Any]]) -> str:
+    body = [
+        [row["judge"], row["set"], s["kind"], s["n"], s["mean"], s["median"], s["shuffled_mean"]]
+        for row in rows
+        for s in row["summaries"]
+        if s["group"] == "all" and s["n"]
+    ]
+    note = "Paper (Claude 2): logit task 74 % of features, 58 % of neurons, 50 % of the random transformer."
+    header = ["judge", "set", "score", "features", "mean", "median", "another feature's explanation"]
+    return _table("Automated interpretability", header, body, note)
+
+
+def _logits(rows: Sequence[Mapping[str, Any]]) -> str:
+    keys = ["set", "features", "median_deviation", "median_skewness", "median_kurtosis", "second_mode"]
+    header = ["set", "features", "deviation", "skewness", "kurtosis", "share with a second mode"]
+    return _table("Logit weights (medians)", header, [[row.get(k) for k in keys] for row in rows])
+
+
+def _effects(table: Mapping[str, Any]) -> str:
+    ablation, direct = table.get("ablation") or {}, table.get("direct") or {}
+    names = list(dict.fromkeys([*ablation, *direct]))
+    rows = [
+        [
+            name,
+            ablation.get(name, {}).get("features"),
+            ablation.get(name, {}).get("median_loss_change_firing"),
+            ablation.get(name, {}).get("median_loss_change_elsewhere"),
+            direct.get(name, {}).get("median_correlation"),
+        ]
+        for name in names
+    ]
+    header = [
+        "set",
+        "features",
+        "loss change where it fires, nats",
+        "elsewhere",
+        "logit weights against measured change",
+    ]
+    passes = f"{table.get('forward_passes'):,} forward passes." if table.get("forward_passes") else ""
+    steering = []
+    for curve in table.get("steering") or []:
+        for strength, share, loss in zip(curve["strengths"], curve["share"], curve["loss_change"], strict=True):
+            steering.append(
+                [
+                    curve["proxy"],
+                    curve["set"],
+                    curve["feature"],
+                    strength,
+                    _percent(share),
+                    _percent(curve["share_unsteered"]),
+                    loss,
+                ]
+            )
+    head = ["proxy", "set", "feature", "strength", "sampled tokens of the proxy", "unsteered", "loss change, nats"]
+    note = "Strength in units of the feature's largest activation; a random direction has the feature's norm."
+    return _table("Ablation (medians)", header, rows, passes) + "\n" + _table("Steering", head, steering, note)
+
+
+def _gaps(rows: Sequence[Mapping[str, str]]) -> str:
+    return _table("Not measured", ["what", "why"], [[row["kind"], row["reason"]] for row in rows])
