@@ -91,8 +91,8 @@ def _proxies(table: Mapping[str, Any]) -> str:
     header = ["proxy", "tokens", "set", "feature", "Pearson", "paper", "specificity, lowest interval", "highest", "all",
               "sensitivity"]  # fmt: skip
     note = (
-        "The best feature of every set, chosen on training text, measured on held-out text. Paper: Arabic from 25 % when "
-        "barely active to 98 % above 5, 81 % of all firings."
+        "The best feature of every set, chosen on training text, measured on held-out text. Paper: Arabic from 25 % "
+        "when barely active to 98 % above 5, 81 % of all firings."
     )
     return _table("Features against proxies", header, rows, note)
 
@@ -128,31 +128,27 @@ def _effects(table: Mapping[str, Any]) -> str:
         ]
         for name in names
     ]
-    header = [
-        "set",
-        "features",
-        "loss change where it fires, nats",
-        "elsewhere",
-        "logit weights against measured change",
-    ]
-    passes = f"{table.get('forward_passes'):,} forward passes." if table.get("forward_passes") else ""
-    steering = []
-    for curve in table.get("steering") or []:
-        for strength, share, loss in zip(curve["strengths"], curve["share"], curve["loss_change"], strict=True):
-            steering.append(
-                [
-                    curve["proxy"],
-                    curve["set"],
-                    curve["feature"],
-                    strength,
-                    _percent(share),
-                    _percent(curve["share_unsteered"]),
-                    loss,
-                ]
-            )
-    head = ["proxy", "set", "feature", "strength", "sampled tokens of the proxy", "unsteered", "loss change, nats"]
-    note = "Strength in units of the feature's largest activation; a random direction has the feature's norm."
-    return _table("Ablation (medians)", header, rows, passes) + "\n" + _table("Steering", head, steering, note)
+    header = ["set", "features", "loss change where it fires, nats", "elsewhere", "logit weights : measured change"]
+    passes = f"{table['forward_passes']:,} forward passes." if table.get("forward_passes") else ""
+    return _table("Ablation (medians)", header, rows, passes) + "\n" + _steering(table.get("steering") or [])
+
+
+def _steering(curves: Sequence[Mapping[str, Any]]) -> str:
+    """A row per curve, a column per strength: share of the sampled tokens that are of the proxy, and the loss."""
+    strengths = list(dict.fromkeys(s for curve in curves for s in curve["strengths"]))
+    rows = []
+    for curve in curves:
+        cells = {
+            s: f"{_percent(share)} ({loss:+.2f})"
+            for s, share, loss in zip(curve["strengths"], curve["share"], curve["loss_change"], strict=True)
+        }
+        name = f"{curve['set']} {curve['feature']}"
+        rows.append([curve["proxy"], name, _percent(curve["share_unsteered"]), *(cells.get(s) for s in strengths)])
+    note = (
+        "Held at a strength in units of the feature's largest activation; random directions have the feature's norm. "
+        "Share of the sampled tokens on which the proxy holds, and the change of the loss on held-out text in nats."
+    )
+    return _table("Steering", ["proxy", "", "not steered", *(f"{s:g}" for s in strengths)], rows, note)
 
 
 def _gaps(rows: Sequence[Mapping[str, str]]) -> str:

@@ -5,8 +5,13 @@ from monosem_jax.report.evidence import markdown
 SCORE = {"pearson": 0.5, "specificity": [None, 0.25, None], "specificity_top": 0.98, "specificity_all": 0.8,
          "sensitivity": None}  # fmt: skip
 TABLES = {
-    "health": {"features": {"n_features": 8, "l0": 2.0, "density_decades": {"1e0": 3, "dead": 5}}, "neurons": {"l0": 4}},
-    "proxies": {"rows": [{"proxy": "arabic", "positive": 70, "best": [{"set": "features", "feature": 3, "score": SCORE}]}]},
+    "health": {
+        "features": {"n_features": 8, "l0": 2.0, "density_decades": {"1e0": 3, "dead": 5}},
+        "neurons": {"l0": 4},
+    },
+    "proxies": {
+        "rows": [{"proxy": "arabic", "positive": 70, "best": [{"set": "features", "feature": 3, "score": SCORE}]}]
+    },
     "judges": [{"judge": "a|b", "set": "features", "summaries": [
         {"kind": "simulation", "group": "all", "n": 9, "mean": 0.5, "median": 0.25, "shuffled_mean": None},
         {"kind": "simulation", "group": "others", "n": 4, "mean": 0.75, "median": 0.5, "shuffled_mean": None},
