@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monosem_jax.analysis.autointerp.ngram_graph import quoted
+from monosem_jax.analysis.autointerp.graph_text import quoted
 from monosem_jax.analysis.autointerp.protocol import KINDS, Refusal
 from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.token_set import token_means

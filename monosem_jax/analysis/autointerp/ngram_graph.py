@@ -16,19 +16,19 @@ trained on text around it, and it says nothing about the words there.
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from monosem_jax.analysis.autointerp.followers import belongs, followers
+from monosem_jax.analysis.autointerp.graph_text import written
 from monosem_jax.analysis.autointerp.probe import Probe
 from monosem_jax.analysis.autointerp.protocol import KINDS, Refusal
 from monosem_jax.analysis.autointerp.pruning import patterns_of
 from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.targets import choose_targets
-from monosem_jax.analysis.autointerp.token_graph import ANY, TokenGraph
+from monosem_jax.analysis.autointerp.token_graph import TokenGraph
 from monosem_jax.analysis.autointerp.token_neighbours import TokenNeighbours
 from monosem_jax.analysis.autointerp.windows import KINDS as KINDS_OF_WINDOWS
 from monosem_jax.analysis.autointerp.windows import Excerpts, Text, quantised
@@ -36,9 +36,6 @@ from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.records import Explanation
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.rng import stream
-
-SHOWN = 12  # lines of the text
-SHOWN_TOKENS = 8  # tokens in a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +66,22 @@ class NgramGraph:
         targets, places = choose_targets(samples, self.text.tokens, self.bos)
         graphs = [TokenGraph() for _ in samples]
         others = random_tokens(samples, self.bos)
+        contexts: list[set[tuple[int, ...]]] = [set() for _ in samples]
         for p in patterns_of(targets, self.probe, self.neighbours, self.mask, others):
             owner = places[p.target, 0]
             level = quantised(targets.activation[p.target] * p.kept, samples[owner].maximum)
             graphs[owner].add(p.tokens, float(level), p.target)
+            if p.original:
+                contexts[owner].add(p.tokens[1:])
         out: list[GraphExplanation | Refusal] = []
         for n, (s, graph) in enumerate(zip(samples, graphs, strict=True)):
             if not graph.root.children:
                 out.append(Refusal("no example reaches a tenth of the feature's maximum"))
                 continue
             weigh(graph, s, {(i, j): k for k, (owner, i, j) in enumerate(places.tolist()) if owner == n})
-            record = Explanation(self.name, written(graph, self.text.strings), graph.n_edges, "edges of the graph")
+            record = Explanation(
+                self.name, written(graph, contexts[n], self.text.strings), graph.n_edges, "edges of the graph"
+            )
             out.append(GraphExplanation(graph, followers(s), record))
         return out
 
@@ -116,35 +118,6 @@ def weigh(graph: TokenGraph, samples: Samples, sources: Mapping[tuple[int, int],
             graph.root.children[token].other.observe(level)
         elif found is not None and found.whole and own < 0:
             found.mean.observe(level)
-
-
-def written(graph: TokenGraph, strings: Sequence[str]) -> str:
-    """The graph as text: a line for each context, with the tokens that fire after it and their mean activations, the
-    strongest first."""
-    by_context: dict[tuple[int, ...], list[tuple[float, int]]] = defaultdict(list)
-    for pattern, node in graph.patterns():
-        by_context[pattern[1:]].append((node.whole.value, pattern[0]))
-    lines = []
-    for context, tokens in by_context.items():
-        tokens.sort(key=lambda found: (-found[0], found[1]))
-        shown = " | ".join(f"{shown_token(strings, t)} {level:.1f}" for level, t in tokens[:SHOWN_TOKENS])
-        more = f" | {len(tokens) - SHOWN_TOKENS} more" if len(tokens) > SHOWN_TOKENS else ""
-        before = " ".join(shown_token(strings, t) for t in reversed(context))
-        total = sum(level for level, _ in tokens)
-        lines.append((total, f"{before} → {shown}{more}" if before else f"{shown}{more}"))
-    lines.sort(key=lambda line: (-line[0], line[1]))
-    left = [f"and {len(lines) - SHOWN} contexts more"] if len(lines) > SHOWN else []
-    return "\n".join([line for total, line in lines[:SHOWN] if total > 0] + left)
-
-
-def quoted(strings: Sequence[str], token: int) -> str:
-    """The text of a token in quotation marks, with control characters as JSON writes them."""
-    return json.dumps(strings[token], ensure_ascii=False)
-
-
-def shown_token(strings: Sequence[str], token: int) -> str:
-    """A token in a pattern; * is any."""
-    return "*" if token == ANY else quoted(strings, token)
 
 
 def random_tokens(samples: Sequence[Samples], bos: int, n: int = 8) -> np.ndarray:

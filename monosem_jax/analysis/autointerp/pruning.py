@@ -41,11 +41,13 @@ class Targets:
 
 @dataclasses.dataclass(frozen=True)
 class Pattern:
-    """A pattern of a target: the tokens backwards from it, and the share of the target's activation that it keeps."""
+    """A pattern of a target: the tokens backwards from it, and the share of the target's activation that it keeps.
+    `original`: it has no replaced token."""
 
     target: int
     tokens: tuple[int, ...]
     kept: float
+    original: bool = False
 
 
 def patterns_of(
@@ -59,7 +61,7 @@ def patterns_of(
     matters = _important(targets, length, base, probe, mask)
     found = []
     for i in range(len(targets)):
-        found.append(Pattern(i, _pattern(targets.before[i], matters[i]), 1.0))
+        found.append(Pattern(i, _pattern(targets.before[i], matters[i]), 1.0, True))
     found += _replaced(targets, length, base, matters, probe, neighbours)
     return found + _any_token(targets, length, base, matters, probe, others)
 
@@ -154,8 +156,11 @@ def _any_token(
     probe: Probe,
     others: np.ndarray,
 ) -> list[Pattern]:
-    """Patterns with ANY in the place of the target's own token, where most of `others` keep KEEP in its context."""
-    cut = np.flatnonzero(length)
+    """Patterns with ANY in the place of the target's own token, where most of `others` keep KEEP in its context.
+
+    A target that needs a context of which no token matters alone has none: such a pattern would fit everywhere.
+    """
+    cut = np.asarray([i for i in np.flatnonzero(length) if length[i] == 1 or matters[i]], np.int64)
     if not len(cut) or not len(others):
         return []
     rows = np.repeat(cut, len(others))

@@ -89,7 +89,7 @@ class TokenGraph:
     def match(self, tokens: Sequence[int], position: int, without: int = -1) -> Match | None:
         """The pattern that fits at a position of a window and compares most tokens; of equal ones, the longest, and
         then the one that is expected to fire more. A pattern that goes on to the left of the window counts if it was
-        observed so. Patterns that come from the source `without` alone are left out."""
+        observed so, and names a token that is seen. Patterns that come from the source `without` alone are left out."""
         found = [
             m for m in self.fitting(tokens, position) if m.mean.count and not (m.whole and m.node.sources == {without})
         ]
@@ -134,7 +134,7 @@ def _fitting(node: Node, tokens: Sequence[int], position: int, depth: int, named
         yield Match(node, node.whole, named, depth, True)
     at = position - depth
     if at < 0:
-        if node.children:
+        if node.children and named:
             yield Match(node, node.cut, named, depth, False)
         return
     for key, more in ((int(tokens[at]), 1), (ANY, 0)):

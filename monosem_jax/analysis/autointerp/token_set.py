@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from monosem_jax.analysis.autointerp.followers import belongs, followers
-from monosem_jax.analysis.autointerp.ngram_graph import quoted
+from monosem_jax.analysis.autointerp.graph_text import quoted
 from monosem_jax.analysis.autointerp.protocol import KINDS, Refusal
 from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.token_neighbours import TokenNeighbours

@@ -9,6 +9,7 @@ from monosem_jax.analysis.autointerp.label_rule import LabelRule, label_shares
 from monosem_jax.analysis.autointerp.ngram_graph import NgramGraph
 from monosem_jax.analysis.autointerp.probe import Probe
 from monosem_jax.analysis.autointerp.protocol import Refusal
+from monosem_jax.analysis.autointerp.pruning import STEPS, Targets, patterns_of
 from monosem_jax.analysis.autointerp.samples import draw_samples
 from monosem_jax.analysis.autointerp.scoring import judged
 from monosem_jax.analysis.autointerp.token_graph import ANY, TokenGraph
@@ -193,3 +194,38 @@ def test_where_any_token_fires_after_another_the_graph_says_so(samples, graph):
     assert found.graph.predict(rows)[:, 1:].tolist() == [[3, 0], [0, 9], [0, 3]]
     (after,) = graph.explain([samples[AFTER]])
     assert not any(p[0] == ANY for p, _ in after.graph.patterns())
+
+
+def test_wildcards_alone_predict_nothing_where_the_window_is_cut():
+    graph = TokenGraph()
+    graph.add((ANY, ANY, 7), 6, 0)
+    assert graph.fitting([1, 2], 1) == [] and graph.predict(np.asarray([[7, 1, 2], [1, 2, 3]])).tolist() == [
+        [0, 0, 6],
+        [0, 0, 0],
+    ]
+
+
+def targets_of(*rows: tuple[int, list[int]]) -> Targets:
+    """Targets (feature, tokens up to the one that fires, BOS left out) with their true activations."""
+    before = np.zeros((len(rows), STEPS[-1]), np.int64)
+    activation = np.zeros(len(rows))
+    for n, (feature, tokens) in enumerate(rows):
+        before[n, STEPS[-1] - len(tokens) :] = tokens
+        activation[n] = SET.activations(np.asarray([[BOS, *tokens]]))[0, -1, feature]
+    return Targets(np.asarray([f for f, _ in rows]), activation, before, np.asarray([len(t) for _, t in rows]))
+
+
+def test_contexts_are_cut_to_what_keeps_half_and_masked_token_by_token():
+    targets = targets_of((AFTER, [3, 4, FIRST, SECOND]), (FAMILY, [9, 9, 23]), (PAIRS, [31, 30]), (PAIRS, [31, 9]))
+    probe = Probe(SET)
+    found = patterns_of(targets, probe, TokenNeighbours(probe), BOS, np.asarray([1, 2, 3, 9, 14, 17, 18, 19]))
+    own = [p for p in found if p.original]
+    assert [p.tokens for p in own] == [(SECOND, FIRST), (23,), (30, 31), (9, 31)]
+    assert {p.tokens for p in found if p.target == 1} == {(t,) for t in OF_FAMILY}
+    assert (ANY, 31) in {p.tokens for p in found if p.target == 3}
+    assert not any(p.tokens[0] == ANY for p in found if p.target in (0, 1, 2))
+    for p in found:
+        contexts = np.asarray([[BOS, *([1] * (5 - len(p.tokens))), *(2 if t == ANY else t for t in p.tokens[::-1])]])
+        true = SET.activations(contexts)[0, -1, targets.feature[p.target]] / targets.activation[p.target]
+        assert true == pytest.approx(p.kept, abs=1e-5) or p.tokens[0] == ANY
+    assert patterns_of(targets_of(), probe, TokenNeighbours(probe), BOS, np.asarray([1])) == []
