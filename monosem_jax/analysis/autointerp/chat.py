@@ -11,82 +11,23 @@ import contextlib
 import dataclasses
 import email.utils
 import http.client
-import ipaddress
 import json
-import os
 import random
 import socket
 import ssl
 import threading
 import time
-import urllib.parse
 from typing import Any
 
+from monosem_jax.analysis.autointerp.endpoint_config import EndpointConfig, address, secret_key
 from monosem_jax.analysis.autointerp.protocol import Refusal
-from monosem_jax.runtime.config import check_bounds, field
-from monosem_jax.runtime.errors import BadInput, short_error
-from monosem_jax.runtime.locations import Place
+from monosem_jax.runtime.errors import short_error
 
 PASSING = frozenset({408, 409, 425, 429, *range(500, 600)})
 HOPELESS = frozenset({401, 402, 403, 404, 405})  # of the key, the account, the model or the address
 MOST_BYTES = 16 << 20  # of an answer
 LONGEST_WAIT = 300.0  # seconds between two tries
 FAILURES_IN_A_ROW = 3  # requests given up, one after the other, after which the endpoint counts as down
-
-
-@dataclasses.dataclass(frozen=True)
-class EndpointConfig:
-    """An endpoint with the protocol of OpenAI's chat completions: a service, or a server such as vLLM or llama.cpp."""
-
-    base_url: str = ""
-    """Its address up to the version, such as http://localhost:8000/v1; empty: none is used."""
-    model: str = ""
-    """The name of the model there."""
-    key_variable: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key; the key itself is never written anywhere."""
-    cache: str = field("", identity=False, place=Place())
-    """A folder in which answers are kept, and found again by a later run; empty: none."""
-    concurrency: int = field(8, at_least=1, at_most=256, identity=False)
-    """Requests at the same time."""
-    requests_per_minute: int = field(0, at_least=0, identity=False)
-    """At most so many requests are begun in a minute; 0: no limit."""
-    timeout: float = field(120.0, above=0, identity=False)
-    """Seconds until an answer must be complete."""
-    tries: int = field(5, at_least=1, identity=False)
-    """How often a request is made before it is given up."""
-    first_wait: float = field(1.0, at_least=0, identity=False)
-    """Seconds before the second try; each later wait is twice as long, up to 300 s."""
-    temperature: float = field(0.0, at_least=-1, at_most=2)
-    """Of the model's answers; -1: not sent, for models that do not take one."""
-    max_tokens: int = field(4096, at_least=1)
-    """Tokens that an answer may have."""
-    limit_name: str = field("max_tokens", choices=("max_tokens", "max_completion_tokens"))
-    """What that limit is called there."""
-    dollars_in: float = field(0.0, at_least=0, identity=False)
-    """Price of a million tokens of prompts, for the estimate."""
-    dollars_out: float = field(0.0, at_least=0, identity=False)
-    """Price of a million tokens of answers, for the estimate."""
-
-    def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        check_bounds(self, "endpoint.")
-        address(self.base_url)
-        if not self.model:
-            raise BadInput("endpoint.model is empty: expected the name of a model at the endpoint")
-
-
-def address(base_url: str) -> urllib.parse.SplitResult:
-    """The parts of an endpoint's address; raises BadInput on one that is none, or that holds a password."""
-    try:
-        parts = urllib.parse.urlsplit(base_url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise BadInput("endpoint.base_url is no address: expected http://HOST:PORT/v1 or https://HOST/v1") from None
-    if parts.username is not None or parts.password is not None:
-        raise BadInput("endpoint.base_url holds a user name or password: give the key in an environment variable")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise BadInput(f"endpoint.base_url is {base_url!r}: expected http://HOST:PORT/v1 or https://HOST/v1")
-    return parts
 
 
 @dataclasses.dataclass
@@ -107,10 +48,10 @@ class ChatClient:
         self.config, self.parts = config, address(config.base_url)
         self.usage = Usage()
         self.down = ""  # why nothing more is asked
-        self._key = _key(config.key_variable)
+        self._key = secret_key(config.key_variable)
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._live: set[http.client.HTTPConnection] = set()
+        self._live: set[socket.socket] = set()
         self._next = 0.0  # when the next request may begin
         self._given_up = 0  # requests, since the last answer
 
@@ -150,9 +91,8 @@ class ChatClient:
         self._stop.set()
         with self._lock:
             live = list(self._live)
-        for connection in live:
-            with contextlib.suppress(OSError, AttributeError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+        for open_ in live:
+            _cut(open_)
 
     def _post(self, body: bytes) -> tuple[int, float | None, bytes]:
         """(status, seconds to wait if the server names them, body of the answer)."""
@@ -166,17 +106,30 @@ class ChatClient:
         headers = {"Content-Type": "application/json", "Connection": "close"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
+        connection.connect()
+        open_ = connection.sock  # the connection forgets it when the server will close it
         with self._lock:
-            self._live.add(connection)
+            self._live.add(open_)
             self.usage.requests += 1
+        alarm = threading.Timer(self.config.timeout, _cut, [open_])  # a server may trickle for ever
+        alarm.daemon = True
+        alarm.start()
         try:
             connection.request("POST", f"{self.parts.path.rstrip('/')}/chat/completions", body, headers)
             response = connection.getresponse()
-            return response.status, _retry_after(response.getheader("Retry-After")), _read(connection, response, ends)
+            found = response.status, _retry_after(response.getheader("Retry-After")), _read(response)
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() >= ends:
+                raise TimeoutError from None
+            raise
         finally:
+            alarm.cancel()
             with self._lock:
-                self._live.discard(connection)
+                self._live.discard(open_)
             connection.close()
+        if time.monotonic() >= ends:  # what came may have been cut off
+            raise TimeoutError
+        return found
 
     def _content(self, body: bytes) -> str | Refusal:
         try:
@@ -221,40 +174,20 @@ class ChatClient:
         return text.replace(self._key, "[key]") if self._key else text
 
 
-def _key(variable: str) -> str:
-    key = os.environ.get(variable, "").strip() if variable else ""
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise BadInput(f"the environment variable {variable} is no key: expected ASCII characters without spaces")
-    return key
+def _cut(open_: socket.socket) -> None:
+    """Ends what another thread reads from a socket."""
+    with contextlib.suppress(OSError):  # it may be closed by now
+        open_.shutdown(socket.SHUT_RDWR)
 
 
-def unencrypted(config: EndpointConfig) -> bool:
-    """Whether a key would travel unencrypted to another machine."""
-    parts = address(config.base_url)
-    host = parts.hostname or ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    return parts.scheme == "http" and not local and bool(_key(config.key_variable))
-
-
-def _read(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, ends: float) -> bytes:
-    """The body of an answer; raises TimeoutError where it is not complete in time, however steadily it trickles."""
-    parts, size = [], 0
-    while part := response.read1(1 << 16):
-        size += len(part)
-        if size > MOST_BYTES:
-            raise ValueError(f"an answer of more than {MOST_BYTES >> 20} MiB")
-        parts.append(part)
-        left = ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """The body of an answer, whole and of at most MOST_BYTES."""
+    body = response.read(MOST_BYTES + 1)
+    if len(body) > MOST_BYTES:
+        raise ValueError(f"an answer of more than {MOST_BYTES >> 20} MiB")
     if response.length:
-        raise http.client.IncompleteRead(b"".join(parts), response.length)
-    return b"".join(parts)
+        raise http.client.IncompleteRead(body, response.length)
+    return body
 
 
 def _retry_after(value: str | None) -> float | None:

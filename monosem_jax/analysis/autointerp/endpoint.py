@@ -13,7 +13,8 @@ import numpy as np
 
 from monosem_jax.analysis.autointerp import prompts
 from monosem_jax.analysis.autointerp.answer_cache import AnswerCache
-from monosem_jax.analysis.autointerp.chat import ChatClient, EndpointConfig, unencrypted
+from monosem_jax.analysis.autointerp.chat import ChatClient
+from monosem_jax.analysis.autointerp.endpoint_config import EndpointConfig, unencrypted
 from monosem_jax.analysis.autointerp.prompts import Messages
 from monosem_jax.analysis.autointerp.protocol import Refusal
 from monosem_jax.analysis.autointerp.samples import Samples
@@ -118,6 +119,14 @@ class Endpoint:
             tokens_out += sum(n for _, n in asked)
         dollars = (tokens_in * self.config.dollars_in + tokens_out * self.config.dollars_out) / 1e6
         return Estimate(requests, tokens_in, tokens_out, dollars)
+
+    @property
+    def report(self) -> str:
+        """What was asked and answered so far, in one line."""
+        u = self.client.usage
+        lost = "".join(f"; {n} without an answer: {note}" for note, n in self.failures.items())
+        tokens = f"{u.tokens_in:,} + {u.tokens_out:,} tokens"
+        return f"{self.name}: {u.answers} answers to {u.requests} requests, {tokens}{lost}"
 
     def _prose(self, text: str) -> Prose:
         return Prose(Explanation(self.name, text, len(text), "characters"))

@@ -36,8 +36,9 @@ EXPLAIN, TEST, APART = 0, 1, 2  # what an example is for
 @dataclasses.dataclass(frozen=True)
 class Samples:
     """The examples of one feature: `explanation` for the explainer, `test` for the score, `quiet` random windows in
-    which the feature does not fire. `maximum` is its largest activation in the scanned text. `single_token`: all its
-    top examples (20, or as many as the scan kept) have their largest activation on the same token."""
+    which the feature does not fire. `maximum` is its largest activation in the scanned text; activations below 0, which
+    some sets have, count as silence. `single_token`: all its top examples (20, or as many as the scan kept) have their
+    largest activation on the same token."""
 
     feature: int
     maximum: float
@@ -86,7 +87,7 @@ def draw_samples(
     alive = [int(i) for i in chosen if scan.fired[i] >= LEAST]
     dropped = [Dropped(int(i), _too_few(int(scan.fired[i]))) for i in chosen if scan.fired[i] < LEAST]
     tops = {i: _top_tokens(scan, text, i) for i in alive}
-    places = occurrences(text.tokens, sorted({t for found in tops.values() for t in found}), seed=seed)
+    places = occurrences(text.tokens[: scan.contexts], sorted({t for found in tops.values() for t in found}), seed=seed)
     pool = _random_tokens(features, scan, text, seed)
     picked: dict[int, _Picked] = {}
     for i in alive:

@@ -12,7 +12,8 @@ from typing import Any
 
 class ChatServer:
     """`answer` maps the parsed request and its number to (status, headers, body). The body is what the model says, or
-    bytes that are sent as they are, an iterator of them, or None: the connection is closed without an answer.
+    bytes that are sent as they are, an iterator of them (with status 0 without any headers), or None: the connection is
+    closed without an answer.
 
     `requests` and `headers` are those that came, `most_at_once` how many were under way at a time."""
 
@@ -58,6 +59,10 @@ class _Handler(BaseHTTPRequestHandler):
             message = {"role": "assistant", "content": said}
             said = json.dumps({"choices": [{"message": message}], "usage": usage}).encode()
         with contextlib.suppress(OSError):  # the client may be gone
+            if not status:
+                for part in said:
+                    self.wfile.write(part)
+                return
             self.send_response(status)
             length = {"Content-Length": str(len(said))} if isinstance(said, bytes) else {}
             for name, value in {**length, **headers}.items():

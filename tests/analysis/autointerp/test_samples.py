@@ -196,3 +196,15 @@ def test_occurrences_are_all_of_few_and_a_uniform_sample_of_many(monkeypatch):
 def test_the_hash_is_that_of_splitmix64():
     assert [int(h) for h in mixed_hash(np.asarray([0], np.uint64))] == [0xE220A8397B1DCDAF]
     assert BOS == 0
+
+
+def test_nothing_is_drawn_from_text_behind_what_was_scanned(scan):
+    more = planted_text(contexts=800, seed=1)
+    longer = dataclasses.replace(
+        TEXT,
+        tokens=np.concatenate([TEXT.tokens, more.tokens]),
+        documents=np.concatenate([TEXT.documents, more.documents]),
+        sources=(*TEXT.sources, *more.sources),
+    )
+    (a,), (b,) = (draw_samples(SET, scan, t, [AFTER], seed=0)[0] for t in (TEXT, longer))
+    assert same(a, b) and max(b.test.context) < 400

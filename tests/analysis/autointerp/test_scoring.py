@@ -138,6 +138,14 @@ def test_what_is_no_prediction_is_no_score(samples, breaks, note):
     assert summary.n == 0 and summary.failed == 4 and summary.mean is summary.median is summary.mean_interval is None
 
 
+def test_a_feature_that_is_silent_in_all_test_examples_has_no_score(samples):
+    quiet = dataclasses.replace(samples[0], test=samples[0].quiet)
+    found, _ = judged(Oracle(), [quiet, *samples[1:]], 0, ["simulation"])
+    s = scores(found)[AFTER]
+    assert s.value is s.shuffled is None and s.note == "the activations in the test examples are all 0"
+    assert scores(found)[FAMILY].value == 1
+
+
 def test_marked_tokens_are_the_firing_ones_or_as_many_random_ones_and_never_all(samples):
     for s in samples:
         t = trial(s, 0)
