@@ -153,8 +153,7 @@ class _Job:
     def run(self, checkpoints: Checkpoints | None, advance: Callable[[int], Any]) -> SetScan:
         config, reader = self.config, self._reader()
         first = self._first_pass()
-        every = range(1, len(self.sets))
-        run_pass(1, reader, first, every if config.passes > 1 else (), checkpoints, advance)
+        run_pass(1, reader, first, self._compared()[1:], checkpoints, advance)
         second: dict[str, Accumulator] = {}
         candidates = {}
         if config.passes > 1:
@@ -193,7 +192,7 @@ class _Job:
 
     def _compared(self) -> range:
         """The numbers of the sets with which the first is compared, itself among them."""
-        return range(len(self.sets))
+        return range(len(self.sets) if self.config.passes > 1 and self.config.neighbours else 0)
 
     def _first_pass(self) -> dict[str, Accumulator]:
         config, n = self.config, self.sets[0].n_features
@@ -243,7 +242,7 @@ class _Job:
         self, first: Mapping[str, Accumulator], second: Mapping[str, Accumulator], candidates: Mapping[int, np.ndarray]
     ) -> dict[str, Neighbours]:
         found = {}
-        for i in self._compared() if second else ():
+        for i in self._compared():
             comparison, sums, some = self._comparison(i), first[f"pairs{i}"], second.get(f"pairs{i}")
             if isinstance(sums, AllPairs):
                 found[self.sets[i].name] = comparison.of_all(sums)
