@@ -41,6 +41,7 @@ class Work:
     """A dictionary with L0 of about 20 on a transformer's activations, and text: tokens and labels [C,T]."""
 
     features: FeatureSet
+    sae: PublishedSAE
     tokens: np.ndarray
     labels: np.ndarray
     batch: int
@@ -58,8 +59,9 @@ class Work:
         rows = tapped.rows(tokens[:8]).reshape(-1, MODEL.d_mlp)
         sae = _relu(n_features)
         p = jax.tree.map(np.asarray, sparse_params(rows, n_features, L0))
-        features = feature_sets.dictionary("features", tapped, PublishedSAE(sae, p)).on_device
-        return cls(features, tokens, rng.integers(-1, LABELS, tokens.shape), batch)
+        published = PublishedSAE(sae, jax.device_put(p))
+        features = feature_sets.dictionary("features", tapped, published)
+        return cls(features, published, tokens, rng.integers(-1, LABELS, tokens.shape), batch)
 
     @property
     def n_tokens(self) -> int:
@@ -69,7 +71,7 @@ class Work:
         """The model to the site and the encoder, once over all tokens; returns the number of tokens."""
         f = None
         for i in range(0, len(self.tokens), self.batch):
-            f = _encoded(self.features.tapped, self.features.encoder, self.tokens[i : i + self.batch])
+            f = _encoded(self.features.tapped, self.sae, self.tokens[i : i + self.batch])
         jax.block_until_ready(f)
         return self.n_tokens
 
@@ -83,7 +85,7 @@ class Work:
     def dashboard(self, feature_batches: int) -> float:
         """What SAEDashboard does for so many batches of 128 features: read all text, keep their activations, and then
         make each feature's histogram, top sequences and quantile groups. Returns the number of batches."""
-        p, tapped = self.features.encoder.params, self.features.tapped
+        p, tapped = self.sae.params, self.features.tapped
         for k in range(feature_batches):
             at = slice(k * AT_ONCE, (k + 1) * AT_ONCE)
             part = {"W_enc": p["W_enc"][:, at], "b_enc": p["b_enc"][at], "W_dec": p["W_dec"][at], "b_dec": p["b_dec"]}
