@@ -10,6 +10,8 @@ parts that do not fit are named. --peers: also the training steps of SAELens and
 installed (pip install -e '.[peers]').
 family: training steps of every architecture against the ReLU one. --peers: other libraries' trainers on the rows of
 --config.family.source, and what their dictionaries reconstruct beside ours (--config.family.sweeps): 24 trainings.
+scan: a scan of all features against the bare encoding of the same tokens and against SAEDashboard's way, which reads
+the text again for every 128 features; memory on short and long texts. Takes about five minutes.
 """
 
 from experiments.entry import Experiment, Flag, launch
@@ -22,7 +24,7 @@ def stage(flags):
 
 
 FLAGS = {
-    "suite": Flag("Which benchmarks: store, train or family.", sets=("suite",)),
+    "suite": Flag("Which benchmarks: store, train, family or scan.", sets=("suite",)),
     "peers": Flag(
         "With --suite=train or family: other libraries' trainers too.", bool, sets=("train.peers", "family.peers")
     ),

@@ -14,7 +14,9 @@ import jax
 
 from experiments.bench import family_suite as bench_family
 from experiments.bench import peers, store
+from experiments.bench import scan_suite as bench_scan
 from experiments.bench.family_suite import FamilyBenchConfig
+from experiments.bench.scan_suite import ScanBenchConfig
 from experiments.bench.timing import machine
 from experiments.bench.train import peer_device
 from experiments.bench.train_suite import TrainBenchConfig, TrainSuite
@@ -25,7 +27,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.runtime.locations import local_path, located
 
-SUITES = ("store", "train", "family")
+SUITES = ("store", "train", "family", "scan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,7 @@ class BenchConfig:
     """What is measured, and on how much data. Data is made in the run directory and deleted afterwards."""
 
     suite: str = "store"
-    """The suite: store, train or family."""
+    """The suite: store, train, family or scan."""
     rows: int = 1 << 21
     """Suite store: rows of width 512 (1 KB each in bfloat16) for reading and mixing, and in the largest of the stores
     whose peak memory is compared; the smallest has a sixteenth."""
@@ -51,6 +53,8 @@ class BenchConfig:
     """Suite train."""
     family: FamilyBenchConfig = FamilyBenchConfig()
     """Suite family."""
+    scan: ScanBenchConfig = ScanBenchConfig()
+    """Suite scan."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -61,6 +65,8 @@ class BenchConfig:
         self.train.check()
         if self.suite == "family":
             self.family.check()
+        if self.suite == "scan":
+            self.scan.check()
 
 
 def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
@@ -78,9 +84,8 @@ def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
     data = path / "data"
     shutil.rmtree(data, ignore_errors=True)  # left by an earlier run with unknown settings
     try:
-        for name, figures in {"store": store_suite, "train": train_suite, "family": family_suite}[config.suite](
-            data, config
-        ):
+        suites = {"store": store_suite, "train": train_suite, "family": family_suite, "scan": scan_suite}
+        for name, figures in suites[config.suite](data, config):
             found["suites"][name] = figures
             print_figures(name, figures)
             sys.stdout.flush()
@@ -118,6 +123,11 @@ def train_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, 
 def family_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (name, figures) for every architecture, and for other libraries' dictionaries."""
     yield from bench_family.suite(config.family)
+
+
+def scan_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (name, figures) for the costs of a scan, and its memory."""
+    yield from bench_scan.suite(config.scan)
 
 
 def print_figures(name: str, figures: dict[str, Any]) -> None:

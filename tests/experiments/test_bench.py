@@ -78,7 +78,7 @@ def test_parts_that_fail_are_named_after_the_others_have_run(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("flag", "why"),
     [
-        ("--suite=speed", "suite is 'speed': expected store, train, family"),
+        ("--suite=speed", "suite is 'speed': expected store, train, family, scan"),
         ("--config.train.features=()", "config.train.features is ()"),
         ("--config.train.compute_dtype=float8", "expected auto, float32, bfloat16"),
     ],

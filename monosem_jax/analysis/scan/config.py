@@ -27,7 +27,7 @@ class ScanConfig:
     top_tokens: int = 10
     """Tokens kept per feature, those on which it fires most often."""
     neighbours: int = 10
-    """Most similar features kept, of each set."""
+    """Most similar features kept, of each set; 0: none, and features are not compared."""
     correlation_tokens: int = 1 << 18
     """At most about so many tokens, in evenly spaced contexts, for correlations between features: to about
     0.002."""
@@ -52,7 +52,16 @@ class ScanConfig:
         """Raises BadInput naming the first impossible value."""
         if self.passes not in (1, 2):
             raise BadInput(f"scan: passes is {self.passes}: expected 1 or 2")
-        may_be_0 = ("passes", "cache_megabytes", "checkpoint_every", "seed", "pairs", "token_pairs", "random_tokens")
+        may_be_0 = (
+            "passes",
+            "cache_megabytes",
+            "checkpoint_every",
+            "seed",
+            "pairs",
+            "token_pairs",
+            "random_tokens",
+            "neighbours",
+        )
         for name, value in dataclasses.asdict(self).items():
             least = 0 if name in may_be_0 else 1
             if value < least:

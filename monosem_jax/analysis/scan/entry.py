@@ -36,6 +36,7 @@ from monosem_jax.runtime.arguments import check_mesh_axes, check_shape, token_id
 from monosem_jax.runtime.config import typed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.locations import local_path
+from monosem_jax.runtime.mesh import device_get_global
 
 
 @pinned()
@@ -104,9 +105,7 @@ class _Job:
     ) -> _Job:
         tapped = features.tapped
         vocab_size = tapped.model.config.vocab_size
-        tokens = np.asarray(token_ids("scan", tokens, vocab_size))
-        if not len(tokens):
-            raise BadInput("scan was given no contexts: expected 1 or more")
+        tokens = _checked(tokens, vocab_size)
         of = np.broadcast_to(np.int32(-1), tokens.shape) if token_labels is None else np.asarray(token_labels)
         check_shape("scan", of.shape, *tokens.shape)
         if of.size and int(of.max()) >= len(labels):
@@ -137,7 +136,7 @@ class _Job:
     def identity(self) -> str:
         """A hash of what decides the result: the text, the sets with their parameters, the settings."""
         leaves = {
-            f"{s.name}{i}": np.asarray(x)
+            f"{s.name}{i}": device_get_global(x)
             for s in self.sets
             for i, x in enumerate(jax.tree.leaves((s.encoder, s.tapped.params)))
         }
@@ -153,8 +152,7 @@ class _Job:
     def run(self, checkpoints: Checkpoints | None, advance: Callable[[int], Any]) -> SetScan:
         config, reader = self.config, self._reader()
         first = self._first_pass()
-        every = range(1, len(self.sets))
-        run_pass(1, reader, first, every if config.passes > 1 else (), checkpoints, advance)
+        run_pass(1, reader, first, self._compared()[1:], checkpoints, advance)
         second: dict[str, Accumulator] = {}
         candidates = {}
         if config.passes > 1:
@@ -193,7 +191,7 @@ class _Job:
 
     def _compared(self) -> range:
         """The numbers of the sets with which the first is compared, itself among them."""
-        return range(len(self.sets))
+        return range(len(self.sets) if self.config.passes > 1 and self.config.neighbours else 0)
 
     def _first_pass(self) -> dict[str, Accumulator]:
         config, n = self.config, self.sets[0].n_features
@@ -243,13 +241,25 @@ class _Job:
         self, first: Mapping[str, Accumulator], second: Mapping[str, Accumulator], candidates: Mapping[int, np.ndarray]
     ) -> dict[str, Neighbours]:
         found = {}
-        for i in self._compared() if second else ():
+        for i in self._compared():
             comparison, sums, some = self._comparison(i), first[f"pairs{i}"], second.get(f"pairs{i}")
             if isinstance(sums, AllPairs):
                 found[self.sets[i].name] = comparison.of_all(sums)
             elif isinstance(sums, Sketch) and isinstance(some, SomePairs):
                 found[self.sets[i].name] = comparison.of_some(some, sums, candidates[i])
         return found
+
+
+def _checked(tokens: Any, vocab_size: int) -> np.ndarray:
+    """Contexts [C,T] that the model has, as they are: an array in a file is read a few contexts at a time."""
+    found = np.asarray(tokens)
+    token_ids("scan", found[:1], vocab_size)
+    if not len(found):
+        raise BadInput("scan was given no contexts: expected 1 or more")
+    block = max(1, (1 << 22) // found.shape[1])
+    for c in range(0, len(found), block):
+        token_ids("scan", found[c : c + block], vocab_size)
+    return found
 
 
 def _sketch(first: Mapping[str, Accumulator], i: int) -> Sketch | None:

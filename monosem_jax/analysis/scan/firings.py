@@ -71,6 +71,10 @@ class Firings:
         """The entries in rows for which `kept` [B] holds."""
         return self.where(kept[self.row])
 
+    def first_rows(self, n: int) -> Firings:
+        """The first `n` rows; the others must be empty, as those of padding are."""
+        return self if n == self.n_rows else dataclasses.replace(self, n_rows=n)
+
     @property
     def of_row(self) -> Int[np.ndarray, " B"]:
         """[B] the number of entries of every row."""
@@ -113,6 +117,10 @@ class Dense:
     def on_rows(self, kept: np.ndarray) -> Dense:
         """With zeros in the rows for which `kept` [B] does not hold."""
         return self if kept.all() else Dense(self.f * kept[:, None])
+
+    def first_rows(self, n: int) -> Dense:
+        """The first `n` rows."""
+        return Dense(self.f[:n])
 
     @property
     def of_row(self) -> Int[np.ndarray, " B"]:

@@ -73,7 +73,7 @@ class Comparison:
         return self._result(index, r, nearest, r_nearest, exact=False, error=error)
 
     def _correlation(self, sums: PairMoments, rows: np.ndarray, columns: np.ndarray, product: np.ndarray) -> np.ndarray:
-        """Pearson correlations of features `rows` with features `columns` [G] or [F,c], -inf where one does not vary."""
+        """Pearson correlations of features `rows` with features `columns` [G] or [F,c]; -inf where one never varies."""
         mean, deviation = mean_and_deviation(sums.state["total"], sums.state["square"], self.tokens)
         other_mean, other_deviation = mean_and_deviation(
             sums.state["other_total"], sums.state["other_square"], self.tokens

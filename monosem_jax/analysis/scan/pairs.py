@@ -77,11 +77,15 @@ class Sketch(PairMoments):
         do not vary are zero."""
         s = self.state
         found = []
-        for prefix in ("", "other_" if self._other else ""):
+        for prefix in ("", "other_")[: 1 + bool(self._other)]:
             mean, deviation = mean_and_deviation(s[f"{prefix}total"], s[f"{prefix}square"], tokens)
-            x = s[f"{prefix}sketch"] - np.outer(mean, s["signs"]).astype(np.float32)
             scale = np.where(deviation > 0, deviation, np.inf) * np.sqrt(tokens * self._columns)
-            found.append((x / scale[:, None]).astype(np.float32))
+            x = np.outer(-mean.astype(np.float32), s["signs"].astype(np.float32))
+            x += s[f"{prefix}sketch"]
+            x /= scale.astype(np.float32)[:, None]
+            found.append(x)
+        if not self._other:
+            found = found[:1] * 2
         return found[0], found[1]
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
 
 import numpy as np
 
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.scan.batch import Batch
 from monosem_jax.analysis.scan.encoding import Block, Encoding, Started
-from monosem_jax.analysis.scan.firings import Dense, Firings
 from monosem_jax.analysis.scan.proxy_sums import Proxies, read_proxies
 from monosem_jax.text.batches import context_batches
 
@@ -99,25 +97,15 @@ class Reader:
         first, given, length = i * self.batch + block.first, self._given, self._given.length
         stop = min(first + block.firings.n_rows // length, self._end(i))
         n = stop - first
-        tokens = np.asarray(given.tokens[first:stop])
+        tokens = np.asarray(given.tokens[first:stop], np.int32)
         return Batch(
             first=first,
             tokens=tokens,
             labels=np.asarray(given.labels[first:stop]),
             real=tokens.reshape(-1) != self._bos,
             compared=np.repeat(given.compared[first:stop], length),
-            firings=_first_rows(block.firings, n * length),
+            firings=block.firings.first_rows(n * length),
             proxies=read_proxies(given.proxies, first, stop, length),
-            others={self._names[j]: _first_rows(f, n * length) for j, f in zip(others, block.others, strict=False)},
+            others={self._names[j]: f.first_rows(n * length) for j, f in zip(others, block.others, strict=False)},
             signed=self._signed,
         )
-
-
-F = TypeVar("F", Firings, Dense)
-
-
-def _first_rows(f: F, n: int) -> F:
-    """Without the rows of padding, which are empty."""
-    if isinstance(f, Dense):
-        return Dense(f.f[:n])
-    return f if f.n_rows == n else dataclasses.replace(f, n_rows=n)

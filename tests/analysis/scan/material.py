@@ -83,7 +83,8 @@ def scanned(feature_set: FeatureSet | None = None, more=None, **changes) -> SetS
     """The scan of the text above with these changes of SMALL; `more` are arguments of `scan`."""
     config = dataclasses.replace(SMALL, **changes)
     given = {"proxies": Proxies(), "against": others(), **(more or {})}
-    return scan(feature_set or features(), contexts(), token_labels(), labels=LABELS, config=config, **given)
+    tokens = given.pop("tokens", contexts())
+    return scan(feature_set or features(), tokens, token_labels(), labels=LABELS, config=config, **given)
 
 
 @functools.cache

@@ -132,3 +132,15 @@ def test_another_seed_draws_other_samples_and_changes_nothing_else():
 def test_sets_of_one_model_and_site_share_a_forward_pass():
     made = Encoding([features(), *others()], None)
     assert len(made._models) == 1
+
+
+def test_no_neighbours_may_be_asked_for():
+    alone = scanned(neighbours=0)
+    assert not alone.neighbours
+    np.testing.assert_array_equal(alone.token_id, found().token_id)
+
+
+def test_text_may_lie_in_a_file_and_have_another_type(tmp_path):
+    np.save(tmp_path / "tokens.npy", contexts().astype(np.uint16))
+    tokens = np.load(tmp_path / "tokens.npy", mmap_mode="r")
+    assert_same(scanned(more={"tokens": tokens}), found())
