@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
@@ -32,6 +33,7 @@ class ResampleSchedule(NamedTuple):
     window: int
     n_inputs: int
     method: str
+    restart_adam: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,8 @@ class ResampleConfig:
     """Inputs whose losses decide from which of them dead features are made anew."""
     method: str = "paper"
     """paper: from inputs that are badly reconstructed; kaiming: drawn as at initialisation, the paper's baseline."""
+    restart_adam: bool = False
+    """Adam also counts its steps anew after an event; otherwise only the moments of new features are cleared."""
 
     def resolve(self, train: TrainConfig) -> ResampleSchedule:
         """The schedule in numbers of steps; raises BadInput naming the first impossible value."""
@@ -60,7 +64,7 @@ class ResampleConfig:
         if self.method not in ("paper", "kaiming"):
             raise BadInput(f"resample.method is {self.method!r}: expected paper or kaiming")
         if not self.steps:
-            return ResampleSchedule((), 0, self.n_inputs, self.method)
+            return ResampleSchedule((), 0, self.n_inputs, self.method, self.restart_adam)
         steps, window = tuple(absolute(s) for s in self.steps), absolute(self.window)
         if window < 1:
             raise BadInput(f"resample.window is {self.window}, {window} steps of {train.steps}: at least 1 is needed")
@@ -70,7 +74,7 @@ class ResampleConfig:
             )
         if self.n_inputs < 1:
             raise BadInput(f"resample.n_inputs is {self.n_inputs}: at least 1 is needed")
-        return ResampleSchedule(steps, window, self.n_inputs, self.method)
+        return ResampleSchedule(steps, window, self.n_inputs, self.method, self.restart_adam)
 
 
 class Resampler:
@@ -79,10 +83,23 @@ class Resampler:
     The inputs are streamed twice, one block of batches at a time: first to compute one loss per input, then to collect
     the drawn rows, each on the device that holds its feature. A device stores rows only for its own features. The draws
     are the same on every mesh, up to rounding.
+
+    Adam divides its moments by 1 - b^count, because they begin at 0. At an event `count` is large, and the moments of
+    new features begin at 0 again: with b1 = 0.9 and b2 = 0.999 such features move by 3 to 6 learning rates a step for
+    a hundred steps. Where the learning rate is large that kills them. With `restart_adam` they move by one, and the
+    others by a sixth to a third of it at first.
     """
 
     def __init__(
-        self, sae: SparseAutoencoder, mesh: Mesh, rules: Rules, *, window: int, method: str, together: int = 0
+        self,
+        sae: SparseAutoencoder,
+        mesh: Mesh,
+        rules: Rules,
+        *,
+        window: int,
+        method: str,
+        restart_adam: bool = False,
+        together: int = 0,
     ):
         self.method = method
         lift, stacked = functools.partial(over_members, together=together), together > 0
@@ -104,14 +121,16 @@ class Resampler:
         def collect(state, shared, drawn):
             return rows_of_draws(shared[0], drawn - shared[1], mesh, rules)
 
+        def put(state, W_enc, W_dec):
+            after = replace_features(sae, state, dead(state), W_enc, W_dec)
+            return with_count_restarted(after, jnp.any(dead(state))) if restart_adam else after
+
         def replace(state, _, parts):
             x = scaled(sae, state, jnp.sum(parts, axis=0))  # one device along `data` held the row
-            return replace_features(sae, state, dead(state), *rows_from_inputs(state, dead(state), x))
+            return put(state, *rows_from_inputs(state, dead(state), x))
 
         def kaiming(state, _):
-            return replace_features(
-                sae, state, dead(state), *_kaiming(state, jax.random.fold_in(state.key, state.step))
-            )
+            return put(state, *_kaiming(state, jax.random.fold_in(state.key, state.step)))
 
         self.weigh = jax.jit(lift(weigh), out_shardings=everywhere)
         self.draw = jax.jit(lift(draw), out_shardings=everywhere)
@@ -252,3 +271,15 @@ def _clear_moments(opt_state: Any, put: Any) -> Any:
         return put(name, leaf, 0.0) if name in FEATURE_AXIS else leaf
 
     return jax.tree_util.tree_map_with_path(clear, opt_state)
+
+
+def with_count_restarted(state: State, changed: Array) -> State:
+    """The state with Adam's count of steps at 0 where `changed`; the learning rate's own count goes on."""
+
+    def is_adam(x: Any) -> bool:
+        return isinstance(x, optax.ScaleByAdamState)
+
+    def restart(x: Any) -> Any:
+        return x._replace(count=jnp.where(changed, 0, x.count)) if is_adam(x) else x
+
+    return state.replace(opt_state=jax.tree.map(restart, state.opt_state, is_leaf=is_adam))

@@ -171,7 +171,15 @@ def make_ensemble(
         state = create_state(lambda: initial(*jax.tree.map(lambda x: x[0], own)), RULES, mesh)
     rundirs = [m.rundir for m in members if m.rundir is not None]
     ensemble = Ensemble(state, make_objective(sae, config, train, mesh), tx, rundirs, RULES, mesh, together)
-    resampler = Resampler(sae, mesh, RULES, window=resample.window, method=resample.method, together=together)
+    resampler = Resampler(
+        sae,
+        mesh,
+        RULES,
+        window=resample.window,
+        method=resample.method,
+        restart_adam=resample.restart_adam,
+        together=together,
+    )
     return SaeEnsemble(sae, ensemble, resampler)
 
 
