@@ -35,6 +35,10 @@ COLUMNS = {  # and their headings in the table; a column without one appears as 
     "ultralow": "ultralow",
     "l0_share_above_1pct": "L0 by > 1 %",
     "median_density": "median density",
+    "twins": "twins",
+    "fms_1": "FMS@1",
+    "probe_k1": "probe k=1",
+    "judge_score": "judge",
     "diverged_at_step": "",
 }
 # The key that sets the sparsity in each architecture, and its heading in the table.
@@ -61,7 +65,7 @@ def write_sweep(directory: pathlib.Path, rows: Sequence[Row]) -> list[pathlib.Pa
     """Writes sweep.csv and each figure that the rows have numbers for, as PNG and SVG, and returns the files.
 
     Figures: pareto_loss, L0 against loss recovered; pareto_mse, L0 against the error; pareto_dense, L0 against the
-    share of it that dense features carry; sizes, the shares of dead and ultralow features. The same rows give the same
+    share of it that dense features carry; after an analysis pareto_fms and pareto_judge; sizes, the shares of dead and ultralow features. The same rows give the same
     bytes, in any order. Members that diverged are in sweep.csv only.
     Raises BadInput when matplotlib is missing.
     """
@@ -76,6 +80,8 @@ def write_sweep(directory: pathlib.Path, rows: Sequence[Row]) -> list[pathlib.Pa
         ("pareto_loss", loss, label),
         ("pareto_mse", "mse", "mean squared error"),
         ("pareto_dense", "l0_share_above_1pct", "share of L0 by features on > 1 % of tokens"),
+        ("pareto_fms", "fms_1", "Feature Monosemanticity Score, FMS@1"),
+        ("pareto_judge", "judge_score", "judge's simulation score"),
     )
     for name, metric, y_label in figures:
         if found := settings(rows, metric):
@@ -200,4 +206,8 @@ def _written(column: str, value: Any) -> str:
         return visible(str(value))
     if column in SHARES:
         return f"{100 * value:.2f} %"
-    return f"{value:.4g}" if column in (*SPARSITY, "l0", "mse", "median_density") else f"{value:,}"
+    return (
+        f"{value:.4g}"
+        if column in (*SPARSITY, "l0", "mse", "median_density", "fms_1", "probe_k1", "judge_score")
+        else f"{value:,}"
+    )

@@ -24,7 +24,7 @@ from monosem_jax.analysis.scan.config import ScanConfig
 from monosem_jax.analysis.scan.entry import scan
 from monosem_jax.analysis.scan.result import SetScan
 from monosem_jax.analysis.subjects import Subject
-from monosem_jax.load import control, feature_set, neurons
+from monosem_jax.load import control, feature_set, load_run, neurons
 from monosem_jax.report.evidence import markdown
 from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_seed, field
@@ -35,7 +35,8 @@ from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir, parent
-from monosem_jax.sae.run import SaeRun
+from monosem_jax.sae.run import SaeRun, SweepRun
+from monosem_jax.stages.analyze_sweep import analyze_members
 from monosem_jax.stages.evaluate import open_dictionary
 from monosem_jax.text.directory import Text
 
@@ -47,7 +48,7 @@ class AnalyzeRunConfig:
     seed: int = 0
     """Decides which training contexts and which features are sampled, and every draw of examples."""
     run: str = field("", place=Place())
-    """Directory of a finished train_sae run (or of an import with its transformer)."""
+    """Directory of a finished train_sae run (or of an import with its transformer), or of a sweep."""
     control: str = field("", place=Place())
     """Directory of a dictionary of the control transformer (train_transformer --shuffle_of), or empty: no control."""
     random_directions: int = 256
@@ -101,8 +102,13 @@ class AnalyzeRunConfig:
 
 @stage
 def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, Any]:
-    """Writes `records/` (see `monosem_jax.analysis.records_io`), tables and `density.npy`, and returns the summary."""
+    """Writes `records/` (see `monosem_jax.analysis.records_io`), tables and `density.npy`, and returns the summary.
+
+    If the run is a sweep, each of its dictionaries is analyzed in a directory of its own (see `analyze_members`).
+    """
     config.check()
+    if config.run and isinstance(run := load_run(config.run), SweepRun):
+        return analyze_members(workdir, run, config, analyze)
     begin = time.perf_counter()
     found = open_dictionary(config.run)
     found.transformer.text.check_split(config.split)

@@ -186,7 +186,7 @@ def test_the_csv_has_every_column_and_every_number_to_the_last_digit():
     for row in rows:
         for column in COLUMNS:
             text = by_name[row["name"]][column]
-            assert text == "" if row[column] is None else column == "name" or float(text) == row[column]
+            assert text == "" if row.get(column) is None else column == "name" or float(text) == row[column]
 
 
 def test_the_csv_is_in_a_stable_order():
@@ -204,7 +204,7 @@ def test_the_csv_is_in_a_stable_order():
 def test_the_csv_quotes_as_the_rfc_says():
     text = to_csv([{"name": 'a "b", c\nd', "seed": 1, "z": None, "y": 0, "b": "x", "a": 2, "c": 3, "w": 4}])
     header = ",".join([*COLUMNS, "a", "b", "c", "w", "y", "z"])
-    assert text == header + '\r\n"a ""b"", c\nd",,,1,,,,,,,,,,,2,x,3,4,0,\r\n'
+    assert text == header + '\r\n"a ""b"", c\nd",,,1,,,,,,,,,,,,,,,2,x,3,4,0,\r\n'
 
 
 def test_the_table_shows_every_member():
@@ -526,3 +526,10 @@ def test_the_colour_blind_tell_the_colours_apart(kind):
 
 def test_a_mean_is_that_of_each_coordinate():
     assert mean([(1.0, 10.0), (2.0, 20.0), (6.0, 60.0)]) == (3.0, 30.0)
+
+
+def test_figures_of_evidence_are_drawn_after_an_analysis(tmp_path):
+    rows = [{**row, "fms_1": 0.3 + row["l0"] / 1000, "judge_score": 0.5} for row in make_rows()]
+    names = {p.name for p in write_sweep(tmp_path, rows)}
+    assert names == {*ALL, *(f"{n}.{e}" for n in ("pareto_fms", "pareto_judge") for e in ("png", "svg"))}
+    assert "FMS@1" in table(rows).split("\n")[0] and "FMS@1" not in table(make_rows()).split("\n")[0]
