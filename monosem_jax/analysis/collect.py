@@ -106,7 +106,7 @@ class _Shown:
         def around(context: np.ndarray, position: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
             feature = np.broadcast_to(part.reshape(-1, *[1] * (context.ndim - 1)), context.shape)
             f = windows(features, text.tokens, context, position, feature, *shape, batch=batch, advance=advance)
-            return f.reshape(*context.shape, -1)
+            return f.reshape(*context.shape, f.shape[-1])
 
         self.top_place = scan.top_context[part, :n_examples], scan.top_position[part, :n_examples]
         self.top = around(*self.top_place, TOP)

@@ -45,6 +45,7 @@ COLUMNS = {  # and their headings in the table; a column without one appears as 
 SPARSITY = {"l1_coefficient": "L1", "k": "k", "l0_coefficient": "L0 weight", "target_l0": "target L0"}
 LOSSES = ("loss_recovered_zero", "loss_recovered_mean")
 SHARES = ("variance_explained", "l0_share_above_1pct", *LOSSES)
+FRACTIONS = (*SPARSITY, "l0", "mse", "median_density", "fms_1", "probe_k1", "judge_score")
 PANELS = {"dead": "dead: never active", "ultralow": "ultralow: on < 1 token in 10⁶"}
 
 
@@ -65,8 +66,8 @@ def write_sweep(directory: pathlib.Path, rows: Sequence[Row]) -> list[pathlib.Pa
     """Writes sweep.csv and each figure that the rows have numbers for, as PNG and SVG, and returns the files.
 
     Figures: pareto_loss, L0 against loss recovered; pareto_mse, L0 against the error; pareto_dense, L0 against the
-    share of it that dense features carry; after an analysis pareto_fms and pareto_judge; sizes, the shares of dead and ultralow features. The same rows give the same
-    bytes, in any order. Members that diverged are in sweep.csv only.
+    share of it that dense features carry; after an analysis pareto_fms and pareto_judge; sizes, the shares of dead and
+    ultralow features. The same rows give the same bytes, in any order. Members that diverged are in sweep.csv only.
     Raises BadInput when matplotlib is missing.
     """
     require_matplotlib()
@@ -206,8 +207,4 @@ def _written(column: str, value: Any) -> str:
         return visible(str(value))
     if column in SHARES:
         return f"{100 * value:.2f} %"
-    return (
-        f"{value:.4g}"
-        if column in (*SPARSITY, "l0", "mse", "median_density", "fms_1", "probe_k1", "judge_score")
-        else f"{value:,}"
-    )
+    return f"{value:.4g}" if column in FRACTIONS else f"{value:,}"

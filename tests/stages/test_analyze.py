@@ -17,6 +17,7 @@ from monosem_jax.analysis.kinds.table import KINDS, KindsConfig
 from monosem_jax.analysis.records_io import INDEX_COLUMNS
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.stages.analyze import AnalyzeRunConfig, analyze
+from monosem_jax.stages.rate import RateConfig, rate
 from tests import planted
 from tests.planted import (
     BLURRED_FEATURE,
@@ -186,6 +187,33 @@ def test_bad_input_is_one_line_before_any_work(found, tmp_path, changes, message
     with pytest.raises(BadInput, match=message) as e:
         analyze(tmp_path / "new", config)
     assert "\n" not in str(e.value)
+
+
+def test_ratings_are_read_back_by_set(found, tmp_path, capsys):
+    material = json.loads((found.path / "rating.json").read_text())
+    key = json.loads((found.path / "rating_key.json").read_text())["items"]
+    ratings = [
+        {
+            "id": item["id"],
+            "interpretation": "x",
+            "confidence": 3,
+            "logits": 3,
+            "intervals": {
+                str(i["interval"]): {"consistency": points, "specificity": points // 2}
+                for i in item["intervals"]
+                if i["examples"]
+            },
+        }
+        for item in material["items"]
+        for points in [5 if key[item["id"]]["set"] == "features" else 0]
+    ]
+    (tmp_path / "mine.json").write_text(json.dumps({"ratings": ratings}))
+    summary = rate(found.path, RateConfig(ratings=str(tmp_path / "mine.json")))
+    medians = {row["set"]: row["median"] for row in summary["sets"]}
+    assert medians["features"] - medians["neurons"] == 5 + 2
+    assert "neurons" in capsys.readouterr().out and (found.path / "rating_summary.json").exists()
+    with pytest.raises(BadInput, match="--ratings is empty"):
+        rate(found.path, RateConfig())
 
 
 def test_a_control_must_be_of_a_shuffled_transformer(found, tmp_path):

@@ -11,14 +11,15 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from monosem_jax.analysis.examples import ExampleText
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.rating.rubric import RUBRIC
-from monosem_jax.analysis.records import Example
 from monosem_jax.analysis.scan.result import SetScan
+from monosem_jax.analysis.windows import windows
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
@@ -27,16 +28,7 @@ from monosem_jax.runtime.rng import entropy, stream
 MATERIAL, KEY = "rating.json", "rating_key.json"
 FORMAT = 1
 N_INTERVALS, PER_INTERVAL, N_LOGITS = 11, 5, 10
-
-
-class Text(Protocol):
-    """The scanned text, and windows of it as records."""
-
-    @property
-    def tokens(self) -> np.ndarray: ...
-    @property
-    def strings(self) -> Sequence[str]: ...
-    def window(self, context: int, position: int, activations: np.ndarray) -> Example: ...
+AROUND = (20, 12)  # tokens before and after the one that was drawn
 
 
 LogitWeights = Callable[[Sequence[int]], np.ndarray]  # features [n] → their weights [n,V]; NaN: a token left out
@@ -47,7 +39,7 @@ def write_material(
     folder: pathlib.Path,
     sets: Sequence[FeatureSet],
     scans: Sequence[SetScan],
-    text: Text,
+    text: ExampleText,
     logits: Mapping[str, LogitWeights],
     *,
     n_per_set: int,
@@ -66,9 +58,9 @@ def write_material(
             raise BadInput(f"the scan of {scan.name} has intervals {sorted(scan.intervals)}: expected {N_INTERVALS}")
         alive = stream("rating.features", seed, number).permutation(np.flatnonzero(scan.fired > 0))[:n_per_set]
         weights = logits[features.name](alive.tolist()) if with_logits and len(alive) else None
-        activations = _Activations(features, text, scan, alive)
+        activations = _activations(features, text, scan, alive)
         for j, feature in enumerate(alive.tolist()):
-            item = _item(scan, text, activations, feature, None if weights is None else weights[j])
+            item = _item(scan, text, activations[j], feature, None if weights is None else weights[j])
             identity = entropy("rating.id", seed, number, feature) % (1 << 48)
             chosen.append((f"{identity:012x}", item, {"set": features.name, "feature": feature}))
     if not chosen:
@@ -81,39 +73,28 @@ def write_material(
     return [i for i, _, _ in chosen]
 
 
-class _Activations:
-    """The activations of chosen features in the contexts of their examples, read once for all."""
-
-    def __init__(self, features: FeatureSet, text: Text, scan: SetScan, chosen: np.ndarray, batch: int = 16):
-        self.column = {int(f): j for j, f in enumerate(chosen)}
-        contexts = np.unique(scan.intervals[N_INTERVALS].context[chosen, :, :PER_INTERVAL])
-        contexts = contexts[contexts >= 0]
-        self.row = {int(c): i for i, c in enumerate(contexts)}
-        parts = []
-        for first in range(0, len(contexts), batch):
-            own = contexts[np.minimum(np.arange(first, first + batch), len(contexts) - 1)]
-            parts.append(features.activations(np.asarray(text.tokens[own], np.int32), chosen))
-        self.values = np.concatenate(parts) if parts else np.zeros((0, 0, len(chosen)))
-
-    def of(self, context: int, feature: int) -> np.ndarray:
-        """[T]"""
-        return self.values[self.row[context], :, self.column[feature]]
+def _activations(features: FeatureSet, text: ExampleText, scan: SetScan, chosen: np.ndarray) -> np.ndarray:
+    """[n,N_INTERVALS,PER_INTERVAL,w] the activations around the examples of the chosen features, 0 where there is no
+    example."""
+    reservoir = scan.intervals[N_INTERVALS]
+    context, position = (a[chosen, :, :PER_INTERVAL] for a in (reservoir.context, reservoir.position))
+    feature = np.broadcast_to(chosen[:, None, None], context.shape)
+    f = windows(features, text.tokens, context, position, feature, *AROUND, batch=16)
+    return f.reshape(*context.shape, f.shape[-1])
 
 
 def _item(
-    scan: SetScan, text: Text, activations: _Activations, feature: int, weights: np.ndarray | None
+    scan: SetScan, text: ExampleText, activations: np.ndarray, feature: int, weights: np.ndarray | None
 ) -> dict[str, Any]:
+    """What raters see of a feature; `activations` [N_INTERVALS,PER_INTERVAL,w]."""
     reservoir, maximum = scan.intervals[N_INTERVALS], float(scan.maximum[feature])
     intervals = []
     for n in range(N_INTERVALS - 1, -1, -1):
         examples = []
-        for context, position in zip(
-            reservoir.context[feature, n, :PER_INTERVAL].tolist(),
-            reservoir.position[feature, n, :PER_INTERVAL].tolist(),
-            strict=True,
-        ):
+        for k, f in enumerate(activations[n]):
+            context, position = int(reservoir.context[feature, n, k]), int(reservoir.position[feature, n, k])
             if context >= 0:
-                e = text.window(context, position, activations.of(context, feature))
+                e = text.example(context, position, f, AROUND)
                 shares = [round(max(a, 0.0) / maximum, 4) for a in e.activations]
                 examples.append({"tokens": list(e.tokens), "activations": shares, "peak": e.peak})
         intervals.append({"interval": n, "examples": examples})
