@@ -53,15 +53,22 @@ def test_texts_are_those_of_a_plain_loop(of, batch, positions):
         assert text.tolist() == plain(of, PROMPT, feature, value, number, N, first=first, temperature=0.8)
 
 
-def test_what_is_held_changes_later_tokens_through_attention_too():
-    """A site that attention comes after, in a model of two layers."""
+@pytest.mark.parametrize("positions", ["all", "generated"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_strong_neuron_is_held_on_the_tokens_asked_for_and_attention_sees_it(layers, positions):
+    """Ablating what is large shows whether each new token's own activation is known, and which tokens are held."""
     model, params = build_lively(
-        TransformerConfig(n_layers=2, d_model=16, d_mlp=32, n_heads=2, context_length=12, vocab_size=40)
+        TransformerConfig(n_layers=layers, d_model=16, d_mlp=32, n_heads=2, context_length=12, vocab_size=40)
     )
     of = feature_sets.neurons(TappedModel(model, params, "mlp_hidden.0", BOS))
-    found = sample(of, PROMPT, [3, 3], [4.0, np.nan], N, samples=[0, 0])
-    assert found[0].tolist() == plain(of, PROMPT, 3, 4.0, 0, N)
-    assert found[1].tolist() == plain(of, PROMPT, 3, np.nan, 0, N) != found[0].tolist()
+    tokens = np.random.default_rng(2).integers(1, 40, (20, 12))
+    strongest = int(np.argmax(of.activations(tokens).mean(axis=(0, 1))))
+    values, numbers = [0.0, 20.0, np.nan] * 5, np.repeat(np.arange(5), 3)
+    found = sample(of, PROMPT, [strongest] * 15, values, 9, samples=numbers, positions=positions)
+    first = len(PROMPT) if positions == "generated" else 0
+    for text, value, number in zip(found, values, numbers, strict=True):
+        assert text.tolist() == plain(of, PROMPT, strongest, value, number, 9, first=first)
+    assert len(np.unique(found, axis=0)) > 10, "what is held matters"
 
 
 def test_bos_is_never_sampled_and_numbers_decide_the_draws(of):
