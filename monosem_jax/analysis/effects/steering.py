@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Bool, Int
 from tokenizers import Tokenizer
 
-from monosem_jax.analysis.effects.hold import PAIRS, hold
+from monosem_jax.analysis.effects.hold import PAIRS, Floats, Ints, hold
 from monosem_jax.analysis.effects.sampling import POSITIONS, ROWS, sample
 from monosem_jax.analysis.feature_sets import FeatureSet, Projections
 from monosem_jax.analysis.records import Sample
-from monosem_jax.runtime.arguments import whole_number
+from monosem_jax.runtime.arguments import check_shape, whole_number
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.rng import stream
 
@@ -140,9 +140,7 @@ def steer(
     feature = whole_number(f"steer {of.name}: feature {feature!r}", feature, 0, of.n_features - 1)
     if not (math.isfinite(maximum) and maximum > 0):
         raise BadInput(f"steer: feature {feature} of {of.name} has the maximum {maximum}: expected one that fires")
-    prompt = np.asarray(
-        [of.tapped.bos, *text.tokenizer.encode(config.prompt, add_special_tokens=False).ids], np.int32
-    )  # fmt: skip
+    prompt = _prompt(of, text.tokenizer, config)
     strengths = np.asarray(config.strengths, np.float64)
     values = np.append(strengths * maximum, np.nan)
     n = config.samples
@@ -160,6 +158,44 @@ def steer(
         share[:-1].mean(axis=1), share[:-1], float(share[-1].mean()), n * config.new_tokens,
         loss, counted, shift, texts,
     )  # fmt: skip
+
+
+def pinned_samples(
+    of: FeatureSet,
+    features: Ints,
+    maxima: Floats,
+    tokenizer: Tokenizer,
+    config: SteeringConfig = SteeringConfig(strengths=(1.0,), samples=1),
+    *,
+    rows: int = ROWS,
+    advance: Callable[[int], Any] = lambda n: None,
+) -> dict[int, tuple[Sample, ...]]:
+    """For each feature the texts that the model writes when it is held at every strength, all features together.
+
+    `maxima` [n] are the features' largest activations; one that never fires has no text. `rows` texts are sampled
+    together, and `advance` is called with the number of texts done. Raises BadInput like `steer`.
+    """
+    config.check()
+    features, maxima = np.asarray(features), np.asarray(maxima, np.float64)
+    check_shape("pinned_samples: maxima", maxima.shape, len(features))
+    chosen = [(int(i), float(m)) for i, m in zip(features, maxima, strict=True) if math.isfinite(m) and m > 0]
+    cases = [(i, s, s * m, n) for i, m in chosen for s in config.strengths for n in range(config.samples)]
+    prompt = _prompt(of, tokenizer, config)
+    texts = sample(
+        of, prompt, [c[0] for c in cases], [c[2] for c in cases], config.new_tokens, samples=[c[3] for c in cases],
+        positions=config.positions, temperature=config.temperature, seed=config.seed, batch=rows, advance=advance,
+    )  # fmt: skip
+    found: dict[int, tuple[Sample, ...]] = {}
+    for (i, strength, value, _), text in zip(cases, texts, strict=True):
+        written = tokenizer.decode(text[len(prompt) :].tolist())
+        found[i] = (*found.get(i, ()), Sample(config.prompt, float(strength), round(value, 5), written))
+    return found
+
+
+def _prompt(of: FeatureSet, tokenizer: Tokenizer, config: SteeringConfig) -> np.ndarray:
+    """The token ids of the prompt, BOS first."""
+    ids = tokenizer.encode(config.prompt, add_special_tokens=False).ids
+    return np.asarray([of.tapped.bos, *ids], np.int32)
 
 
 def _holds(proxy: Proxy, tokens: np.ndarray) -> np.ndarray:

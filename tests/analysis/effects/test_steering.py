@@ -9,6 +9,7 @@ from monosem_jax.analysis.effects.direct import direct_test
 from monosem_jax.analysis.effects.steering import (
     SteeringConfig,
     SteeringText,
+    pinned_samples,
     random_beside,
     steer,
     steer_beside,
@@ -104,6 +105,22 @@ def test_records_hold_texts_with_their_strengths(curves):
     assert records[-1].value == pytest.approx(4 * MAXIMUM)
     words = records[-1].text.split()
     assert len(words) == 15 and sum(w in ("north", "south", "east", "west") for w in words) > 10
+
+
+def test_many_features_are_pinned_together_and_write_what_each_writes_alone(text, curves):
+    it, n = planted.planted(), planted.F
+    maxima = np.where(np.arange(n) == planted.DEAD_FEATURE, 0, MAXIMUM)
+    config = dataclasses.replace(CONFIG, strengths=(1.0, 4.0), samples=2)
+    found = pinned_samples(it.features, range(n), maxima, text.tokenizer, config, rows=7)
+    assert sorted(found) == planted.LIVE and all(len(samples) == 4 for samples in found.values())
+    assert [s.strength for s in found[0]] == [1, 1, 4, 4] and found[0][2].value == pytest.approx(4 * MAXIMUM, abs=1e-4)
+    alone = curves[0].records(planted.tokenizer(), n=2)
+    assert [s.text for s in found[planted.SET_FEATURE]] == [s.text for s in alone[2:]]
+    successor = planted.WORDS[planted.SUCCESSORS[0]]
+    assert found[6][2].text.split().count(successor) > 12 > 3 > found[0][2].text.split().count(successor)
+    assert pinned_samples(it.features, [2], [0.0], text.tokenizer, config) == {}
+    with pytest.raises(BadInput, match="maxima was given an array of shape"):
+        pinned_samples(it.features, [0, 1], [1.0], text.tokenizer, config)
 
 
 def test_without_a_proxy_there_is_no_share_but_everything_else(text):
