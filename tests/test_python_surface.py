@@ -13,9 +13,11 @@ import pytest
 
 import monosem_jax as mj
 from monosem_jax.activations.rows import RowRange
-from monosem_jax.analysis.label_scan import scan
+from monosem_jax.analysis.feature_sets import dictionary
 from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate, evaluate_rows
+from monosem_jax.analysis.scan.config import ScanConfig
+from monosem_jax.analysis.scan.entry import scan
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.training.config import TrainConfig
@@ -170,12 +172,12 @@ REFUSED = {
         "evaluate_rows was given no rows",
     ),
     "scan: labels": (
-        lambda it: scan(it.tapped, it.published, it.held, it.held[:1], n_labels=2, batch=4),
+        lambda it: scan(dictionary("features", it.tapped, it.published), it.held, it.held[:1], labels=("a", "b")),
         f"scan was given an array of shape [1, {LENGTH}]",
     ),
     "scan: batch": (
-        lambda it: scan(it.tapped, it.published, it.held, it.held, n_labels=2, batch=0),
-        "batch is 0: expected 1 or more",
+        lambda it: scan(dictionary("features", it.tapped, it.published), it.held, config=ScanConfig(batch_contexts=0)),
+        "batch_contexts is 0: expected 1 or more",
     ),
     "logit weights": (
         lambda it: logit_weights(it.tapped, SITE, np.ones((2, 5))),
