@@ -107,7 +107,7 @@ def _simulation(judge: Judge[E], samples: Sequence[Samples], explanations: Expla
     for s, (own, other) in zip(samples, answers, strict=True):
         truth = quantised(s.test.activations, s.maximum)
         own, other = _valid(own, truth.shape), _valid(other, truth.shape)
-        if truth.min(initial=0) == truth.max(initial=0):
+        if not isinstance(own, Refusal) and not truth.any():
             own = Refusal("the activations in the test examples are all 0")
         if isinstance(own, Refusal):
             scores.append(Score(judge.name, "simulation", None, None, None, 0, own.note))

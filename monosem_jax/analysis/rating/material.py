@@ -57,7 +57,9 @@ def write_material(
         if N_INTERVALS not in scan.intervals:
             raise BadInput(f"the scan of {scan.name} has intervals {sorted(scan.intervals)}: expected {N_INTERVALS}")
         alive = stream("rating.features", seed, number).permutation(np.flatnonzero(scan.fired > 0))[:n_per_set]
-        weights = logits[features.name](alive.tolist()) if with_logits and len(alive) else None
+        if not len(alive):
+            continue
+        weights = logits[features.name](alive.tolist()) if with_logits else None
         activations = _activations(features, text, scan, alive)
         for j, feature in enumerate(alive.tolist()):
             item = _item(scan, text, activations[j], feature, None if weights is None else weights[j])
