@@ -116,11 +116,11 @@ REFUSED = {
         lambda it: it.tapped.losses_with(None, jnp.ones((1, 8, 3)), TOKENS, SITE),
         f"of shape [1, 8, 3]: expected [1, 8, {M}]",
     ),
-    "tokens: split": (lambda it: it.tf.text.tokens("val"), "the split is 'val': expected train, heldout"),
+    "tokens: split": (lambda it: it.tf.text.tokens("val"), "the split is 'val': expected train, validation, heldout"),
     "tokens: a path": (lambda it: it.tf.text.tokens("../text/train"), "the split is '../text/train'"),
     "documents: split": (
         lambda it: it.tf.text.documents("Train"),
-        "the split is 'Train': expected train, heldout; did you mean 'train'?",
+        "the split is 'Train': expected train, validation, heldout; did you mean 'train'?",
     ),
     "read: negative": (lambda it: it.store.read(-5, 5), "read from row -5: expected 0 or more"),
     "read: backwards": (lambda it: it.store.read(5, 2), "read up to row 2: expected 5 or more"),
