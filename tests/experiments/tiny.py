@@ -41,7 +41,20 @@ SAE = {
     "resample.n_inputs": 640,
     "evaluate.contexts": 64,
 }
-ANALYZE = {"n_features": 30, "training_contexts": 64}
+ANALYZE = {
+    "n_features": 30,
+    "training_contexts": 64,
+    "random_directions": 8,
+    "kinds.judge.n_features": 8,
+    "kinds.probes.rows": 40,
+    "kinds.probes.contexts": 64,
+    "kinds.effects.ablated": 8,
+    "kinds.effects.direct": 2,
+    "kinds.effects.steering.samples": 2,
+    "kinds.effects.steering.new_tokens": 6,
+    "kinds.effects.steering.prompt": "1,2",
+    "kinds.rating.n_per_set": 3,
+}
 
 
 def overrides(values: dict, prefix: str = "") -> list[str]:

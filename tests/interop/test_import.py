@@ -87,7 +87,8 @@ def test_evaluate_and_analyze_take_it(root, imported, tmp_path):
     found = evaluate.evaluate(tmp_path / "eval", evaluate.EvaluateRunConfig(str(imported.path), evaluate=FEW))
     expected = evaluate.evaluate(tmp_path / "ours", evaluate.EvaluateRunConfig(str(root / "sae"), evaluate=FEW))
     assert found["l0"] == expected["l0"] and found["ce_reconstructed"] == expected["ce_reconstructed"]
-    config = analyze.AnalyzeRunConfig(run=str(imported.path), n_features=4, training_contexts=16)
+    few = {"n_features": 4, "training_contexts": 16, "random_directions": 0, "without": ("judge", "probes", "effects")}
+    config = analyze.AnalyzeRunConfig(run=str(imported.path), **few)
     assert analyze.analyze(tmp_path / "analysis", config)["scanned_tokens"] > 0
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.store.store import Store
+from monosem_jax.analysis.kinds.table import KINDS
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.runtime.errors import BadInput
@@ -134,7 +135,8 @@ def test_the_total_of_the_evaluation_is_what_is_read(folder, tmp_path, monkeypat
 def test_the_analysis_reads_as_many_heldout_contexts_as_it_is_told(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(analyze, "progress", Bar)
     monkeypatch.setattr(Bar, "made", [])
-    config = analyze.AnalyzeRunConfig(run=str(folder / "sae"), heldout_contexts=5, training_contexts=7, n_features=4)
+    few = {"heldout_contexts": 5, "training_contexts": 7, "n_features": 4, "without": tuple(KINDS)}
+    config = analyze.AnalyzeRunConfig(run=str(folder / "sae"), **few)
     analyze.analyze(tmp_path, config)
     done = {b.description: (b.done, b.total) for b in Bar.made}
     assert done["scan features, train"] == (7, 7) and done["scan neurons, heldout"] == (10, 10)

@@ -34,7 +34,7 @@ def read_proxies(proxies: Proxies | None, first: int, stop: int, length: int) ->
     expected = (len(proxies.names), stop - first, length)
     if found.shape != expected:
         raise BadInput(f"scan: proxies gave values of shape {list(found.shape)}: expected {list(expected)}")
-    found = found.reshape(expected[0], -1)
+    found = found.reshape(expected[0], expected[1] * length)
     for name, values in zip(proxies.names, found, strict=True):
         if not np.isfinite(values).all():
             raise BadInput(f"scan: proxy {name!r} is not finite on {int((~np.isfinite(values)).sum())} tokens")

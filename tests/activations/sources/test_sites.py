@@ -11,6 +11,8 @@ from monosem_jax import load_run
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.sources import open_source
 from monosem_jax.activations.sources.base import SourceRequest
+from monosem_jax.analysis.kinds.causes import EffectsConfig
+from monosem_jax.analysis.kinds.table import KindsConfig
 from monosem_jax.models.base import site_width, site_widths, token_losses
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput
@@ -186,7 +188,15 @@ def test_a_transcoder_online_sees_both_sites(root, tmp_path):
 def test_evaluation_and_analysis_take_them(runs, tmp_path, name):
     found = evaluate.evaluate(tmp_path / "e", evaluate.EvaluateRunConfig(run=str(runs / name)))
     assert found["ce_reconstructed"] == pytest.approx(load_run(runs / name).summary["ce_reconstructed"], rel=1e-5)
-    small = analyze.AnalyzeRunConfig(run=str(runs / name), n_features=2, training_contexts=8)
+    effects = EffectsConfig(ablated=2, direct=0, steered=())
+    small = analyze.AnalyzeRunConfig(
+        run=str(runs / name),
+        n_features=2,
+        training_contexts=8,
+        random_directions=4,
+        without=("judge", "probes"),
+        kinds=KindsConfig(effects=effects),
+    )
     assert analyze.analyze(tmp_path / "a", small)["scanned_tokens"] > 0
 
 
