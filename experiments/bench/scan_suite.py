@@ -22,7 +22,7 @@ class ScanBenchConfig:
 
     features: tuple[int, ...] = (4096, 131_072)
     """Sizes of the dictionaries."""
-    contexts: tuple[int, ...] = (512, 16)
+    contexts: tuple[int, ...] = (1024, 32)
     """Contexts scanned, for each size."""
     batch_contexts: tuple[int, ...] = (32, 4)
     """Contexts per forward pass, for each size."""
@@ -83,41 +83,42 @@ def costs(n_features: int, contexts: int, batch: int, config: ScanBenchConfig) -
         "feature batches": lambda: work.dashboard(config.dashboard_batches),
     }
     found = _interleaved(ways, config.rounds)
-    seconds = {name: statistics.median(x) for name, x in found.items()}
+    seconds, cpu = ({name: statistics.median(x[i] for x in both) for name, both in found.items()} for i in range(2))
     batches = -(-n_features // AT_ONCE)
     theirs = seconds.pop("feature batches") / config.dashboard_batches * batches
-    begin = time.perf_counter()
-    some = work.some_neighbours()
-    neighbours = (time.perf_counter() - begin) * n_features / some
-    per_bare = {
-        f"{name} / bare encoding, seconds": _ratio(found, name, bound)
-        for name, bound in (("scan", BOUND), ("scan, nothing kept", BOUND), ("one pass", None))
-    }
+    del cpu["feature batches"]
+    scans = {"scan": BOUND, "scan, nothing kept": BOUND, "one pass": None}
     return {
         "tokens": work.n_tokens,
         "compared with": f"{LABELS} labels" + ("" if compared else f", {MODEL.d_mlp} neurons, each other"),
         "seconds": {**seconds, "feature by feature, from a part": theirs},
+        "seconds of all cores": cpu,
         "reads of the text": {"scan": 2, "feature by feature": batches},
-        "seconds of all cosines, from a part": {"estimate": neighbours},
-        "ratios": {**per_bare, "feature by feature / scan, seconds": (theirs / seconds["scan"], None)},
+        "seconds of all cosines, from a part": {"estimate": work.seconds_of_cosines()},
+        "ratios": {
+            **{f"{name} / bare encoding, seconds": (_ratio(found, name, 0), bound) for name, bound in scans.items()},
+            **{f"{name} / bare encoding, seconds of all cores": (_ratio(found, name, 1), None) for name in scans},
+            "feature by feature / scan, seconds": (theirs / seconds["scan"], None),
+        },
     }
 
 
-def _interleaved(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every way in every round, after one that is not counted."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+def _interleaved(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """(seconds, seconds of all cores of the processor) of every way in every round, after one that is not counted. The
+    latter say more on a machine that is busy with other things."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for r in range(rounds + 1):
         for name, way in ways.items():
-            begin = time.perf_counter()
+            begin, cpu = time.perf_counter(), time.process_time()
             way()
             if r:
-                found[name].append(time.perf_counter() - begin)
+                found[name].append((time.perf_counter() - begin, time.process_time() - cpu))
     return found
 
 
-def _ratio(found: dict[str, list[float]], name: str, bound: float | None) -> tuple[float, float | None]:
+def _ratio(found: dict[str, list[tuple[float, float]]], name: str, of: int) -> float:
     """The median over rounds of the ratio to the bare encoding in the same round."""
-    return statistics.median(x / y for x, y in zip(found[name], found["bare encoding"], strict=True)), bound
+    return statistics.median(x[of] / y[of] for x, y in zip(found[name], found["bare encoding"], strict=True))
 
 
 def memory(config: ScanBenchConfig) -> dict[str, Any]:

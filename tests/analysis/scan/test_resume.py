@@ -98,6 +98,7 @@ scanned(more={"folder": sys.argv[1]}, checkpoint_every=1)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [4, 9])
 def test_a_process_that_is_killed_while_it_saves_leaves_the_state_before(tmp_path, at):
     env = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[3]), "JAX_PLATFORMS": "cpu"}
