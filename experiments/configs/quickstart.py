@@ -35,11 +35,7 @@ def get_config() -> QuickstartConfig:
         ),
     )
     sae = SaeRunConfig(
-<<<<<<< HEAD
-        sae=ReluConfig(n_features=2048, l1_coefficient=0.004, input_scale="unit_rms"),
-=======
         sae=ReluConfig(n_features=2048, l1_coefficient=0.006, input_scale="unit_rms"),
->>>>>>> recipe
         train=TrainConfig(
             steps=6000,
             batch_size=256,  # many small steps: at equal rows a lower loss than few large ones
