@@ -15,7 +15,8 @@ LEAST_TOKENS = 2_000  # tokens of a label below which its pairs of tokens say to
 PRIOR_TOKENS = 5.0  # with how many counts a token's share in all text of a kind stands in for its share after a token
 STRONGEST = 4.0  # nats that one token can say for or against a label
 # How much more a string must say than its label's log odds: the largest of many strings is above them by chance too.
-# On training text of the embedded corpus 9 nats leave 0.85 to 0.92 of the tokens in documents of the label.
+# With 9 nats 62 % (legal) and 97 % (nutrition) of the marked tokens of the embedded corpus' validation text lie in
+# documents of the label; with 0 they are 36 % and 61 %.
 MARGIN = 9.0
 
 

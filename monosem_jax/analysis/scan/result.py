@@ -88,7 +88,7 @@ class SetScan:
 
     `token_id`, `token_fired`, `token_total` [F,t]: the tokens on which a feature fires most often, how often, and the
     sum of its activations there (-1: none). `token_occurrences` [V]: how often each token of the vocabulary occurs.
-    `tokens_exact` is False if the counts were estimated from a sample of firings (large F · V).
+    `tokens_exact` is False if the tokens were chosen from a sample of firings (large F · V); their counts are exact.
 
     `label_correlation` [L,F] with "this token lies in a document of the label", NaN for a label without tokens;
     `label_fired` [L,F] firings in documents of the label; `label_tokens` [L]. `proxies`: None if none were given.
