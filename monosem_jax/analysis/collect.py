@@ -97,24 +97,47 @@ def collect(
             yield _record(features.name, scan, text, evidence, int(i), logits, shown, j)
 
 
-class _Shown:
-    """The activations around the examples of a block of features: each an array with one row per example."""
+@dataclasses.dataclass(frozen=True)
+class _Places:
+    """Where examples are, (context, position) of one shape, and the activations around each."""
 
-    def __init__(self, features, scan, text, part, n_examples, n_per_interval, n_random, batch, advance):
+    context: np.ndarray
+    position: np.ndarray
+    activations: np.ndarray
+
+    def of(self, *at: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Those of a feature, or of one of its intervals."""
+        return self.context[at], self.position[at], self.activations[at]
+
+
+class _Shown:
+    """The examples of a block of features."""
+
+    def __init__(
+        self,
+        features: FeatureSet,
+        scan: SetScan,
+        text: ExampleText,
+        part: np.ndarray,
+        n_examples: int,
+        n_per_interval: int,
+        n_random: int,
+        batch: int,
+        advance: Callable[[int], Any],
+    ):
         reservoir = scan.intervals[SHOWN_INTERVALS]
 
-        def around(context: np.ndarray, position: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        def places(context: np.ndarray, position: np.ndarray, shape: tuple[int, int]) -> _Places:
             feature = np.broadcast_to(part.reshape(-1, *[1] * (context.ndim - 1)), context.shape)
             f = windows(features, text.tokens, context, position, feature, *shape, batch=batch, advance=advance)
-            return f.reshape(*context.shape, f.shape[-1])
+            return _Places(context, position, f.reshape(*context.shape, f.shape[-1]))
 
-        self.top_place = scan.top_context[part, :n_examples], scan.top_position[part, :n_examples]
-        self.top = around(*self.top_place, TOP)
-        self.interval_place = reservoir.context[part, :, :n_per_interval], reservoir.position[part, :, :n_per_interval]
-        self.interval = around(*self.interval_place, SHORT)
+        self.top = places(scan.top_context[part, :n_examples], scan.top_position[part, :n_examples], TOP)
+        few = (part, slice(None), slice(n_per_interval))
+        self.intervals = places(reservoir.context[few], reservoir.position[few], SHORT)
         n = (len(part), min(n_random, len(scan.random_context)))
-        self.random_place = tuple(np.broadcast_to(a[: n[1]], n) for a in (scan.random_context, scan.random_position))
-        self.random = around(*self.random_place, SHORT)
+        context, position = (np.broadcast_to(a[: n[1]], n) for a in (scan.random_context, scan.random_position))
+        self.random = places(context, position, SHORT)
 
 
 def _record(
@@ -131,7 +154,7 @@ def _record(
     label, correlation = _nearest_label(scan, i)
     maximum = float(scan.maximum[i])
     fires = maximum > 0
-    effects = evidence.loss_effects.get(i, np.zeros((len(shown.top[j]), 0)))
+    effects = evidence.loss_effects.get(i, np.zeros((len(shown.top.context[j]), 0)))
     log_edges, log_counts = _log_histogram(scan.log_counts[i])
     return Feature(
         feature=i,
@@ -141,7 +164,7 @@ def _record(
         label_correlation=category.feature_correlation if category else None,
         top_logits=logits.top if logits else (),
         bottom_logits=logits.bottom if logits else (),
-        examples=_examples(text, *(p[j] for p in shown.top_place), shown.top[j], TOP, effects),
+        examples=_examples(text, shown.top.of(j), TOP, effects),
         set=name,
         fired=int(scan.fired[i]),
         mean=float(scan.mean[i]),
@@ -150,7 +173,7 @@ def _record(
         log_histogram=Histogram(log_edges, log_counts) if fires else None,
         linear_histogram=_linear_histogram(maximum, scan.linear_counts[i]) if fires else None,
         intervals=_intervals(text, scan, shown, i, j) if fires else (),
-        random=_examples(text, *(p[j] for p in shown.random_place), shown.random[j], SHORT),
+        random=_examples(text, shown.random.of(j), SHORT),
         top_tokens=_top_tokens(scan, text, i),
         token_in_context=evidence.token_in_context.get(i),
         proxies=evidence.proxies(i),
@@ -165,12 +188,11 @@ def _record(
 
 def _examples(
     text: ExampleText,
-    context: np.ndarray,
-    position: np.ndarray,
-    activations: np.ndarray,
+    places: tuple[np.ndarray, np.ndarray, np.ndarray],
     around: tuple[int, int],
     effects: Sequence[Any] | np.ndarray = (),
 ) -> tuple[Example, ...]:
+    context, position, activations = places
     return tuple(
         text.example(int(c), int(p), activations[n], around, effects[n] if n < len(effects) else ())
         for n, (c, p) in enumerate(zip(context, position, strict=True))
@@ -186,7 +208,7 @@ def _intervals(text: ExampleText, scan: SetScan, shown: _Shown, i: int, j: int) 
             low=maximum * n / SHOWN_INTERVALS,
             high=maximum * (n + 1) / SHOWN_INTERVALS,
             count=int(counts[n]),
-            examples=_examples(text, *(p[j, n] for p in shown.interval_place), shown.interval[j, n], SHORT),
+            examples=_examples(text, shown.intervals.of(j, n), SHORT),
         )
         for n in reversed(range(SHOWN_INTERVALS))
     )

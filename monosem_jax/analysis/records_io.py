@@ -78,7 +78,7 @@ class RecordWriter:
             self._chunk = []
 
     def _indexed(self, r: Feature) -> dict[str, Any]:
-        best = max((p for p in r.proxies if p.pearson is not None), key=lambda p: p.pearson, default=None)
+        best = max((p for p in r.proxies if p.pearson is not None), key=lambda p: p.pearson or 0.0, default=None)
         score = next((s for s in r.scores if s.kind == "simulation"), None)
         return {
             "feature": r.feature,
@@ -186,7 +186,7 @@ def check_format(file: pathlib.Path, number: Any) -> None:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of chunks and categories, as shipped in records.schema.json."""
-    kinds = [k for _, k in inspect.getmembers(records, dataclasses.is_dataclass)]
+    kinds = [k for _, k in inspect.getmembers(records, inspect.isclass) if dataclasses.is_dataclass(k)]
     lists = {"chunk": "Feature", FEATURES: "Feature", CATEGORIES: "Category"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

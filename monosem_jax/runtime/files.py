@@ -117,7 +117,7 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an `.npz` archive so that it is either the old one or the whole new one."""
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "wb") as f:
-        np.savez(f, **arrays)
+        np.savez(f, allow_pickle=False, **arrays)
         f.flush()
         os.fsync(f.fileno())
     os.replace(temporary, path)

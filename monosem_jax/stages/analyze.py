@@ -149,7 +149,17 @@ def _analyze(
     read = [proxies.on(training.tokens), proxies.on(heldout.tokens)]
     subjects = [_scanned(path, each, sets, text, training, heldout, read, config) for each in sets]
     study = Study(
-        subjects, text, heldout, training, path, proxies, *read, config.seed, config.batch_contexts, config.n_examples
+        subjects,
+        text,
+        heldout,
+        training,
+        path,
+        proxies,
+        training_proxies=read[0],
+        heldout_proxies=read[1],
+        seed=config.seed,
+        batch=config.batch_contexts,
+        n_examples=config.n_examples,
     )
     for name, kind in KINDS.items():
         if name not in config.without:

@@ -54,7 +54,7 @@ def shuffle_transformer(workdir: str | pathlib.Path, config: ShuffleConfig) -> d
     source = open_transformer(config.shuffle_of)
     if "shuffle_of" in source.record["parents"]:
         raise BadInput(f"--shuffle_of {config.shuffle_of} is a shuffled transformer itself: expected a trained one")
-    about = {
+    about: dict[str, Any] = {
         "seed": config.seed,
         "shuffle_of": _summary_of(source)["params_sha256"],
         **{section: source.config[section] for section in ("text", "transformer") if section in source.config},

@@ -93,7 +93,7 @@ def prepare_text(
         order = stream("text.pack", seed).permutation(np.flatnonzero(members))
         return _pack(documents, order, tokenizer, bos, context_length, split, summary)
 
-    packed = {}
+    packed: dict[str, Packed] = {}
     try:
         packed |= {"validation": pack("validation", validation)} if config.validation_fraction else {}
     except _TooShort as e:

@@ -98,6 +98,7 @@ class ChatClient:
         """(status, seconds to wait if the server names them, body of the answer)."""
         ends = time.monotonic() + self.config.timeout
         port, host = self.parts.port, self.parts.hostname or ""
+        connection: http.client.HTTPConnection
         if self.parts.scheme == "https":
             secure = ssl.create_default_context()
             connection = http.client.HTTPSConnection(host, port, timeout=self.config.timeout, context=secure)

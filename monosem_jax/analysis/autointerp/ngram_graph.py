@@ -106,9 +106,9 @@ def weigh(graph: TokenGraph, samples: Samples, sources: Mapping[tuple[int, int],
     windows = samples.explanation.tokens.tolist()
     places = graph.known(samples.explanation.tokens).tolist()
     for i, j in places:
-        for found in graph.fitting(windows[i], j):
-            if not found.whole:
-                found.mean.observe(float(levels[i, j]))
+        for fitting in graph.fitting(windows[i], j):
+            if not fitting.whole:
+                fitting.mean.observe(float(levels[i, j]))
     best = []
     for i, j in places:
         own = sources.get((i, j), -1)

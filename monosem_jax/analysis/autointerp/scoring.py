@@ -97,8 +97,8 @@ def asked(
     answers = ask(questions) if questions else ()
     if len(answers) != len(questions):
         raise ValueError(f"a judge gave {len(answers)} answers to {len(questions)} questions")
-    answers = iter(answers)
-    return [[e if isinstance(e, Refusal) else next(answers) for e in row] for row in given]
+    left = iter(answers)
+    return [[e if isinstance(e, Refusal) else next(left) for e in row] for row in given]
 
 
 def _simulation(judge: Judge[E], samples: Sequence[Samples], explanations: Explanations[E]) -> list[Score]:

@@ -130,7 +130,7 @@ def _sampled(
         carry, acts = (carry, rows) if site == tapped.site else tapped.cut(tokens, site)
         held = (tokens != tapped.bos) & (place >= held_from) & ~jnp.isnan(value)[:, None]
         acts = acts + jnp.where(held, value[:, None] - f, 0)[..., None] * direction[:, None]
-        last = t - 1
+        last: Any = t - 1
         if not looks_back(tapped.model, site, carry, acts):  # nothing but the newest token is needed
             carry, acts = (
                 jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, t - 1, 1, axis=1), x) for x in (carry, acts)

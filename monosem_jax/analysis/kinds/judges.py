@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,10 +78,10 @@ def judge_features(study: Study, config: JudgeConfig) -> None:
     study.summary |= _summary(study, found)
 
 
-def _judges(study: Study, features: FeatureSet, config: JudgeConfig) -> list[Judge]:
+def _judges(study: Study, features: FeatureSet, config: JudgeConfig) -> list[Judge[Any]]:
     """The judges of one set, in the order of the configuration."""
     graph = NgramGraph(features, study.heldout)
-    known = {
+    known: dict[str, Callable[[], Judge[Any]]] = {
         "ngram_graph": lambda: graph,
         "token_set": lambda: TokenSet(study.heldout.strings, graph.neighbours),
         "label_rule": lambda: LabelRule(study.heldout),
@@ -90,10 +92,10 @@ def _judges(study: Study, features: FeatureSet, config: JudgeConfig) -> list[Jud
     return found
 
 
-def _weights_of(features: FeatureSet):
+def _weights_of(features: FeatureSet) -> Callable[[Sequence[int]], np.ndarray]:
     site, _ = features.effect_site
 
-    def weights(chosen) -> np.ndarray:
+    def weights(chosen: Sequence[int]) -> np.ndarray:
         return logit_weights(features.tapped, site, features.effect_directions[np.asarray(chosen)])
 
     return weights

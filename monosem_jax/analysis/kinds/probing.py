@@ -44,14 +44,14 @@ def probe_concepts(study: Study, config: ProbesConfig) -> None:
             (study.heldout, study.heldout_proxies),
         )
     ]
-    concepts, few = usable(*plans)
+    concepts, few = usable(plans[0], plans[1])
     for concept in few:
         study.gap(f"probes of {concept.kind} {concept.name}", "too few rows with it in one of the texts")
     probed, scored = [], []
     for subject in study.subjects:
-        rows = [read_rows(subject.features, plan, batch=study.batch) for plan in plans]
-        probed += [probes.probe(subject.name, *rows, concept) for concept in concepts]
-        scored += [fms_lib.score(subject.name, *rows, concept, study.seed) for concept in concepts]
+        training, heldout = (read_rows(subject.features, plan, batch=study.batch) for plan in plans)
+        probed += [probes.probe(subject.name, training, heldout, concept) for concept in concepts]
+        scored += [fms_lib.score(subject.name, training, heldout, concept, study.seed) for concept in concepts]
     means = {
         s.name: {
             "concepts": len(concepts),

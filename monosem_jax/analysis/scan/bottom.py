@@ -14,7 +14,7 @@ class Bottom:
     in which they came. An entry has a `place` (a token's number) and a `value`."""
 
     def __init__(self, groups: int, k: int):
-        self.state = {
+        self.state: dict[str, np.ndarray] = {
             "key": np.full((groups, k), EMPTY),
             "place": np.full((groups, k), -1, np.int64),
             "value": np.zeros((groups, k), np.float32),

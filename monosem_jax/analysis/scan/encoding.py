@@ -104,6 +104,7 @@ class Encoding:
         for first in sorted(parts[0]):
             found: list[Firings | Dense] = []
             for j, i in enumerate(which):
+                f: Firings | Dense
                 value = parts[j][first]
                 if self._compact:
                     f = _of_codes(value, indices[j][first], self._widths[i])

@@ -30,7 +30,7 @@ class Intervals:
         self._maximum, self._keys = maximum, Keys("reservoir", seed, n_features)
         self._samples = {n: Bottom(n_features * n, k) for n in INTERVALS}
         self._counts = {n: np.zeros((n_features, n), np.int64) for n in (*INTERVALS, N_LINEAR)}
-        self.state = {f"count_{n}": x for n, x in self._counts.items()}
+        self.state: dict[str, np.ndarray] = {f"count_{n}": x for n, x in self._counts.items()}
         for n, sample in self._samples.items():
             self.state |= {f"{name}_{n}": x for name, x in sample.state.items()}
 
