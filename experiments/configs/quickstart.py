@@ -23,11 +23,11 @@ def get_config() -> QuickstartConfig:
         text=TextConfig(vocab_size=4096),
         transformer=TransformerConfig(context_length=128),
         train=TrainConfig(
-            steps=750,
+            steps=825,
             batch_size=16,  # contexts
             learning_rate=4e-3,
             optimizer=OptimizerConfig(b2=0.95, weight_decay=0.1, clip_norm=1.0),
-            schedule=ScheduleConfig("cosine", warmup_steps=37),
+            schedule=ScheduleConfig("cosine", warmup_steps=41),
             steps_per_dispatch=20,
             log_every=50,
             evaluate_every=150,
