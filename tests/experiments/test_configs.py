@@ -62,9 +62,13 @@ def test_every_key_and_section_has_a_meaning(program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_what_a_flag_sets_is_a_key(program):
+    """Of the stage that the flag chooses, where it chooses one."""
     experiment = importlib.import_module(program).EXPERIMENT
-    known = {key.name for s in sections(config_class(program)()) for key in s.keys}
-    assert {key for flag in experiment.flags.values() for key in flag.sets} <= known
+    for name, flag in experiment.flags.items():
+        given = {**{n: f.default for n, f in experiment.flags.items()}, name: "x"}
+        classes = (experiment.config_class(), experiment.config_class(given))
+        known = {key.name for of in classes for s in sections(of()) for key in s.keys}
+        assert set(flag.sets) <= known, name
     assert not experiment.config or isinstance(config_files.load(experiment.config), config_class(program))
 
 
