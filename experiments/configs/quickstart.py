@@ -56,4 +56,5 @@ def get_config() -> QuickstartConfig:
         evaluate=EvaluateConfig(contexts=0),
     )
     harvest = HarvestConfig(rows_per_context=76, bucket_rows=1 << 18)
-    return QuickstartConfig(transformer=transformer, harvest=harvest, sae=sae, analyze=AnalyzeRunConfig())
+    analyze = AnalyzeRunConfig(random_directions=64)  # each set is judged, which takes half a minute
+    return QuickstartConfig(transformer=transformer, harvest=harvest, sae=sae, analyze=analyze)
