@@ -33,6 +33,7 @@ class Checkpoints:
         """Opens or makes the directory. `patient`: on a full disk a step is skipped, with a line on stderr, and no
         error is raised."""
         self.path, self._retention, self._patient = read.step_folder(path, 0).parent, retention, patient
+        self._run = read.run_of(self.path / "0")
         steps = read.checkpoint_steps(path)
         self._metrics = {step: read.metric(path / str(step), retention.metric) for step in steps}
         barrier_next("checkpoints are listed")  # before the first process changes anything
@@ -51,9 +52,14 @@ class Checkpoints:
         """Starts writing a step, with the metrics for retention, and returns; the arrays may be donated at once.
 
         A step on disk is left as it is. `needed`: waits for the step, and a full disk is an error in any case. Raises
-        the error of the previous step's write.
+        the error of the previous step's write, and BadInput when another run was begun in the directory meanwhile.
         """
         self.wait()
+        if self._run is not None and read.run_of(self.path / "0") != self._run:
+            raise BadInput(
+                f"{self.path.parent} holds another run than the one that writes there: it was deleted, and begun anew, "
+                "while this program ran"
+            )
         if step in self._metrics:
             return
         if first_process():

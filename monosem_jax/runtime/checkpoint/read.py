@@ -205,7 +205,7 @@ def notes_of(where: pathlib.Path, tree: Any, metrics: Mapping[str, float]) -> di
     sums = checksums({"params": small, "rest": tree["rest"]})
     sums |= {name: sum(along[0]["sums"]) % (1 << 32) for name, along in blocks.items()}  # they add up to the whole
     notes = {"format": FORMAT, "step": int(where.name), "metrics": dict(metrics), "checksums": sums, "blocks": blocks}
-    if (identity := _run_of(where)) is not None:
+    if (identity := run_of(where)) is not None:
         notes["run"] = {"identity": identity, "path": str(where.parent.parent)}
     return notes
 
@@ -215,7 +215,7 @@ def step_folder(path: pathlib.Path, step: int) -> pathlib.Path:
     return local_path(path.parent, "path") / path.name / str(step)
 
 
-def _run_of(where: pathlib.Path) -> str | None:
+def run_of(where: pathlib.Path) -> str | None:
     """The identity of the run in whose directory a step lies; None if there is none, or an earlier version began it."""
     run = where.parent.parent
     return read_record(run).get("identity") if (run / "config.json").exists() else None
@@ -242,7 +242,7 @@ def read_metadata(where: pathlib.Path) -> dict[str, Any]:
         raise ValueError(f"its {METADATA} is not one of ours: {e}") from None
     if newer:
         raise NewerFormat(where, number, FORMAT)
-    here = _run_of(where) if run else None
+    here = run_of(where) if run else None
     if here is not None and here != run.get("identity"):
         raise BadInput(f"checkpoint {where} is of another run: it was written in {run.get('path')}")
     if step is not None and str(step) != where.name:

@@ -147,6 +147,19 @@ def drop(path: pathlib.Path, *keys: str) -> None:
     file.write_text(json.dumps(noted))
 
 
+def test_a_run_whose_directory_was_begun_anew_does_not_write_into_the_new_one(tmp_path):
+    """Deleted under a running program: the lock is gone with the directory."""
+    with RunDir(tmp_path / "run", "toy", Config(0), {}) as run:
+        store = Checkpoints(run.path / "checkpoints")
+        store.save(1, params(0), REST, needed=True)
+        shutil.rmtree(tmp_path / "run")
+        train(tmp_path / "run", (1,), Config(1))
+        with pytest.raises(BadInput, match="holds another run than the one that writes there"):
+            store.save(2, params(0), REST)
+        store.close()
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()] == ["1"]
+
+
 def test_a_step_of_an_earlier_version_is_read_as_it_was(tmp_path):
     path = train(tmp_path / "run")
     drop(path / "2", "run", "step", "blocks")
