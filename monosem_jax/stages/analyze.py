@@ -122,10 +122,12 @@ def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, 
 
 
 def _control(found: SaeRun, path: str) -> list[FeatureSet]:
-    """The control's dictionary, if there is one; raises BadInput when it was made from another text."""
+    """The control's dictionary, if there is one; raises BadInput when it is of another site or text."""
     if not path:
         return []
     other = open_dictionary(path)
+    if other.site != found.site:
+        raise BadInput(f"config.control {path} is of {other.site}: expected the site of config.run, {found.site}")
     ours, theirs = (run.transformer.text.manifest for run in (found, other))
     for key in ("tokenizer_sha256", "corpus_sha256"):
         if ours.get(key) != theirs.get(key):
