@@ -24,7 +24,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_array, read_json
 from monosem_jax.sae.run import SaeRun
 
-TABLES = (*("categories", "health", "proxies", "tokens_in_context", "probes", "logits", "judges", "effects", "gaps"),)
+TABLES = ("categories", "health", "proxies", "tokens_in_context", "probes", "logits", "judges", "effects", "gaps")
 
 
 class EvaluateRun(FromTransformer):
