@@ -11,8 +11,8 @@ import pytest
 import monosem_jax as mj
 from monosem_jax.analysis.effects.steering import SteeringConfig
 from monosem_jax.analysis.kinds.causes import EffectsConfig
+from monosem_jax.analysis.kinds.concepts import ProbesConfig
 from monosem_jax.analysis.kinds.judges import JudgeConfig
-from monosem_jax.analysis.kinds.probing import ProbesConfig
 from monosem_jax.analysis.kinds.table import KINDS, KindsConfig
 from monosem_jax.analysis.records_io import INDEX_COLUMNS
 from monosem_jax.runtime.errors import BadInput

@@ -9,10 +9,10 @@ from monosem_jax.analysis.kinds.base import Study
 from monosem_jax.analysis.kinds.blind import RatingConfig, rating_material
 from monosem_jax.analysis.kinds.categories import categories
 from monosem_jax.analysis.kinds.causes import EffectsConfig, causes
+from monosem_jax.analysis.kinds.concepts import ProbesConfig, probe_concepts
 from monosem_jax.analysis.kinds.health import health
 from monosem_jax.analysis.kinds.judges import JudgeConfig, judge_features
 from monosem_jax.analysis.kinds.logits import logits
-from monosem_jax.analysis.kinds.probing import ProbesConfig, probe_concepts
 from monosem_jax.analysis.kinds.proxies import compare_with_proxies
 from monosem_jax.analysis.kinds.tokens import tokens_in_context
 

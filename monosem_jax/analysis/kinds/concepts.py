@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from monosem_jax.analysis import fms as fms_lib
-from monosem_jax.analysis import probes
 from monosem_jax.analysis.kinds.base import Study
-from monosem_jax.analysis.labelled_rows import plan_rows, read_rows, usable
+from monosem_jax.analysis.probing import fms as fms_lib
+from monosem_jax.analysis.probing import probes
+from monosem_jax.analysis.probing.labelled_rows import plan_rows, read_rows, usable
 from monosem_jax.analysis.records_parse import plain
 from monosem_jax.runtime.errors import check_counts
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monosem_jax.analysis import labelled_rows
-from monosem_jax.analysis.labelled_rows import LABEL, LEAST_ROWS, PROXY, Concept, plan_rows, read_rows, usable
-from monosem_jax.analysis.sparse_rows import SparseRows
+from monosem_jax.analysis.probing import labelled_rows
+from monosem_jax.analysis.probing.labelled_rows import LABEL, LEAST_ROWS, PROXY, Concept, plan_rows, read_rows, usable
+from monosem_jax.analysis.probing.sparse_rows import SparseRows
 from tests import planted
 
 TOKENS, OF_CONTEXT = planted.documents(300)

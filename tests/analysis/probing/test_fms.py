@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monosem_jax.analysis import fms as fms_lib
-from monosem_jax.analysis.fms import candidates, fms, mean_of, score
-from monosem_jax.analysis.labelled_rows import PROXY, Concept, LabelledRows, Picks
-from monosem_jax.analysis.sparse_rows import SparseRows
-from monosem_jax.analysis.trees import grow
+from monosem_jax.analysis.probing import fms as fms_lib
+from monosem_jax.analysis.probing.fms import candidates, fms, mean_of, score
+from monosem_jax.analysis.probing.labelled_rows import PROXY, Concept, LabelledRows, Picks
+from monosem_jax.analysis.probing.sparse_rows import SparseRows
+from monosem_jax.analysis.probing.trees import grow
 
 CONCEPT = Concept("kind", PROXY)
 N, WIDTH = 200, 30

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from monosem_jax.analysis.feature_sets import FeatureSet
-from monosem_jax.analysis.sparse_rows import SparseRows
+from monosem_jax.analysis.probing.sparse_rows import SparseRows
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.rng import stream
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monosem_jax.analysis.trees import best_split, grow, root_gains
+from monosem_jax.analysis.probing.trees import best_split, grow, root_gains
 
 
 def gini(y: np.ndarray) -> float:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monosem_jax.analysis.labelled_rows import Concept, LabelledRows, Picks
+from monosem_jax.analysis.probing.labelled_rows import Concept, LabelledRows, Picks
+from monosem_jax.analysis.probing.sparse_rows import SparseRows
+from monosem_jax.analysis.probing.trees import grow, root_gains
 from monosem_jax.analysis.records_tables import FmsRow
-from monosem_jax.analysis.sparse_rows import SparseRows
-from monosem_jax.analysis.trees import grow, root_gains
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.rng import stream
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from monosem_jax.analysis.labelled_rows import PROXY, Concept, LabelledRows, Picks
-from monosem_jax.analysis.probes import KS, accuracy, logistic_regression, mean_accuracy, probe
-from monosem_jax.analysis.sparse_rows import SparseRows
+from monosem_jax.analysis.probing.labelled_rows import PROXY, Concept, LabelledRows, Picks
+from monosem_jax.analysis.probing.probes import KS, accuracy, logistic_regression, mean_accuracy, probe
+from monosem_jax.analysis.probing.sparse_rows import SparseRows
 
 CONCEPT = Concept("kind", PROXY)
 

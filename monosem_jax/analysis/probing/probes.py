@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monosem_jax.analysis.labelled_rows import Concept, LabelledRows
+from monosem_jax.analysis.probing.labelled_rows import Concept, LabelledRows
 from monosem_jax.analysis.records_tables import ProbeRow
 from monosem_jax.runtime.ambient import pinned
 

@@ -1,0 +1,1 @@
+"""How well few features tell concepts apart: rows with and without a concept, k-sparse probes, decision trees."""
