@@ -32,6 +32,7 @@ from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.files import write_json, write_text
 from monosem_jax.runtime.locations import Place
+from monosem_jax.runtime.mesh import make_mesh
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir, parent
@@ -70,6 +71,8 @@ class AnalyzeRunConfig:
     """Contexts of the split on which everything is measured; 0: all."""
     batch_contexts: int = 32
     """Contexts per forward pass."""
+    mesh: str = field("", identity=False)
+    """Devices among which the scan of a dictionary is divided: "data=2,model=4". Empty: one device."""
     without: tuple[str, ...] = ()
     """Kinds of evidence to leave out."""
     kinds: KindsConfig = KindsConfig()
@@ -91,6 +94,8 @@ class AnalyzeRunConfig:
             check_name("config.without", name, tuple(KINDS))
         self.scan.check()
         self.kinds.check()
+        if self.mesh:
+            make_mesh(self.mesh)
 
     def scanned(self, passes: int) -> ScanConfig:
         """The configuration of a scan."""
@@ -214,6 +219,7 @@ def _scanned(
     config: AnalyzeRunConfig,
 ) -> Subject:
     """The scans of one set: training text in one pass, held-out text in two."""
+    mesh = make_mesh(config.mesh) if config.mesh else None
     labels = sorted(set(text.labels))
     number = np.asarray([labels.index(label) for label in text.labels], np.int32)
     against = [sets[1]] if features is sets[0] else []
@@ -228,6 +234,7 @@ def _scanned(
                 config=config.scanned(passes),
                 proxies=values,
                 against=against if passes == 2 else [],
+                mesh=mesh,
                 folder=path / "scan" / f"{features.name}_{name}",
                 advance=bar.update,
             )

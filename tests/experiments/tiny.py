@@ -50,6 +50,7 @@ ANALYZE = {
     "kinds.probes.contexts": 64,
     "kinds.effects.ablated": 8,
     "kinds.effects.direct": 2,
+    "kinds.effects.pinned": 2,
     "kinds.effects.steering.samples": 2,
     "kinds.effects.steering.new_tokens": 6,
     "kinds.effects.steering.prompt": "1,2",

@@ -33,7 +33,7 @@ STEERING = SteeringConfig(prompt="w22 w23", strengths=(0.0, 1.0), samples=2, new
 KINDS_CONFIG = KindsConfig(
     probes=ProbesConfig(rows=60),
     judge=JudgeConfig(n_features=12),
-    effects=EffectsConfig(ablated=12, direct=4, steered=("hebrew", "nothing"), steering=STEERING),
+    effects=EffectsConfig(ablated=12, direct=4, pinned=12, steered=("hebrew", "nothing"), steering=STEERING),
 )
 CONFIG = AnalyzeRunConfig(
     random_directions=12,
@@ -134,6 +134,17 @@ def test_steering_is_measured_beside_a_neuron_and_random_directions(found):
     rows = found.table("effects")["steering"]
     assert {row["set"] for row in rows} == {"features", "neurons", "random"}
     assert [s.strength for s in found.feature(SET_FEATURE).samples] == [0.0, 1.0]
+    (text,) = found.feature(DENSE_FEATURE).samples
+    assert text.strength == 1.0 and text.text and found.feature(DEAD_FEATURE).samples == ()
+
+
+def test_a_mesh_gives_the_same_evidence(found, tmp_path):
+    without = tuple(name for name in KINDS if name not in ("health", "categories", "proxies"))
+    config = dataclasses.replace(CONFIG, run=str(found.path.parent / "sae"), mesh="data=2,model=4", without=without)
+    summary = analyze(tmp_path / "run", config)
+    for key in ("l0", "dead", "l0_share_above_1pct", "categories_feature_better"):
+        assert summary[key] == pytest.approx(found.summary[key], rel=1e-6), key
+    assert summary["proxies"]["hebrew"]["pearson"] == pytest.approx(found.summary["proxies"]["hebrew"]["pearson"])
 
 
 def test_every_feature_of_every_set_has_a_record_and_a_line_of_the_index(found):

@@ -9,7 +9,7 @@ import numpy as np
 
 from monosem_jax.analysis.effects.ablation import Ablations, ablate
 from monosem_jax.analysis.effects.direct import direct_test
-from monosem_jax.analysis.effects.steering import Steered, SteeringConfig, SteeringText, steer_beside
+from monosem_jax.analysis.effects.steering import Steered, SteeringConfig, SteeringText, pinned_samples, steer_beside
 from monosem_jax.analysis.examples import TOP
 from monosem_jax.analysis.kinds.base import Study
 from monosem_jax.analysis.logit_weights import logit_weights
@@ -29,6 +29,8 @@ class EffectsConfig:
     others at random; 0: none."""
     direct: int = 32
     """Features whose logit weights are compared with what happens when they are held at their maximum; 0: none."""
+    pinned: int = 32
+    """Features with a text in their records that the model writes when they are held at their maximum; 0: none."""
     steered: tuple[str, ...] = ("hebrew", "dna", "base64")
     """Proxies whose best feature, best neuron, and random directions the model is steered with."""
     steering: SteeringConfig = SteeringConfig()
@@ -36,7 +38,7 @@ class EffectsConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        for name in ("ablated", "direct"):
+        for name in ("ablated", "direct", "pinned"):
             if getattr(self, name) < 0:
                 raise BadInput(f"config.effects.{name} is {getattr(self, name)}: expected a number, or 0 for none")
         self.steering.check()
@@ -50,8 +52,22 @@ def causes(study: Study, config: EffectsConfig) -> None:
         table["forward_passes"] = sum(row["forward_passes"] for row in table["ablation"].values())
     if config.direct:
         table["direct"] = {s.name: _direct(study, s, config) for s in study.subjects if s.name != "random"}
+    if config.pinned:
+        _pin(study, config)
     table["steering"] = [row for name in config.steered for row in _steer(study, name, config)]
     study.tables["effects"] = table
+
+
+def _pin(study: Study, config: EffectsConfig) -> None:
+    """Texts with features of the dictionary held at their maximum, for their records."""
+    features = study.features
+    chosen = _sample(study, features, config.pinned)
+    once = dataclasses.replace(config.steering, strengths=(1.0,), samples=1)
+    with progress(len(chosen), "sample with features held", "texts") as bar:
+        found = pinned_samples(
+            features.features, chosen, features.heldout.maximum[chosen], study.text.tokenizer, once, advance=bar.update
+        )
+    study.evidence[features.name].samples |= found
 
 
 def _sample(study: Study, subject: Subject, n: int) -> np.ndarray:

@@ -21,4 +21,6 @@ def compare_with_proxies(study: Study) -> None:
     kept = [p for p in study.proxies.chosen if p.name not in gaps]
     for subject in study.subjects:
         study.evidence[subject.name].proxies = functools.partial(evidence.scores_of, subject.heldout, kept)
-    study.summary["proxies"] = evidence.summary(table)
+    study.summary["proxies"] = found = evidence.summary(table)
+    tops = [row["specificity_top"] for row in found.values() if row["specificity_top"] is not None]
+    study.summary["mean_specificity_top"] = sum(tops) / len(tops) if tops else None

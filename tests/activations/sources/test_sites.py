@@ -188,7 +188,7 @@ def test_a_transcoder_online_sees_both_sites(root, tmp_path):
 def test_evaluation_and_analysis_take_them(runs, tmp_path, name):
     found = evaluate.evaluate(tmp_path / "e", evaluate.EvaluateRunConfig(run=str(runs / name)))
     assert found["ce_reconstructed"] == pytest.approx(load_run(runs / name).summary["ce_reconstructed"], rel=1e-5)
-    effects = EffectsConfig(ablated=2, direct=0, steered=())
+    effects = EffectsConfig(ablated=2, direct=0, pinned=0, steered=())
     small = analyze.AnalyzeRunConfig(
         run=str(runs / name),
         n_features=2,
