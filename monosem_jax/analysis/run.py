@@ -75,7 +75,9 @@ class AnalyzeRun(EvaluateRun):
 
     @property
     def features(self) -> list[dict[str, Any]]:
-        """`feature_records` as dictionaries."""
+        """The records as dictionaries, unchecked in directories of format 1."""
+        if (self.path / FEATURES).exists():
+            return read_json(self.path / FEATURES, list)
         return [plain(record) for record in self.feature_records]
 
     @functools.cached_property
