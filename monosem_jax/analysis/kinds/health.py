@@ -8,6 +8,9 @@ from monosem_jax.analysis.kinds.base import Study
 
 def health(study: Study) -> None:
     """A row of figures per set; those of the dictionary are in the summary."""
-    rows = {s.name: health_lib.health(s.heldout, s.features.directions) for s in study.subjects}
+    rows = {
+        s.name: {"n_features": s.features.n_features, **health_lib.health(s.heldout, s.features.directions)}
+        for s in study.subjects
+    }
     study.tables["health"] = rows
-    study.summary |= {"n_features": study.features.features.n_features, **rows[study.features.name]}
+    study.summary |= rows[study.features.name]
