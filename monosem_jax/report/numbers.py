@@ -78,8 +78,6 @@ TRANSFORMER: Sequence[Row] = (
 
 
 EVIDENCE: Sequence[Row] = (
-    Row("l0_share_above_1pct", "Share of L0 by dense features", "by features on more than 1 % of tokens", "percent"),
-    Row("median_density", "Median density", "of the features that fire at all", "number"),
     Row("twins", "Twins", "features with another one at decoder cosine above 0.9", "share"),
     Row("fms_1", "Monosemanticity score, FMS@1", "is a concept in one feature; on held-out rows", "number"),
     Row("fms_1_neurons", "FMS@1 of the neurons", "", "number"),
