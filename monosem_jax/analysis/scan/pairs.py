@@ -120,15 +120,20 @@ def compared(batch: Batch, other: str) -> tuple[Firings, Firings | Dense]:
     return kept, g.on_rows(batch.compared) if other else kept
 
 
-def add_products(table: np.ndarray, f: Firings, g: Firings | Dense) -> None:
+def add_products(table: np.ndarray, f: Firings | Dense, g: Firings | Dense) -> None:
     """Adds Σ f_i g_j over the rows of a batch to `table` [F,G], in the way that costs least."""
+    if isinstance(f, Dense):
+        if isinstance(g, Firings):
+            add_products(table.T, g, f)
+        else:
+            table += f.dense(np.float64).T @ g.dense(np.float64)
+        return
     sparse = PER_PAIR * float(f.of_row @ g.of_row)
     half = PER_ROW_OF_DENSE * len(f.row) * g.n_features
     dense = PER_DENSE * f.n_rows * f.n_features * g.n_features
     if sparse <= min(half, dense):
         found = f.matrix() @ g.matrix().T.tocsr()
-        rows = np.repeat(np.arange(len(table)), np.diff(found.indptr))
-        np.add.at(table.reshape(-1), rows * table.shape[1] + found.indices, found.data)
+        table[np.repeat(np.arange(len(table)), np.diff(found.indptr)), found.indices] += found.data
     elif half <= dense:
         add_rows(table, f, g.dense(np.float64))
     else:

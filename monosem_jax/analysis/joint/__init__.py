@@ -1,0 +1,1 @@
+"""The same tokens read through several feature sets, and what pairs of their features have in common."""

@@ -1,0 +1,1 @@
+"""The kinds of relation between dictionaries, and what they share."""

@@ -1,0 +1,178 @@
+"""What the kinds of relation share: the sets that are compared, the text, and where findings are put."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from monosem_jax.analysis.examples import ExampleText
+from monosem_jax.analysis.feature_sets import FeatureSet
+from monosem_jax.analysis.joint.pair_sums import Pair, PairSums
+from monosem_jax.analysis.logit_weights import usual_tokens
+from monosem_jax.analysis.scan.config import ScanConfig
+from monosem_jax.analysis.scan.entry import scan
+from monosem_jax.analysis.scan.result import SetScan
+from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.progress import progress
+from monosem_jax.text.directory import Text
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """A set that takes part: its number is its place in `Relations.sets`.
+
+    `role`: "dictionary", "control" or "neurons". `model` tells transformers apart (the hash of their parameters),
+    `seed` and `architecture` dictionaries. `neurons`: the number of the set of neurons that it reconstructs.
+    """
+
+    features: FeatureSet
+    role: str
+    model: str
+    architecture: str = ""
+    seed: int | None = None
+    neurons: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.features.name
+
+    @property
+    def n_features(self) -> int:
+        return self.features.n_features
+
+    def same_space(self, other: Compared) -> bool:
+        """Whether directions of both can be compared: the same transformer and site."""
+        return self.model == other.model and self.features.effect_site == other.features.effect_site
+
+
+@dataclasses.dataclass
+class Relations:
+    """A comparison while it is made. A kind of relation first says which pairs of sets it needs sums of (`needs`), and
+    then puts tables (JSON) into `tables`, arrays into `arrays` (a file NAME.npz each), and figures into `summary`.
+
+    Args:
+      sets: the dictionaries in the order of config.runs, then controls, then neurons.
+      text: the text directory; `heldout` its contexts on which everything is measured.
+      path: the run directory.
+      most_bytes: what the tables of a pair may take; above it a pair is compared by candidates.
+    """
+
+    sets: Sequence[Compared]
+    text: Text
+    heldout: ExampleText
+    path: pathlib.Path
+    seed: int
+    batch: int
+    mesh: Mesh | None = None
+    most_bytes: int = 1 << 32
+    sums: dict[Pair, PairSums] = dataclasses.field(default_factory=dict)
+    tables: dict[str, Any] = dataclasses.field(default_factory=dict)
+    arrays: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
+    gaps: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def of_role(self, role: str) -> list[int]:
+        """The numbers of the sets with a role."""
+        return [i for i, s in enumerate(self.sets) if s.role == role]
+
+    @property
+    def dictionaries(self) -> list[int]:
+        return self.of_role("dictionary")
+
+    @functools.cached_property
+    def sizes(self) -> list[int]:
+        """The dictionaries of the first one's transformer and site with different numbers of features, in rising order:
+        the first of each size. Feature splitting is looked for along them."""
+        first = self.sets[0]
+        found: dict[int, int] = {}
+        for i in self.dictionaries:
+            if self.sets[i].same_space(first):
+                found.setdefault(self.sets[i].n_features, i)
+        return [found[n] for n in sorted(found)]
+
+    @functools.cached_property
+    def seeds(self) -> list[int]:
+        """The dictionaries that differ from the first only by what chance decided: of its transformer, site,
+        architecture and number of features. Stability is measured against them."""
+        first = self.sets[0]
+        return [
+            i
+            for i in self.dictionaries[1:]
+            if self.sets[i].same_space(first)
+            and (self.sets[i].architecture, self.sets[i].n_features) == (first.architecture, first.n_features)
+        ]
+
+    def fits(self, pair: Pair) -> bool:
+        """Whether the tables of all pairs of a pair's features may be held."""
+        return pair.n_bytes([s.features for s in self.sets]) <= self.most_bytes
+
+    def pair(self, a: int, b: int, *, masked: bool = False) -> PairSums:
+        """The sums of two sets, which a kind of relation has asked for. Raises BadInput when there are none."""
+        for pair, sums in self.sums.items():
+            if {pair.a, pair.b} == {a, b} and pair.masked >= masked:
+                return sums if pair.a == a else sums.transposed()
+        raise BadInput(f"{self.sets[a].name} and {self.sets[b].name} have too many pairs of features to compare all")
+
+    def scanned(self, i: int) -> SetScan:
+        """The scan of a set over the held-out text: densities, top tokens, examples, labels. Made when first asked."""
+        if i not in self._scans:
+            features = self.sets[i].features
+            config = ScanConfig(batch_contexts=self.batch, seed=self.seed, neighbours=0)
+            with progress(2 * len(self.heldout.tokens), f"scan {features.name}", "contexts") as bar:
+                self._scans[i] = scan(
+                    features,
+                    self.heldout.tokens,
+                    self.token_labels,
+                    labels=self.labels,
+                    config=config,
+                    mesh=self.mesh,
+                    folder=self.path / "scan" / str(i),
+                    advance=bar.update,
+                )
+        return self._scans[i]
+
+    @functools.cached_property
+    def _scans(self) -> dict[int, SetScan]:
+        return {}
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of documents, sorted; "" may be one of them."""
+        return tuple(sorted(set(self.text.labels)))
+
+    @functools.cached_property
+    def token_labels(self) -> np.ndarray:
+        """[C,T] the number of each token's label in `labels`, -1 for documents without one."""
+        number = {name: i if name else -1 for i, name in enumerate(self.labels)}
+        return np.asarray([number[name] for name in self.text.labels], np.int32)[self.heldout.documents]
+
+    @functools.cached_property
+    def usual_tokens(self) -> np.ndarray:
+        """The ids of the tokens that are not rare in the training split, without BOS."""
+        counts = np.bincount(np.asarray(self.text.tokens("train")).ravel(), minlength=len(self.heldout.strings))
+        return usual_tokens(counts, [self.text.bos])
+
+    def gap(self, kind: str, reason: str) -> None:
+        """Lists something that was not measured, and says so."""
+        self.gaps.append({"kind": kind, "reason": reason})
+        print(f"note: {kind}: {reason}", flush=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Relation:
+    """A kind of relation: `needs` says of which pairs of sets it takes the sums, `find` does the rest."""
+
+    needs: Callable[[Relations, Any], list[Pair]]
+    find: Callable[[Relations, Any], None]
+
+
+def no_pairs(study: Relations, config: Any) -> list[Pair]:
+    """The `needs` of a kind of relation that takes no sums of pairs."""
+    return []

@@ -1,0 +1,20 @@
+"""The kinds of relation, in the order in which they are looked for; a new one is a file here and a line in RELATIONS."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from monosem_jax.analysis.relations.base import Relation
+
+
+@dataclasses.dataclass(frozen=True)
+class RelationsConfig:
+    """How much is asked of each kind of relation: a section per kind, of its name."""
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        for f in dataclasses.fields(self):
+            getattr(self, f.name).check()
+
+
+RELATIONS: dict[str, Relation] = {}
