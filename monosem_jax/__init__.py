@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
         control,
         feature_set,
         load_analysis,
+        load_comparison,
         load_evaluation,
         load_quickstart,
         load_report,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
         neurons,
     )
     from monosem_jax.stages.analyze import AnalyzeRunConfig, analyze
+    from monosem_jax.stages.compare import CompareRunConfig, compare
     from monosem_jax.stages.evaluate import EvaluateRunConfig, evaluate
     from monosem_jax.stages.export import ExportConfig, export
     from monosem_jax.stages.harvest import HarvestRunConfig, harvest
@@ -44,6 +46,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
 __version__ = "0.2.0"
 __all__ = [
     "AnalyzeRunConfig",
+    "CompareRunConfig",
     "EvaluateRunConfig",
     "ExportConfig",
     "HarvestRunConfig",
@@ -55,6 +58,7 @@ __all__ = [
     "SweepRunConfig",
     "TransformerRunConfig",
     "analyze",
+    "compare",
     "control",
     "evaluate",
     "export",
@@ -62,6 +66,7 @@ __all__ = [
     "harvest",
     "inspect",
     "load_analysis",
+    "load_comparison",
     "load_evaluation",
     "load_quickstart",
     "load_report",
@@ -81,6 +86,7 @@ __all__ = [
 
 _STAGES = {
     "analyze": "AnalyzeRunConfig",
+    "compare": "CompareRunConfig",
     "evaluate": "EvaluateRunConfig",
     "export": "ExportConfig",
     "harvest": "HarvestRunConfig",

@@ -17,7 +17,7 @@ from typing import TypeVar
 from monosem_jax.activations.run import HarvestRun
 from monosem_jax.analysis import feature_sets
 from monosem_jax.analysis.feature_sets import FeatureSet
-from monosem_jax.analysis.run import AnalyzeRun, EvaluateRun
+from monosem_jax.analysis.run import AnalyzeRun, CompareRun, EvaluateRun
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.arguments import Named, whole_number
 from monosem_jax.runtime.errors import BadInput
@@ -50,13 +50,23 @@ class QuickstartRun(LoadedRun):
 
 KINDS: dict[str, type[LoadedRun]] = {
     "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
-    "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "report": ReportRun,
+    "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "compare": CompareRun,
+    "report": ReportRun,
     "quickstart": QuickstartRun,
 }  # fmt: skip
 
 
 AnyRun = (
-    TransformerRun | HarvestRun | SaeRun | SweepRun | EvaluateRun | AnalyzeRun | ReportRun | QuickstartRun | LoadedRun
+    TransformerRun
+    | HarvestRun
+    | SaeRun
+    | SweepRun
+    | EvaluateRun
+    | AnalyzeRun
+    | CompareRun
+    | ReportRun
+    | QuickstartRun
+    | LoadedRun
 )
 Path = str | pathlib.Path
 R = TypeVar("R", bound=LoadedRun)
@@ -111,6 +121,11 @@ def load_evaluation(path: Path) -> EvaluateRun:
 def load_analysis(path: Path) -> AnalyzeRun:
     """`load_run` of an analyze directory."""
     return _load(path, None, AnalyzeRun)
+
+
+def load_comparison(path: Path) -> CompareRun:
+    """`load_run` of a compare directory."""
+    return _load(path, None, CompareRun)
 
 
 def load_report(path: Path) -> ReportRun:

@@ -24,6 +24,7 @@ STAGES = {
     "sweep": "SweepRunConfig",
     "evaluate": "EvaluateRunConfig",
     "analyze": "AnalyzeRunConfig",
+    "compare": "CompareRunConfig",
     "report": "ReportRunConfig",
     "export": "ExportConfig",
     "inspect": "InspectConfig",

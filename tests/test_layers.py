@@ -120,8 +120,8 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 # Inside `analysis`: what all kinds of evidence share, then the kinds, strangers to each other, then what joins them.
-SHARED_EVIDENCE = ("records", "feature_sets", "spectrum", "metrics", "scan", "examples", "windows", "subjects")
-JOINED_EVIDENCE = ("collect", "run", "kinds")
+SHARED_EVIDENCE = ("records", "feature_sets", "spectrum", "metrics", "scan", "examples", "windows", "subjects", "joint")
+JOINED_EVIDENCE = ("collect", "run", "kinds", "relations")
 
 
 def part_of_analysis(module: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from monosem_jax import (
     load_analysis,
+    load_comparison,
     load_evaluation,
     load_quickstart,
     load_report,
@@ -25,7 +26,7 @@ from monosem_jax import (
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.run import HarvestRun
 from monosem_jax.analysis.metrics import EvaluateConfig
-from monosem_jax.analysis.run import AnalyzeRun, EvaluateRun
+from monosem_jax.analysis.run import AnalyzeRun, CompareRun, EvaluateRun
 from monosem_jax.load import KINDS, LoadedRun, QuickstartRun, ReportRun, TransformerRun
 from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.runtime.errors import BadInput, NewerFormat
@@ -392,8 +393,8 @@ def made(path: pathlib.Path, experiment: str, parents: dict | None = None, **fil
 def test_every_experiment_opens_to_its_kind(tmp_path):
     kinds = {
         "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
-        "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "report": ReportRun,
-        "quickstart": QuickstartRun,
+        "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "compare": CompareRun,
+        "report": ReportRun, "quickstart": QuickstartRun,
     }  # fmt: skip
     assert kinds == KINDS
     for experiment, kind in {**kinds, "of tomorrow": LoadedRun}.items():
@@ -406,6 +407,7 @@ def test_every_experiment_opens_to_its_kind(tmp_path):
 TYPED = {
     load_transformer: "train_transformer", load_store: "harvest", load_sae: "train_sae or import", load_sweep: "sweep",
     load_evaluation: "evaluate", load_analysis: "analyze", load_report: "report", load_quickstart: "quickstart",
+    load_comparison: "compare",
 }  # fmt: skip
 
 

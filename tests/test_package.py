@@ -17,7 +17,7 @@ from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.training.step import TrainConfig
 
 STAGES = (
-    "analyze", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "shuffle_transformer",
+    "analyze", "compare", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "shuffle_transformer",
     "sweep", "train_sae", "train_transformer",
 )  # fmt: skip
 

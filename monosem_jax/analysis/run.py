@@ -21,7 +21,8 @@ from monosem_jax.analysis.records_parse import plain
 from monosem_jax.models.run import FromTransformer, TransformerRun
 from monosem_jax.runtime.arguments import check_name, whole_number
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.files import read_array, read_json
+from monosem_jax.runtime.files import read_array, read_arrays, read_json
+from monosem_jax.runtime.loaded_run import LoadedRun
 from monosem_jax.sae.run import SaeRun
 
 TABLES = ("categories", "health", "proxies", "tokens_in_context", "probes", "logits", "judges", "effects", "gaps")
@@ -107,3 +108,36 @@ class AnalyzeRun(EvaluateRun):
 
     def _check_format(self) -> None:
         check_format(self.path / "summary.json", (self.summary or {}).get("records_format", 1))
+
+
+class CompareRun(LoadedRun):
+    """A comparison of dictionaries: `dictionaries` and `controls` are their runs, in the order in which they were
+    given."""
+
+    @functools.cached_property
+    def dictionaries(self) -> list[SaeRun]:
+        return self._parents("run")
+
+    @functools.cached_property
+    def controls(self) -> list[SaeRun]:
+        return self._parents("control")
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables that were made."""
+        ours = ("config", "summary")
+        return tuple(sorted(p.stem for p in self.path.glob("*.json") if p.stem not in ours and p.name[0] != "."))
+
+    def table(self, name: str) -> Any:
+        """A table of the comparison, `NAME.json`, as it is. Raises BadInput when it was not made."""
+        check_name("the table", name, self.tables)
+        return read_json(self.path / f"{name}.json")
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of `NAME.npz` by their names. Raises BadInput when there is no such file, or it is damaged."""
+        check_name("the arrays", name, tuple(sorted(p.stem for p in self.path.glob("*.npz"))))
+        return read_arrays(self.path / f"{name}.npz")
+
+    def _parents(self, kind: str) -> list[SaeRun]:
+        names = [name for name in self.record["parents"] if name.startswith(kind)]
+        return [SaeRun(self.parent(name)) for name in names]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monosem_jax.report.text import visible
+from monosem_jax.report.markdown import percent, table
 
 # "Towards Monosemanticity": A/1, 4,096 features of 512 neurons, on The Pile.
 PAPER_PEARSON = {"arabic": 0.74, "dna": 0.80, "base64": 0.38, "hebrew": 0.55}
@@ -41,29 +41,10 @@ def markdown(tables: Mapping[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> str:
-    if not rows:
-        return ""
-    lines = ["| " + " | ".join(_cell(c) for c in row) + " |" for row in (header, ["---"] * len(header), *rows)]
-    return f"## {title}\n\n{note + chr(10) + chr(10) if note else ''}" + "\n".join(lines) + "\n"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 1e-2 or abs(value) >= 1e4 else f"{value:.3f}".rstrip("0").rstrip(".")
-    return visible(str(value)).replace("|", "\\|")
-
-
-def _percent(x: float | None) -> str | None:
-    return None if x is None else f"{100 * x:.0f} %"
-
-
 def _sets(title: str, rows: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> str:
     """One column per set."""
     body = [[label, *(row.get(key) for row in rows.values())] for key, label in names.items()]
-    return _table(title, ["", *rows], body if rows else [])
+    return table(title, ["", *rows], body if rows else [])
 
 
 def _health(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -73,20 +54,20 @@ def _health(rows: Mapping[str, Mapping[str, Any]]) -> str:
     spectrum = [
         [f"density up to {key}" if key != "dead" else "dead", *(d.get(key) for d in decades.values())] for key in every
     ]
-    return text + ("\n" + _table("Density spectrum", ["", *rows], spectrum) if spectrum else "")
+    return text + ("\n" + table("Density spectrum", ["", *rows], spectrum) if spectrum else "")
 
 
-def _proxies(table: Mapping[str, Any]) -> str:
+def _proxies(found: Mapping[str, Any]) -> str:
     rows = []
-    for row in table.get("rows") or []:
+    for row in found.get("rows") or []:
         for best in row["best"]:
             score = best["score"]
             known = [s for s in score["specificity"] if s is not None]
             rows.append([
                 row["proxy"], row["positive"], best["set"], best["feature"], score["pearson"],
                 PAPER_PEARSON.get(row["proxy"]) if best["set"] == "features" else None,
-                _percent(known[0] if known else None), _percent(score["specificity_top"]),
-                _percent(score["specificity_all"]), _percent(score["sensitivity"]),
+                percent(known[0] if known else None), percent(score["specificity_top"]),
+                percent(score["specificity_all"]), percent(score["sensitivity"]),
             ])  # fmt: skip
     header = ["proxy", "tokens", "set", "feature", "Pearson", "paper", "specificity, lowest interval", "highest", "all",
               "sensitivity"]  # fmt: skip
@@ -94,7 +75,7 @@ def _proxies(table: Mapping[str, Any]) -> str:
         "The best feature of every set, chosen on training text, measured on held-out text. Paper: Arabic from 25 % "
         "when barely active to 98 % above 5, 81 % of all firings."
     )
-    return _table("Features against proxies", header, rows, note)
+    return table("Features against proxies", header, rows, note)
 
 
 def _judges(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -106,17 +87,17 @@ def _judges(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     note = "Paper (Claude 2): logit task 74 % of features, 58 % of neurons, 50 % of the random transformer."
     header = ["judge", "set", "score", "features", "mean", "median", "another feature's explanation"]
-    return _table("Automated interpretability", header, body, note)
+    return table("Automated interpretability", header, body, note)
 
 
 def _logits(rows: Sequence[Mapping[str, Any]]) -> str:
     keys = ["set", "features", "median_deviation", "median_skewness", "median_kurtosis", "second_mode"]
     header = ["set", "features", "deviation", "skewness", "kurtosis", "share with a second mode"]
-    return _table("Logit weights (medians)", header, [[row.get(k) for k in keys] for row in rows])
+    return table("Logit weights (medians)", header, [[row.get(k) for k in keys] for row in rows])
 
 
-def _effects(table: Mapping[str, Any]) -> str:
-    ablation, direct = table.get("ablation") or {}, table.get("direct") or {}
+def _effects(found: Mapping[str, Any]) -> str:
+    ablation, direct = found.get("ablation") or {}, found.get("direct") or {}
     names = list(dict.fromkeys([*ablation, *direct]))
     rows = [
         [
@@ -129,8 +110,8 @@ def _effects(table: Mapping[str, Any]) -> str:
         for name in names
     ]
     header = ["set", "features", "loss change where it fires, nats", "elsewhere", "logit weights : measured change"]
-    passes = f"{table['forward_passes']:,} forward passes." if table.get("forward_passes") else ""
-    return _table("Ablation (medians)", header, rows, passes) + "\n" + _steering(table.get("steering") or [])
+    passes = f"{found['forward_passes']:,} forward passes." if found.get("forward_passes") else ""
+    return table("Ablation (medians)", header, rows, passes) + "\n" + _steering(found.get("steering") or [])
 
 
 def _steering(curves: Sequence[Mapping[str, Any]]) -> str:
@@ -139,17 +120,17 @@ def _steering(curves: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for curve in curves:
         cells = {
-            s: f"{_percent(share)} ({loss:+.2f})"
+            s: f"{percent(share)} ({loss:+.2f})"
             for s, share, loss in zip(curve["strengths"], curve["share"], curve["loss_change"], strict=True)
         }
         name = f"{curve['set']} {curve['feature']}"
-        rows.append([curve["proxy"], name, _percent(curve["share_unsteered"]), *(cells.get(s) for s in strengths)])
+        rows.append([curve["proxy"], name, percent(curve["share_unsteered"]), *(cells.get(s) for s in strengths)])
     note = (
         "Held at a strength in units of the feature's largest activation; random directions have the feature's norm. "
         "Share of the sampled tokens on which the proxy holds, and the change of the loss on held-out text in nats."
     )
-    return _table("Steering", ["proxy", "", "not steered", *(f"{s:g}" for s in strengths)], rows, note)
+    return table("Steering", ["proxy", "", "not steered", *(f"{s:g}" for s in strengths)], rows, note)
 
 
 def _gaps(rows: Sequence[Mapping[str, str]]) -> str:
-    return _table("Not measured", ["what", "why"], [[row["kind"], row["reason"]] for row in rows])
+    return table("Not measured", ["what", "why"], [[row["kind"], row["reason"]] for row in rows])

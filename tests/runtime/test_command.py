@@ -12,8 +12,8 @@ from monosem_jax.runtime import command
 
 ROOT = pathlib.Path(__file__).parents[2]
 EXPERIMENTS = {
-    "analyze", "bench", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "sweep", "train_sae",
-    "train_transformer",
+    "analyze", "bench", "compare", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "sweep",
+    "train_sae", "train_transformer",
 }  # fmt: skip
 
 

@@ -196,6 +196,7 @@ STAGES = {
     "export": lambda w: mj.export(w, mj.ExportConfig()),
     "train_transformer": lambda w: mj.train_transformer(w, mj.TransformerRunConfig()),
     "analyze": lambda w: mj.analyze(w, mj.AnalyzeRunConfig()),
+    "compare": lambda w: mj.compare(w, mj.CompareRunConfig()),
     "report": lambda w: mj.report(w, mj.ReportRunConfig()),
     "sweep": lambda w: mj.sweep(w, mj.SweepRunConfig(source="synthetic")),
     "quickstart": lambda w: mj.quickstart(w, mj.QuickstartConfig()),
@@ -219,6 +220,7 @@ def test_no_stage_and_no_loader_takes_a_url_for_a_folder(here, name):
 KEYS = {
     "evaluate": ["--config.run="],
     "analyze": ["--config.run="],
+    "compare": ["--config.runs="],
     "report": ["--config.analysis="],
     "harvest": ["--config.transformer="],
     "train_sae": ["--config.source=x.npy", "--config.transformer="],

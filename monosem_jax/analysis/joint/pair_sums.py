@@ -43,8 +43,8 @@ class SideSums:
 class PairSums:
     """Sums over the same `tokens` tokens (BOS left out) for features f of `a` and g of `b`.
 
-    All in float64: `product` [F,G] Σ f g, and where they were asked for (`masked`) `both` [F,G] tokens at which neither is
-    0, `a_on_b` [F,G] Σ f² over the tokens at which g is not 0, and `b_on_a` [F,G] Σ g² over those at which f is not 0.
+    All in float64: `product` [F,G] Σ f g, and where they were asked for (`masked`) `both` [F,G] tokens at which neither
+    is 0, `a_on_b` [F,G] Σ f² over the tokens at which g is not 0, and `b_on_a` [F,G] Σ g² over those at which f is not.
     """
 
     a: SideSums

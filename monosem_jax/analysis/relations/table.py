@@ -1,4 +1,4 @@
-"""The kinds of relation, in the order in which they are looked for; a new one is a file here and a line in RELATIONS."""
+"""The kinds of relation, in their order; a new one is a file here, a section of the config, and a line in RELATIONS."""
 
 from __future__ import annotations
 

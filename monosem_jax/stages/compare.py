@@ -1,0 +1,191 @@
+"""Dictionaries → how their features relate, across sizes, seeds, models and architectures, and what they form."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import shutil
+import time
+from typing import Any
+
+import numpy as np
+
+from monosem_jax.analysis.examples import ExampleText
+from monosem_jax.analysis.joint.pair_sums import Pair, pair_sums
+from monosem_jax.analysis.records_parse import plain
+from monosem_jax.analysis.relations.base import Relations
+from monosem_jax.analysis.relations.table import RELATIONS, RelationsConfig
+from monosem_jax.report.relations import markdown
+from monosem_jax.runtime.arguments import check_name
+from monosem_jax.runtime.config import check_seed, field
+from monosem_jax.runtime.edge import stage
+from monosem_jax.runtime.errors import BadInput, check_counts
+from monosem_jax.runtime.files import write_json, write_text
+from monosem_jax.runtime.locations import Place
+from monosem_jax.runtime.mesh import make_mesh
+from monosem_jax.runtime.progress import progress
+from monosem_jax.runtime.workdir import RunDir, parent
+from monosem_jax.stages.compared_sets import Opened, check_same_text, compared_sets, open_runs
+
+ENOUGH_TOKENS = 1_000_000  # correlations of rare features over fewer tokens are rough
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareRunConfig:
+    """Which dictionaries are compared, on how much text, and which kinds of relation are looked for."""
+
+    seed: int = 0
+    """Decides every draw."""
+    runs: str = field("", place=Place(several=True))
+    """Directories of finished train_sae runs or of sweeps, with commas between. The first one is compared with each."""
+    control: str = field("", place=Place(several=True))
+    """Dictionaries of control transformers (train_transformer --shuffle_of), with commas between, or empty."""
+    split: str = "heldout"
+    """The split on which everything is measured: heldout, or validation to choose settings."""
+    contexts: int = 0
+    """Contexts of the split to read; 0: all."""
+    least_tokens: int = 10_000
+    """With fewer tokens nothing is compared."""
+    batch_contexts: int = 32
+    """Contexts per forward pass."""
+    mesh: str = field("", identity=False)
+    """Devices among which the reading of the dictionaries is divided: "data=2,model=4". Empty: one device."""
+    table_gb: float = field(4.0, above=0.0)
+    """Memory that the sums of a pair of dictionaries may take; larger ones are compared by candidates."""
+    without: tuple[str, ...] = ()
+    """Kinds of relation to leave out."""
+    relations: RelationsConfig = RelationsConfig()
+    """How much is asked of each kind of relation."""
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value."""
+        check_seed(self.seed)
+        check_counts(self, "config.", "least_tokens", "batch_contexts")
+        if self.contexts < 0 or not self.table_gb > 0:
+            raise BadInput(f"config.contexts is {self.contexts}, config.table_gb {self.table_gb}: expected 0 or more")
+        check_name("config.split", self.split, ("heldout", "validation"))
+        for name in self.without:
+            check_name("config.without", name, tuple(RELATIONS))
+        self.relations.check()
+        if self.mesh:
+            make_mesh(self.mesh)
+
+
+@stage
+def compare(workdir: str | pathlib.Path, config: CompareRunConfig) -> dict[str, Any]:
+    """Writes a table NAME.json and arrays NAME.npz for each kind of relation, relations.md with all tables, and returns
+    the summary.
+
+    Raises BadInput on runs of other texts or tokenizers, on an unfinished run, and on too few tokens.
+    """
+    config.check()
+    begin = time.perf_counter()
+    runs, left_out = open_runs(config.runs, "config.runs")
+    controls, _ = open_runs(config.control, "config.control") if config.control else ([], [])
+    text = check_same_text([*runs, *controls], config.split)
+    heldout = ExampleText.of(text, config.split)
+    pick = slice(config.contexts or None)
+    heldout = dataclasses.replace(heldout, tokens=heldout.tokens[pick], documents=heldout.documents[pick])
+    tokens = int(np.sum(np.asarray(heldout.tokens) != text.bos))
+    if tokens < config.least_tokens:
+        raise BadInput(
+            f"the {config.split} split has {tokens} tokens to compare on: expected config.least_tokens, "
+            f"{config.least_tokens}, or more"
+        )
+    parents = {f"run{i}": parent(o.run.path, "summary.json") for i, o in enumerate(runs)}
+    parents |= {f"control{i}": parent(o.run.path, "summary.json") for i, o in enumerate(controls)}
+    identity = dataclasses.replace(config, runs="", control="")
+    with RunDir(workdir, "compare", identity, parents, CompareRunConfig()) as rundir:
+        study = Relations(
+            compared_sets(runs, controls),
+            text,
+            heldout,
+            rundir.path,
+            seed=config.seed,
+            batch=config.batch_contexts,
+            mesh=make_mesh(config.mesh) if config.mesh else None,
+            most_bytes=int(config.table_gb * (1 << 30)),
+        )
+        return rundir.once(lambda: _compare(study, runs, controls, left_out, tokens, config, begin))
+
+
+def _compare(
+    study: Relations,
+    runs: list[Opened],
+    controls: list[Opened],
+    left_out: list[str],
+    tokens: int,
+    config: CompareRunConfig,
+    begin: float,
+) -> dict[str, Any]:
+    for reason in left_out:
+        study.gap("runs", reason)
+    if tokens < ENOUGH_TOKENS:
+        study.gap("tokens", f"{tokens} tokens: correlations of rare features are rough below {ENOUGH_TOKENS}")
+    study.tables["sets"] = _described(study, [*runs, *controls])
+    chosen = {name: relation for name, relation in RELATIONS.items() if name not in config.without}
+    needs = {name: r.needs(study, getattr(config.relations, name)) for name, r in chosen.items()}
+    _sum_pairs(study, [pair for found in needs.values() for pair in found])
+    for name, relation in chosen.items():
+        started = time.perf_counter()
+        print(f"relation: {name}", flush=True)
+        try:
+            relation.find(study, getattr(config.relations, name))
+        except BadInput as e:
+            study.gap(name, str(e))
+        study.seconds[name] = round(time.perf_counter() - started, 1)
+    _write(study)
+    shutil.rmtree(study.path / "scan", ignore_errors=True)
+    return {
+        **study.summary,
+        "compared_tokens": tokens,
+        "gaps": len(study.gaps),
+        "seconds": study.seconds,
+        "wall_seconds": time.perf_counter() - begin,
+    }
+
+
+def _described(study: Relations, opened: list[Opened]) -> list[dict[str, Any]]:
+    """A row per set: its name and what it is."""
+    paths = [str(o.run.path) for o in opened]
+    return [
+        {
+            "name": s.name,
+            "role": s.role,
+            "model": s.model,
+            "architecture": s.architecture or None,
+            "seed": s.seed,
+            "site": s.features.tapped.site,
+            "n_features": s.n_features,
+            "run": paths[i] if i < len(paths) else None,
+        }
+        for i, s in enumerate(study.sets)
+    ]
+
+
+def _sum_pairs(study: Relations, needed: list[Pair]) -> None:
+    """The sums of all pairs that fit, in one reading; of equal ones the masked one."""
+    wanted: dict[tuple[int, int], Pair] = {}
+    for pair in needed:
+        key = (min(pair.a, pair.b), max(pair.a, pair.b))
+        if study.fits(pair) and not (key in wanted and wanted[key].masked >= pair.masked):
+            wanted[key] = pair
+    if not wanted:
+        return
+    started, pairs, tokens = time.perf_counter(), list(wanted.values()), study.heldout.tokens
+    with progress(len(tokens), f"compare {len(pairs)} pairs of sets", "contexts") as bar:
+        sums = pair_sums(
+            [s.features for s in study.sets], pairs, tokens, batch=study.batch, mesh=study.mesh, advance=bar.update
+        )
+    study.sums.update(zip(pairs, sums, strict=True))
+    study.seconds["reading"] = round(time.perf_counter() - started, 1)
+
+
+def _write(study: Relations) -> None:
+    tables = {name: plain(found) for name, found in {**study.tables, "gaps": study.gaps}.items()}
+    for name, found in tables.items():
+        write_json(study.path / f"{name}.json", found)
+    for name, arrays in study.arrays.items():
+        with open(study.path / f"{name}.npz", "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    write_text(study.path / "relations.md", markdown(tables))
