@@ -12,7 +12,7 @@ import pytest
 
 from tests.analysis.scan.material import N_FEATURES, found
 from tests.analysis.scan.test_invariance import CONSTANT
-from tests.analysis.scan.worker import MESHES, flat
+from tests.analysis.scan.worker import MESHES, flat, pairs
 from tests.experiments.tiny import ROOT
 
 
@@ -58,6 +58,13 @@ def test_two_processes_find_what_one_finds(folder, mesh, process):
                 np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-6, err_msg=name)
             else:
                 np.testing.assert_array_equal(x, y, err_msg=name)
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_two_processes_sum_the_pairs_of_features_that_one_sums(folder, process):
+    with np.load(folder / f"pairs-{process}.npz") as got:
+        for name, expected in pairs().items():
+            np.testing.assert_allclose(got[name], expected, rtol=2e-5, atol=2e-6, err_msg=name)
 
 
 def test_both_processes_have_the_same_bits(folder):
