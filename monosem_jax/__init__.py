@@ -6,7 +6,7 @@ import monosem_jax as mj
 mj.train_sae("runs/a1", mj.SaeRunConfig(source="runs/store"))
 f = mj.load_sae("runs/a1").encode(x)
 
-Analyses take feature sets: `feature_set`, `neurons` and `control` open those of a run.
+Analyses take feature sets: `feature_set`, `neurons` and `control` open those of a run, and `match` compares two.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
         load_store,
         load_sweep,
         load_transformer,
+        match,
         neurons,
     )
     from monosem_jax.stages.analyze import AnalyzeRunConfig, analyze
@@ -75,6 +76,7 @@ __all__ = [
     "load_store",
     "load_sweep",
     "load_transformer",
+    "match",
     "neurons",
     "quickstart",
     "report",
@@ -98,7 +100,7 @@ _STAGES = {
     "train_sae": "SaeRunConfig",
     "train_transformer": "TransformerRunConfig",
 }
-_SETS = ("feature_set", "neurons", "control")
+_SETS = ("feature_set", "neurons", "control", "match")
 _MODULES = {name: "monosem_jax.load" for name in __all__ if name.startswith("load_") or name in _SETS}
 _MODULES |= {name: f"monosem_jax.stages.{stage}" for stage, config in _STAGES.items() for name in (stage, config)}
 del _MODULES["report"]  # the package of this name: calling it runs the stage

@@ -6,6 +6,7 @@ run.params_on(mesh)        # the same, each device reading its own part
 run.feature(17)["W_dec"]   # one feature, without reading the others
 
 What analyses take is a feature set: `feature_set` of a dictionary, `neurons` of the same activations, and `control`.
+`match` finds for every feature of one the best feature of another.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import functools
 import pathlib
 from typing import TypeVar
 
+import numpy as np
+
 from monosem_jax.activations.run import HarvestRun
 from monosem_jax.analysis import feature_sets
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.run import AnalyzeRun, CompareRun, EvaluateRun
+from monosem_jax.analysis.universality.matches import Matches, match_sets
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.arguments import Named, whole_number
 from monosem_jax.runtime.errors import BadInput
@@ -174,6 +178,16 @@ def control(run: Path | SaeRun, name: str = "control") -> FeatureSet:
             "transformer that experiments.train_transformer --shuffle_of made"
         )
     return feature_set(found, name)
+
+
+def match(a: Path | SaeRun | FeatureSet, b: Path | SaeRun | FeatureSet, tokens: np.ndarray) -> Matches:
+    """For every feature of `a` the feature of `b` whose activations correlate most with its own, over contexts
+    [C,T] such as `load_transformer(…).text.tokens("heldout")`; see `Matches`. `a`, `b`: dictionaries or feature sets.
+
+    Raises BadInput on sets of other tokenizers, on tokens that the models do not have, and when nothing fires.
+    """
+    sets = [x if isinstance(x, FeatureSet) else feature_set(x, name) for x, name in ((a, "a"), (b, "b"))]
+    return match_sets(sets[0], sets[1], tokens)
 
 
 def _dictionary(run: Path | SaeRun) -> SaeRun:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 from monosem_jax.analysis.relations.base import Relation
+from monosem_jax.analysis.relations.universality import UNIVERSALITY, UniversalityConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class RelationsConfig:
     """How much is asked of each kind of relation: a section per kind, of its name."""
+
+    universality: UniversalityConfig = UniversalityConfig()
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -17,4 +20,4 @@ class RelationsConfig:
             getattr(self, f.name).check()
 
 
-RELATIONS: dict[str, Relation] = {}
+RELATIONS: dict[str, Relation] = {"universality": UNIVERSALITY}
