@@ -13,6 +13,7 @@ class RelationsConfig:
     """How much is asked of each kind of relation: a section per kind, of its name."""
 
     universality: UniversalityConfig = UniversalityConfig()
+    """Best matches of features in other dictionaries, and the stability of features over seeds."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
