@@ -74,7 +74,7 @@ class PublishedSAE:
         Where a feature is active, this is its activation."""
         p = {name: np.asarray(value, np.float32) for name, value in self.params.items()}
         recipe = self.module.recipe
-        gain = np.asarray(recipe.activation.gain(p), np.float32)[features]
+        gain = np.asarray(recipe.activation.gain(dict(self.params)), np.float32)[features]
         w = p["W_enc"][:, features].T * gain[:, None]
         bias = p["b_enc"][features]
         return w, bias - w @ p["b_dec"] if recipe.apply_b_dec_to_input else bias
