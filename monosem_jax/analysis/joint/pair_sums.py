@@ -15,11 +15,9 @@ from jaxtyping import Float, Int
 
 from monosem_jax.analysis.feature_sets import FeatureSet, check_comparable
 from monosem_jax.analysis.scan.batch import Batch, Sums
-from monosem_jax.analysis.scan.encoding import Encoding
 from monosem_jax.analysis.scan.firings import Dense, Firings
 from monosem_jax.analysis.scan.pairs import add_products, mean_and_deviation
-from monosem_jax.analysis.scan.passes import run_pass
-from monosem_jax.analysis.scan.reader import Input, Reader
+from monosem_jax.analysis.scan.passes import read_once
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import check_mesh_axes, token_ids, whole_number
 from monosem_jax.runtime.errors import BadInput
@@ -162,11 +160,9 @@ def pair_sums(
     chosen = [sets[i] for i in used]
     sides = {i: _Side(sets[i].n_features, _name(used, names, i)) for i in used}
     tables = [_Tables(pair, sets, used, names) for pair in pairs]
-    given = Input(checked, np.broadcast_to(np.int32(-1), checked.shape), None, np.ones(len(checked), bool))
-    reader = Reader(given, chosen, Encoding(chosen, mesh), batch=batch, cache_bytes=0, signed=False)
     accumulators: dict[str, Any] = {f"side{i}": side for i, side in sides.items()}
     accumulators |= {f"pair{k}": table for k, table in enumerate(tables)}
-    run_pass(1, reader, accumulators, range(1, len(chosen)), None, advance)
+    read_once(chosen, checked, accumulators, batch=batch, mesh=mesh, advance=advance)
     sums = {i: side.sums(names[i]) for i, side in sides.items()}
     return [
         PairSums(sums[pair.a], sums[pair.b], n_tokens, **table.state) for pair, table in zip(pairs, tables, strict=True)

@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Int
 
+from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.scan.batch import Accumulator
 from monosem_jax.analysis.scan.checkpoints import Checkpoints
-from monosem_jax.analysis.scan.reader import Reader
+from monosem_jax.analysis.scan.encoding import Encoding
+from monosem_jax.analysis.scan.reader import Input, Reader
 from monosem_jax.runtime.processes import this_process
 
 
@@ -35,6 +39,22 @@ def run_pass(
         advance(reader.contexts_in(i))
     for accumulator in accumulators.values():
         merge_processes(accumulator)
+
+
+def read_once(
+    sets: Sequence[FeatureSet],
+    tokens: Int[np.ndarray, "C T"],
+    accumulators: Mapping[str, Accumulator],
+    *,
+    batch: int,
+    mesh: Mesh | None,
+    advance: Callable[[int], Any],
+) -> None:
+    """One pass over contexts [C,T] without labels and proxies, with the activations of all sets on all tokens: the
+    first one's are `Batch.firings`, the others' in `Batch.others` by their names."""
+    given = Input(tokens, np.broadcast_to(np.int32(-1), tokens.shape), None, np.ones(len(tokens), bool))
+    reader = Reader(given, sets, Encoding(sets, mesh), batch=batch, cache_bytes=0, signed=False)
+    run_pass(1, reader, accumulators, range(1, len(sets)), None, advance)
 
 
 def merge_processes(accumulator: Accumulator) -> None:

@@ -18,11 +18,9 @@ from jaxtyping import Float, Int
 from monosem_jax.analysis.feature_sets import FeatureSet, check_comparable
 from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.scan.batch import Batch, Sums
-from monosem_jax.analysis.scan.encoding import Encoding
 from monosem_jax.analysis.scan.firings import Dense, Firings
 from monosem_jax.analysis.scan.pairs import add_products, mean_and_deviation
-from monosem_jax.analysis.scan.passes import run_pass
-from monosem_jax.analysis.scan.reader import Input, Reader
+from monosem_jax.analysis.scan.passes import read_once
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import token_ids
 from monosem_jax.runtime.errors import BadInput
@@ -88,9 +86,7 @@ def attributions(
     va, vb = weights or (weights_of(a, usual), weights_of(b, usual))
     chosen = np.asarray(sample, np.int64)
     sums = _AttributionSums(va, vb, columns, np.asarray(matched), chosen, b.name)
-    given = Input(checked, np.broadcast_to(np.int32(-1), checked.shape), None, np.ones(len(checked), bool))
-    reader = Reader(given, [a, b], Encoding([a, b], mesh), batch=batch, cache_bytes=0, signed=False)
-    run_pass(1, reader, {"attributions": sums}, range(1, 2), None, advance)
+    read_once([a, b], checked, {"attributions": sums}, batch=batch, mesh=mesh, advance=advance)
     s = sums.state
     mean, deviation = mean_and_deviation(s["total"], s["square"], n)
     other_mean, other_deviation = mean_and_deviation(s["other_total"], s["other_square"], n)
@@ -111,8 +107,8 @@ class _AttributionSums(Sums):
         self._rows = np.flatnonzero(matched >= 0)
         self._matched, self._sample = matched[self._rows], sample
         f, g = len(va), len(vb)
-        shapes = {"total": f, "square": f, "other_total": g, "other_square": g, "pairs": f, "table": (len(sample), g)}
-        self.state = {name: np.zeros(shape) for name, shape in shapes.items()}
+        sizes = {"total": f, "square": f, "other_total": g, "other_square": g, "pairs": f}
+        self.state = {name: np.zeros(size) for name, size in sizes.items()} | {"table": np.zeros((len(sample), g))}
 
     def add(self, batch: Batch) -> None:
         following = np.full(batch.tokens.shape, -1)
