@@ -122,7 +122,7 @@ def test_no_modules_import_each_other_in_a_circle():
 # Inside `analysis`: what all kinds of evidence share, then the kinds, strangers to each other, then what joins them.
 SHARED_EVIDENCE = ("records", "feature_sets", "spectrum", "metrics", "scan", "examples", "windows", "subjects", "joint",
                    "logit_weights")  # fmt: skip
-JOINED_EVIDENCE = ("collect", "run", "kinds", "relations")
+JOINED_EVIDENCE = ("collect", "run", "kinds", "relations", "on_text")
 
 
 def part_of_analysis(module: str) -> str:

@@ -12,8 +12,8 @@ Columns = Mapping[str, Callable[[Row], Any]]
 
 MATCHES = (
     "For each feature of a set the feature of the other whose activations correlate most with its own. Medians are of "
-    "the features that fire, with a 95 % bootstrap interval; one to one: no feature is used twice. Same: the share of "
-    "features whose match is the same in both ways."
+    "the features that fire, with a 95 % bootstrap interval over features. One to one: the assignment that uses no "
+    "feature twice; same: the share of its pairs that are best matches too. Paper: 0.72 of features, 0.46 of neurons."
 )
 EFFECTS = (
     "Correlations between matched features of their logit weights and of their attribution vectors (activation times "

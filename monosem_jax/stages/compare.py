@@ -17,7 +17,7 @@ from monosem_jax.analysis.relations.base import Relations
 from monosem_jax.analysis.relations.table import RELATIONS, RelationsConfig
 from monosem_jax.report.relations import markdown
 from monosem_jax.runtime.arguments import check_name
-from monosem_jax.runtime.config import check_seed, field
+from monosem_jax.runtime.config import check_bounds, check_seed, field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.files import write_json, write_text
@@ -42,7 +42,7 @@ class CompareRunConfig:
     """Dictionaries of control transformers (train_transformer --shuffle_of), with commas between, or empty."""
     split: str = "heldout"
     """The split on which everything is measured: heldout, or validation to choose settings."""
-    contexts: int = 0
+    contexts: int = field(0, at_least=0)
     """Contexts of the split to read; 0: all."""
     least_tokens: int = 10_000
     """With fewer tokens nothing is compared."""
@@ -61,8 +61,7 @@ class CompareRunConfig:
         """Raises BadInput naming the first impossible value."""
         check_seed(self.seed)
         check_counts(self, "config.", "least_tokens", "batch_contexts")
-        if self.contexts < 0 or not self.table_gb > 0:
-            raise BadInput(f"config.contexts is {self.contexts}, config.table_gb {self.table_gb}: expected 0 or more")
+        check_bounds(self, "config.")
         check_name("config.split", self.split, ("heldout", "validation"))
         for name in self.without:
             check_name("config.without", name, tuple(RELATIONS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from monosem_jax.runtime.locations import separated
 from monosem_jax.sae.run import SaeRun, SweepRun
 from monosem_jax.stages.evaluate import open_dictionary
 from monosem_jax.text.directory import Text
+
+TRAINED_BY = ("steps", "batch_size", "learning_rate", "optimizer", "schedule")
 
 
 class Opened(NamedTuple):
@@ -109,7 +112,8 @@ def compared_sets(runs: Sequence[Opened], controls: Sequence[Opened]) -> list[Co
         # One object for all dictionaries of a transformer, so that they share its forward pass.
         tapped = dataclasses.replace(features.tapped, params=params.setdefault(model, features.tapped.params))
         architecture, seed = each.run.config["sae"]["architecture"], each.run.config.get("seed")
-        sets.append(Compared(dataclasses.replace(features, tapped=tapped), role, model, architecture, seed))
+        features = dataclasses.replace(features, tapped=tapped)
+        sets.append(Compared(features, role, model, architecture, seed, recipe=_recipe(each.run)))
     return [*(_with_neurons(s, sets) for s in sets), *_all_neurons(sets)]
 
 
@@ -130,6 +134,13 @@ def _all_neurons(sets: Sequence[Compared]) -> list[Compared]:
         name = f"neurons of {of.name}" if n else "neurons"
         found.append(Compared(feature_sets.neurons(of.features.tapped, name), "neurons", model))
     return found
+
+
+def _recipe(run: SaeRun) -> str:
+    """What decides how a dictionary is trained, without seeds, its size, and how its training is watched."""
+    sae = {key: value for key, value in run.config["sae"].items() if key != "n_features"}
+    train = {key: run.config.get("train", {}).get(key) for key in TRAINED_BY}
+    return json.dumps([sae, train, run.config.get("resample")], sort_keys=True)
 
 
 def _model(run: TransformerRun) -> str:

@@ -27,6 +27,9 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("planted")
     planted.write_runs(root)
     shutil.copytree(root / "sae", root / "again" / "sae")
+    record = json.loads((root / "again" / "sae" / "config.json").read_text())
+    record["config"]["seed"] = 1
+    write_json(root / "again" / "sae" / "config.json", record)
     return root
 
 
@@ -63,6 +66,9 @@ def test_sets_share_what_they_can(runs):
     text = opened[0].run.transformer.text
     study = Relations(sets, text, ExampleText.of(text, "heldout"), text.path, 0, 50)
     assert study.dictionaries == [0, 1] and study.sizes == [0] and study.seeds == [1]
+    for change in ({"seed": sets[0].seed}, {"recipe": "another"}, {"model": "another"}):
+        other = dataclasses.replace(sets[1], **change)
+        assert dataclasses.replace(study, sets=[sets[0], other, sets[2]]).seeds == []
     assert study.fits(Pair(0, 1, True))
     assert not dataclasses.replace(study, most_bytes=100).fits(Pair(0, 1))
     scan = study.scanned(0)

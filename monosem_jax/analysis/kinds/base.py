@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from monosem_jax.analysis.collect import Evidence
 from monosem_jax.analysis.examples import ExampleText
-from monosem_jax.analysis.logit_weights import usual_tokens
+from monosem_jax.analysis.on_text import OnText
 from monosem_jax.analysis.proxies.chosen import Proxies, ProxyValues
 from monosem_jax.analysis.subjects import Subject
 from monosem_jax.runtime.errors import BadInput
@@ -20,7 +17,7 @@ from monosem_jax.text.directory import Text
 
 
 @dataclasses.dataclass
-class Study:
+class Study(OnText):
     """An analysis while it is made. A kind of evidence is a function of a study: it reads the subjects, and puts what
     it finds out about single features into `evidence`, tables into `tables`, and figures into `summary`.
 
@@ -55,16 +52,6 @@ class Study:
         for subject in self.subjects:
             self.evidence.setdefault(subject.name, Evidence())
 
-    @functools.cached_property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of documents, sorted; "" may be one of them."""
-        return tuple(sorted(set(self.text.labels)))
-
-    def token_labels(self, part: ExampleText) -> np.ndarray:
-        """[C,T] the number of each token's label in `labels`, -1 for documents without one."""
-        number = {name: i if name else -1 for i, name in enumerate(self.labels)}
-        return np.asarray([number[name] for name in self.text.labels], np.int32)[part.documents]
-
     @property
     def features(self) -> Subject:
         """The dictionary."""
@@ -80,14 +67,3 @@ class Study:
             if subject.name == name:
                 return subject
         raise BadInput(f"there is no set {name!r}: expected one of {', '.join(s.name for s in self.subjects)}")
-
-    def gap(self, kind: str, reason: str) -> None:
-        """Lists something that was not measured, and says so."""
-        self.gaps.append({"kind": kind, "reason": reason})
-        print(f"note: {kind}: {reason}", flush=True)
-
-    @functools.cached_property
-    def usual_tokens(self) -> np.ndarray:
-        """The ids of the tokens that are not rare in the training split, without BOS."""
-        counts = np.bincount(np.asarray(self.text.tokens("train")).ravel(), minlength=len(self.heldout.strings))
-        return usual_tokens(counts, [self.text.bos])

@@ -31,7 +31,7 @@ def probe_concepts(study: Study, config: ProbesConfig) -> None:
     plans = [
         plan_rows(
             part.tokens,
-            study.token_labels(part),
+            study.labels_of(part),
             study.labels,
             values,
             bos=study.text.bos,

@@ -10,7 +10,7 @@ from monosem_jax.analysis.token_in_context import LabelledTokens, token_in_conte
 
 def tokens_in_context(study: Study) -> None:
     """The features of every set that fire on one token, a row per set in the table."""
-    text = LabelledTokens(study.heldout.tokens, study.token_labels(study.heldout), study.labels, study.heldout.strings)
+    text = LabelledTokens(study.heldout.tokens, study.labels_of(study.heldout), study.labels, study.heldout.strings)
     rows = {}
     for subject in study.subjects:
         found = token_in_context(subject.features, subject.heldout, text, batch=study.batch, seed=study.seed)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from monosem_jax.analysis.examples import ExampleText
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.joint.pair_sums import Pair, PairSums
-from monosem_jax.analysis.logit_weights import usual_tokens
+from monosem_jax.analysis.on_text import OnText
 from monosem_jax.analysis.scan.config import ScanConfig
 from monosem_jax.analysis.scan.entry import scan
 from monosem_jax.analysis.scan.result import SetScan
@@ -28,7 +28,8 @@ class Compared:
     """A set that takes part: its number is its place in `Relations.sets`.
 
     `role`: "dictionary", "control" or "neurons". `model` tells transformers apart (the hash of their parameters),
-    `seed` and `architecture` dictionaries. `neurons`: the number of the set of neurons that it reconstructs.
+    `recipe` what dictionaries were trained with but for chance and size. `neurons`: the number of the set of neurons
+    that it reconstructs.
     """
 
     features: FeatureSet
@@ -37,6 +38,7 @@ class Compared:
     architecture: str = ""
     seed: int | None = None
     neurons: int | None = None
+    recipe: str = ""
 
     @property
     def name(self) -> str:
@@ -52,7 +54,7 @@ class Compared:
 
 
 @dataclasses.dataclass
-class Relations:
+class Relations(OnText):
     """A comparison while it is made. A kind of relation first says which pairs of sets it needs sums of (`needs`), and
     then puts tables (JSON) into `tables`, arrays into `arrays` (a file NAME.npz each), and figures into `summary`.
 
@@ -99,14 +101,14 @@ class Relations:
 
     @functools.cached_property
     def seeds(self) -> list[int]:
-        """The dictionaries that differ from the first only by what chance decided: of its transformer, site,
-        architecture and number of features. Stability is measured against them."""
+        """The dictionaries that differ from the first by their seed alone: of its transformer, site, number of features
+        and recipe. Stability is measured against them."""
         first = self.sets[0]
+        key = (first.n_features, first.recipe)
         return [
             i
             for i in self.dictionaries[1:]
-            if self.sets[i].same_space(first)
-            and (self.sets[i].architecture, self.sets[i].n_features) == (first.architecture, first.n_features)
+            if (s := self.sets[i]).same_space(first) and (s.n_features, s.recipe) == key and s.seed != first.seed
         ]
 
     def fits(self, pair: Pair) -> bool:
@@ -129,7 +131,7 @@ class Relations:
                 self._scans[i] = scan(
                     features,
                     self.heldout.tokens,
-                    self.token_labels,
+                    self.labels_of(self.heldout),
                     labels=self.labels,
                     config=config,
                     mesh=self.mesh,
@@ -141,28 +143,6 @@ class Relations:
     @functools.cached_property
     def _scans(self) -> dict[int, SetScan]:
         return {}
-
-    @functools.cached_property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of documents, sorted; "" may be one of them."""
-        return tuple(sorted(set(self.text.labels)))
-
-    @functools.cached_property
-    def token_labels(self) -> np.ndarray:
-        """[C,T] the number of each token's label in `labels`, -1 for documents without one."""
-        number = {name: i if name else -1 for i, name in enumerate(self.labels)}
-        return np.asarray([number[name] for name in self.text.labels], np.int32)[self.heldout.documents]
-
-    @functools.cached_property
-    def usual_tokens(self) -> np.ndarray:
-        """The ids of the tokens that are not rare in the training split, without BOS."""
-        counts = np.bincount(np.asarray(self.text.tokens("train")).ravel(), minlength=len(self.heldout.strings))
-        return usual_tokens(counts, [self.text.bos])
-
-    def gap(self, kind: str, reason: str) -> None:
-        """Lists something that was not measured, and says so."""
-        self.gaps.append({"kind": kind, "reason": reason})
-        print(f"note: {kind}: {reason}", flush=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,8 @@ from monosem_jax.analysis.universality.matches import (
     matches_of,
     stability,
 )
-from monosem_jax.runtime.errors import BadInput, check_counts
+from monosem_jax.runtime.config import check_bounds, field
+from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.rng import stream
 
 STABLE = 0.7  # a feature with a larger stability counts as found again
@@ -32,21 +33,16 @@ ALIKE = 0.9  # directions with a larger cosine count as the same
 class UniversalityConfig:
     """How much is measured of matched features beside their activations."""
 
-    attribution_contexts: int = 1024
+    attribution_contexts: int = field(1024, at_least=0)
     """Contexts for attribution vectors; 0: none."""
-    attribution_features: int = 256
+    attribution_features: int = field(256, at_least=0)
     """Features of the first dictionary whose attribution vectors are compared with those of all features; 0: none."""
-    covariance_contexts: int = 256
+    covariance_contexts: int = field(256, at_least=1)
     """Contexts for the covariance of the activations, in whose metric directions are compared."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        check_counts(self, "config.relations.universality.", "covariance_contexts")
-        for name in ("attribution_contexts", "attribution_features"):
-            if getattr(self, name) < 0:
-                raise BadInput(
-                    f"config.relations.universality.{name} is {getattr(self, name)}: expected a number, or 0"
-                )
+        check_bounds(self, "config.relations.universality.")
 
 
 def _pairs(study: Relations) -> list[tuple[int, int]]:
