@@ -23,6 +23,7 @@ from monosem_jax.analysis.records import (
     ProxyScore,
     Sample,
     Score,
+    Sources,
     TokenInContext,
     TopToken,
 )
@@ -46,6 +47,10 @@ def _no_scores(feature: int) -> tuple[ProxyScore, ...]:
     return ()
 
 
+def _no_sources(feature: int) -> tuple[Sources, ...]:
+    return ()
+
+
 def _no_logits(features: Sequence[int]) -> Sequence[LogitWeights | None]:
     return [None] * len(features)
 
@@ -53,7 +58,8 @@ def _no_logits(features: Sequence[int]) -> Sequence[LogitWeights | None]:
 @dataclasses.dataclass
 class Evidence:
     """What the kinds of evidence found out about the features of a set, by the number of the feature. `logits` is asked
-    for many features at once. `loss_effects`: an array [examples,before+1+after] for the top examples of a feature."""
+    for many features at once. `loss_effects`: an array [examples,before+1+after] for the top examples of a feature;
+    `sources` of each of them."""
 
     categories: dict[int, Category] = dataclasses.field(default_factory=dict)
     proxies: Callable[[int], tuple[ProxyScore, ...]] = _no_scores
@@ -64,6 +70,7 @@ class Evidence:
     ablations: dict[int, Ablation] = dataclasses.field(default_factory=dict)
     loss_effects: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     samples: dict[int, tuple[Sample, ...]] = dataclasses.field(default_factory=dict)
+    sources: Callable[[int], Sequence[Sources]] = _no_sources
 
 
 @pinned()
@@ -164,7 +171,7 @@ def _record(
         label_correlation=category.feature_correlation if category else None,
         top_logits=logits.top if logits else (),
         bottom_logits=logits.bottom if logits else (),
-        examples=_examples(text, shown.top.of(j), TOP, effects),
+        examples=_examples(text, shown.top.of(j), TOP, effects, evidence.sources(i)),
         set=name,
         fired=int(scan.fired[i]),
         mean=float(scan.mean[i]),
@@ -191,10 +198,18 @@ def _examples(
     places: tuple[np.ndarray, np.ndarray, np.ndarray],
     around: tuple[int, int],
     effects: Sequence[Any] | np.ndarray = (),
+    sources: Sequence[Sources] = (),
 ) -> tuple[Example, ...]:
     context, position, activations = places
     return tuple(
-        text.example(int(c), int(p), activations[n], around, effects[n] if n < len(effects) else ())
+        text.example(
+            int(c),
+            int(p),
+            activations[n],
+            around,
+            effects[n] if n < len(effects) else (),
+            sources[n] if n < len(sources) else None,
+        )
         for n, (c, p) in enumerate(zip(context, position, strict=True))
         if p >= 0
     )

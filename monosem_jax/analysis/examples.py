@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monosem_jax.analysis.records import Example
+from monosem_jax.analysis.records import Example, Sources
 from monosem_jax.text.directory import Source, Text
 from monosem_jax.text.shown import token_strings
 
@@ -37,9 +37,10 @@ class ExampleText:
         activations: Sequence[float] | np.ndarray,
         around: tuple[int, int],
         loss_effects: Sequence[float] | np.ndarray = (),
+        sources: Sources | None = None,
     ) -> Example:
         """The window around a token; `activations` [before+1+after] as `windows` returns them, and so `loss_effects`
-        where they were measured."""
+        where they were measured; `sources` of the activation on the token, where they were."""
         before, after = around
         low, high = max(position - before, 0), min(position + after + 1, self.tokens.shape[1])
         shown = slice(low - position + before, high - position + before)
@@ -55,6 +56,7 @@ class ExampleText:
             label=source.label,
             token_ids=tuple(ids),
             loss_effects=_rounded(loss_effects[shown]) if len(loss_effects) else (),
+            sources=sources,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from monosem_jax.models.base import site_widths
 from monosem_jax.models.tapped import TappedModel
@@ -34,6 +34,10 @@ class Encoder(Protocol):
         """Where features count as firing."""
         ...
 
+    def affine(self, features: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "n W"], Float[np.ndarray, " n"]]:
+        """(w, b): a feature that fires has the activation row · w + b, over the columns of a row that w has."""
+        ...
+
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["start", "stop"])
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,9 @@ class Units:
 
     def active(self, f: Float[Array, "... F"]) -> Bool[Array, "... F"]:
         return f > 0
+
+    def affine(self, features):
+        return np.eye(self.stop, dtype=np.float32)[self.start + features], np.zeros(len(features), np.float32)
 
 
 @functools.partial(
@@ -75,6 +82,10 @@ class Projections:
 
     def active(self, f: Float[Array, "... F"]) -> Bool[Array, "... F"]:
         return f > 0
+
+    def affine(self, features):
+        w = np.asarray(self.directions, np.float32)[features]
+        return np.pad(w, ((0, 0), (self.start, 0))), -np.asarray(self.offset, np.float32)[features]
 
 
 @dataclasses.dataclass(frozen=True)

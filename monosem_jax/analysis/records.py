@@ -14,6 +14,36 @@ FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+    """What a token of the context contributes to the activation of a feature: `direct` through the residual stream (0
+    for every token but the one on which the feature fires), `attention` through all heads together, `head` the one that
+    carries most of it. `position` is that of the token in the context."""
+
+    position: int
+    token: str
+    direct: float
+    attention: float
+    head: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """A feature's `activation` on the token of an example as an exact sum over tokens, with attention patterns, the
+    scales of LayerNorm and the gates of the MLP held at their values on the context.
+
+    activation = `bias` + `direct` (the token itself through the residual stream) + `attention` (all tokens through all
+    heads). `tokens` are the 10 with the largest |direct + attention|, strongest first; the others make up the rest of
+    `attention`. The bias is what biases contribute without any token.
+    """
+
+    activation: float
+    bias: float
+    direct: float
+    attention: float
+    tokens: tuple[Source, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Example:
     """A window of a context around the token on which a feature fires.
 
@@ -21,6 +51,7 @@ class Example:
     `token_ids` and `activations` have one entry per token of the window. `origin` and `label` are those of the
     document, "" if it has none. `loss_effects`: by how much the loss on each token of the window rises when the feature
     is ablated on every token of the context, in nats (empty: not measured; 0 for the first token of a context).
+    `sources`: which tokens cause the activation at the peak (null: not measured).
     """
 
     context: int
@@ -32,6 +63,7 @@ class Example:
     label: str
     token_ids: tuple[int, ...] = ()
     loss_effects: tuple[float, ...] = ()
+    sources: Sources | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,18 @@ from monosem_jax.runtime.files import read_array, read_arrays, read_json
 from monosem_jax.runtime.loaded_run import LoadedRun
 from monosem_jax.sae.run import SaeRun
 
-TABLES = ("categories", "health", "proxies", "tokens_in_context", "probes", "logits", "judges", "effects", "gaps")
+TABLES = (
+    "categories",
+    "health",
+    "proxies",
+    "tokens_in_context",
+    "probes",
+    "logits",
+    "judges",
+    "effects",
+    "sources",
+    "gaps",
+)
 
 
 class EvaluateRun(FromTransformer):

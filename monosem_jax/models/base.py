@@ -70,6 +70,9 @@ class LanguageModel(Protocol):
         Raises BadInput at a site from which that path is not linear."""
         ...
 
+    # A model may also have `token_paths`, as `monosem_jax.models.transformer.Transformer` does: what every token
+    # contributes to activations. Without it the sources of features are not known.
+
     def __call__(self, tokens: Int[Array, "C T"]) -> Float[Array, "C T V"]: ...
 
     # Of every linen module.

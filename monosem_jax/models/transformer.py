@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from monosem_jax.models.attention import pattern
 from monosem_jax.models.base import SITES, parse_site, split_sites
+from monosem_jax.models.token_paths import TokenPaths, token_paths
 from monosem_jax.runtime.errors import BadInput, check_counts
 
 
@@ -78,11 +79,7 @@ class Block(nn.Module):
         n_heads = self.config.n_heads
         q, k, v = jnp.split(self.qkv(x), 3, axis=-1)
         q, k, v = (a.reshape(n_contexts, length, n_heads, d_model // n_heads) for a in (q, k, v))
-        q, k = rotate(q), rotate(k)
-        score = jnp.einsum("CTHK,CSHK->CHTS", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-        causal = jnp.tril(jnp.ones((length, length), bool))
-        score = jnp.where(causal[None, None], score, -jnp.inf)
-        weight = jax.nn.softmax(score, axis=-1).astype(self.dtype)
+        weight = pattern(q, k).astype(self.dtype)
         mixed = jnp.einsum("CHTS,CSHK->CTHK", weight, v)
         return self.attn_proj(mixed.reshape(n_contexts, length, d_model))
 
@@ -99,15 +96,6 @@ class Block(nn.Module):
         if kind == "mlp_hidden":
             return carry, self.down(acts).astype(jnp.float32)
         return None, carry + acts
-
-
-def rotate(x: Float[Array, "C T H K"]) -> Float[Array, "C T H K"]:
-    """Rotary position embedding (Su et al., 2021) over the positions of each context."""
-    half = x.shape[-1] // 2
-    angle = jnp.arange(x.shape[1])[:, None] * (10_000.0 ** -(jnp.arange(half) / half))[None]
-    cos, sin = jnp.cos(angle)[None, :, None], jnp.sin(angle)[None, :, None]
-    a, b = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
-    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
 
 
 class Transformer(nn.Module):
@@ -190,3 +178,26 @@ class Transformer(nn.Module):
             d = d @ np.asarray(params[f"blocks_{layer}"]["down"]["kernel"])
         d = d - d.mean(axis=-1, keepdims=True)
         return (d * np.asarray(params["ln_final"]["scale"])) @ np.asarray(params["unembed"]["kernel"])
+
+    @nn.nowrap
+    def token_paths(
+        self,
+        params: Mapping[str, Any],
+        site: str,
+        tokens: Int[Array, "C T"],
+        place: Int[Array, " P"],
+        at: Int[Array, " P"],
+        directions: Float[Array, "P M"],
+    ) -> TokenPaths:
+        """What every token contributes to directions[p] · acts[place[p], at[p]] at a site of the first block, with
+        attention patterns, the scales of LayerNorm and the gates of the MLP held (`monosem_jax.models.token_paths`).
+
+        Raises BadInput at a site of a later block: other MLPs lie between it and the tokens.
+        """
+        layer, kind = parse_site(site, self.config.n_layers)
+        if layer:
+            raise BadInput(f"sources at {site}: the MLP of block 0 lies between it and the tokens, expected block 0")
+        passed = ("resid_mid", "mlp_hidden")
+        _, joined = self.apply({"params": params}, tokens, "resid_mid.0+mlp_hidden.0", method=self.to_acts)
+        acts = dict(zip(passed, jnp.split(joined, [self.config.d_model], axis=-1), strict=True))
+        return token_paths(params, self.config.n_heads, acts, tokens, place, at, directions, kind)

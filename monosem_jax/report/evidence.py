@@ -36,6 +36,7 @@ def markdown(tables: Mapping[str, Any]) -> str:
         _judges(tables.get("judges") or []),
         _logits(tables.get("logits") or []),
         _effects(tables.get("effects") or {}),
+        _sources(tables.get("sources") or {}),
         _gaps(tables.get("gaps") or []),
     ]
     return "\n".join(part for part in parts if part)
@@ -130,6 +131,46 @@ def _steering(curves: Sequence[Mapping[str, Any]]) -> str:
         "Share of the sampled tokens on which the proxy holds, and the change of the loss on held-out text in nats."
     )
     return table("Steering", ["proxy", "", "not steered", *(f"{s:g}" for s in strengths)], rows, note)
+
+
+def _sources(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """One column per set: features by their main cause, and shares in percent."""
+    if not rows:
+        return ""
+    first = next(iter(rows.values()))
+    body: list[list[Any]] = [["features", *(row["features"] for row in rows.values())]]
+    for cause in first["main_cause"]:
+        body.append([f"mostly caused by: {cause}", *(row["main_cause"].get(cause) for row in rows.values())])
+    for cause in first["share_of_activation"]:
+        body.append(
+            [
+                f"share of the activation: {cause}",
+                *(_percent(row["share_of_activation"].get(cause)) for row in rows.values()),
+            ]
+        )
+    for part in ("direct", "attention"):
+        body.append(
+            [
+                f"share of the size of all paths: {part}",
+                *(_percent(row["share_of_size"][part]) for row in rows.values()),
+            ]
+        )
+    for distance in first["share_of_size"]["by_distance"]:
+        body.append(
+            [
+                f"of it, attention to: {distance}",
+                *(_percent(row["share_of_size"]["by_distance"].get(distance)) for row in rows.values()),
+            ]
+        )
+    for head in range(len(first["share_of_size"]["by_head"])):
+        body.append(
+            [f"of it, head {head}", *(_percent(row["share_of_size"]["by_head"][head]) for row in rows.values())]
+        )
+    note = (
+        "The activation of each feature on its top examples as an exact sum over tokens, with attention patterns, "
+        "LayerNorm's scales and gates held. Shares are medians over features; those of the activation may be negative."
+    )
+    return _table("Sources of features", ["", *rows], body, note)
 
 
 def _gaps(rows: Sequence[Mapping[str, str]]) -> str:

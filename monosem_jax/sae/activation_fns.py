@@ -83,6 +83,10 @@ class ActivationFn:
         """The value that h + b_enc must exceed for a feature to be active, from published parameters."""
         return jnp.zeros_like(p["b_enc"])
 
+    def gain(self, p: Params) -> Float[Array, " F"]:
+        """The factor of h in the number that a feature's activation is where it is active: gain · h + b_enc."""
+        return jnp.ones_like(p["b_enc"])
+
     def initial_stats(self) -> dict[str, Array]:
         """The initial statistics; numbers, not arrays."""
         return {}
@@ -243,6 +247,9 @@ class Gated(ActivationFn):
     def threshold(self, p):
         """The value that exp(r_mag) h + b_enc must exceed for the gate to be open."""
         return nn.relu(p["b_enc"] - jnp.exp(p["r_mag"]) * p["b_gate"])
+
+    def gain(self, p):
+        return jnp.exp(p["r_mag"])
 
     def _features(self, p: Params, h: Array) -> Array:
         return jnp.where(h + p["b_gate"] > 0, nn.relu(jnp.exp(p["r_mag"]) * h + p["b_enc"]), 0)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Float, Int
 
 from monosem_jax.models.base import site_width
 from monosem_jax.models.tapped import TappedModel
@@ -66,6 +67,17 @@ class PublishedSAE:
     def forward(self, rows: ArrayLike) -> tuple[jax.Array, jax.Array]:
         """Rows [..., W] → (feature activations [..., F], reconstructions [..., M]); raises BadInput like `encode`."""
         return self._apply(self.module.forward, self._rows("forward", rows))
+
+    @pinned()
+    def affine(self, features: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "n M"], Float[np.ndarray, " n"]]:
+        """(w, b) of features: their activation before the threshold is x · w + b, for what the encoder reads of a row.
+        Where a feature is active, this is its activation."""
+        p = {name: np.asarray(value, np.float32) for name, value in self.params.items()}
+        recipe = self.module.recipe
+        gain = np.asarray(recipe.activation.gain(p), np.float32)[features]
+        w = p["W_enc"][:, features].T * gain[:, None]
+        bias = p["b_enc"][features]
+        return w, bias - w @ p["b_dec"] if recipe.apply_b_dec_to_input else bias
 
     def _rows(self, method: str, rows: ArrayLike) -> jax.Array:
         return jnp.asarray(numbers(method, rows, "...", self.module.width))

@@ -22,6 +22,8 @@ from monosem_jax.analysis.records import (
     Neighbour,
     ProxyScore,
     Score,
+    Source,
+    Sources,
     TopToken,
 )
 from monosem_jax.analysis.records_io import CHUNK, Records, RecordWriter, write_header
@@ -31,13 +33,15 @@ from monosem_jax.load import load_run
 from monosem_jax.runtime.errors import BadInput, NewerFormat
 
 SCHEMA = pathlib.Path(records_io.__file__).with_name("records.schema.json")
+SOURCES = Sources(1.25, 0.25, 0.5, 0.5, (Source(17, "<b>", 0.5, 0.125, 0), Source(0, "a", 0.0, 0.375, 1)))
+TOP_EXAMPLE = Example(4, 17, 0, ("<b>",), (1.25,), "", "", sources=SOURCES)
 EXAMPLE = Example(4, 17, 2, ("a", "\n", "<b>"), (0.0, 0.5, 1.25), "x.txt#3", "prose", (5, 6, 7), (0.0, -0.125, 0.5))
 FEATURES = [
     Feature(7, 0.25, 1.25, "prose", 0.5, (("a", 0.5), ("b", 0.25)), (("c", -0.5),), (EXAMPLE,)),
     Feature(9, 0.0, 0.0, None, None, (), (), ()),
 ]
 RICH = Feature(
-    CHUNK + 3, 0.123456, 1.25, "prose", 0.5, (("a", 0.5),), (("c", -0.5),), (EXAMPLE,),
+    CHUNK + 3, 0.123456, 1.25, "prose", 0.5, (("a", 0.5),), (("c", -0.5),), (EXAMPLE, TOP_EXAMPLE),
     fired=11,
     nearest_label="prose",
     nearest_label_correlation=0.456,

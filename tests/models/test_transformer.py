@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from monosem_jax.models.attention import rotate
 from monosem_jax.models.base import SITES, parse_site, token_losses
 from monosem_jax.models.objective import language_objective
-from monosem_jax.models.transformer import Transformer, TransformerConfig, rotate
+from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.training.config import OptimizerConfig, TrainConfig
 from monosem_jax.training.optimizer import learning_rate, optimizer

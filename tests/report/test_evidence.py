@@ -21,6 +21,15 @@ TABLES = {
         "steering": [{"proxy": "dna", "set": "features", "feature": 3, "strengths": [0.0, 2.0], "share": [0.0, 0.5],
                       "share_unsteered": 0.25, "loss_change": [0.0, 1.5]}],
     },
+    "sources": {
+        name: {
+            "features": 7,
+            "main_cause": {"token itself": 5, "BOS": 2},
+            "share_of_activation": {"token itself": 1.25, "BOS": -0.25},
+            "share_of_size": {"direct": 0.75, "attention": 0.25, "by_distance": {"1": 0.125}, "by_head": [0.0, share]},
+        }
+        for name, share in (("features", 0.25), ("neurons", None))
+    },
     "gaps": [{"kind": "proxy x", "reason": "never\nmatches <b>"}],
 }  # fmt: skip
 
@@ -48,6 +57,13 @@ def test_steering_has_a_column_for_every_strength():
     assert "| proxy |  | not steered | 0 | 2 |" in lines()
     assert "| dna | features 3 | 25 % | 0 % (+0.00) | 50 % (+1.50) |" in lines()
     assert "1,234 forward passes." in lines()
+
+
+def test_sources_of_every_set_stand_side_by_side():
+    assert "| mostly caused by: token itself | 5 | 5 |" in lines()
+    assert "| share of the activation: BOS | -25 % | -25 % |" in lines()
+    assert "| share of the size of all paths: direct | 75 % | 75 % |" in lines()
+    assert "| of it, head 1 | 25 % | – |" in lines()
 
 
 def test_gaps_are_listed_in_one_line_each():

@@ -97,6 +97,20 @@ def test_a_token_in_context_is_told_with_its_label(found):
     assert 0 < told.share_of_occurrences < 1
 
 
+def test_sources_of_examples_are_told(found):
+    """Attention brings MARKER to `context`; `set` fires because of the token itself."""
+    for e in found.feature(CONTEXT_FEATURE).examples:
+        strongest = e.sources.tokens[0]
+        assert strongest.token.strip() == WORDS[planted.MARKER] and strongest.position == 1 and strongest.head == 0
+        assert strongest.attention > 0.9 * e.sources.activation and strongest.direct == 0
+    for e in found.feature(SET_FEATURE).examples:
+        assert e.sources.tokens[0].position == e.position and e.sources.direct > 0.9 * e.activations[e.peak]
+    table = found.table("sources")
+    assert list(table) == ["features", "neurons", "random"]
+    assert all(row["largest_error"] < 0.02 for row in table.values()), table
+    assert table["features"]["main_cause"]["token itself"] == planted.F - 2
+
+
 def test_a_dead_feature_has_a_record_without_claims(found):
     record = found.feature(DEAD_FEATURE)
     assert (record.density, record.largest, record.examples, record.intervals) == (0, 0, (), ())

@@ -14,6 +14,7 @@ from monosem_jax.analysis.kinds.health import health
 from monosem_jax.analysis.kinds.judges import JudgeConfig, judge_features
 from monosem_jax.analysis.kinds.logits import logits
 from monosem_jax.analysis.kinds.proxies import compare_with_proxies
+from monosem_jax.analysis.kinds.sources import sources
 from monosem_jax.analysis.kinds.tokens import tokens_in_context
 
 
@@ -46,6 +47,7 @@ KINDS: dict[str, Kind] = {
     "tokens_in_context": lambda study, config: tokens_in_context(study),
     "probes": lambda study, config: probe_concepts(study, config.probes),
     "logits": lambda study, config: logits(study),
+    "sources": lambda study, config: sources(study),
     "judge": lambda study, config: judge_features(study, config.judge),
     "effects": lambda study, config: causes(study, config.effects),
     "rating": lambda study, config: rating_material(study, config.rating),
