@@ -5,8 +5,8 @@
   python -m experiments.train_sae --workdir=runs/crosscoder_models --config=crosscoder_models \\
       --config.source=runs/a/store,runs/b/store
 
-The stores must be harvested with the same seed from the same text, so that row i is the same token in both; what differs
-is refused in a line. `monosem_jax.analysis.model_diff` reads the run: relative norms of the two parts of each feature.
+The stores must be harvested with the same seed from the same text, so that row i is the same token in both; anything
+else is refused in a line. `monosem_jax.analysis.model_diff` reads the run: relative norms of the two parts of each feature.
 --config.sae.activation=relu --config.sae.l1_coefficient=… trains with L1, which invents features of one model alone.
 Cost at 2,048 features of twice 512: 21 MFLOP a row, 1.3e+14 FLOP in all.
 """

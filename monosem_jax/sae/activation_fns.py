@@ -153,9 +153,8 @@ class TopK(ActivationFn):
 class BatchTopK(ActivationFn):
     """The k B largest values of ReLU(h + b_enc) in a batch of B rows on all devices together.
 
-    The threshold, which a feature exceeds in the published form, is a running mean, over steps, of the smallest value
-    kept. Its decay at step n is threshold_decay, or n / (n + 10) if that is smaller. Where norms of rows of W_dec are
-    free, values are compared times `weights` (W_dec), and published thresholds are divided by them.
+    The published threshold is a running mean, over steps, of the smallest value kept, with decay threshold_decay or, if
+    smaller, n / (n + 10) at step n. Where rows of W_dec are free, values are compared times `weights` (W_dec).
     """
 
     form: ClassVar[str] = "jumprelu"
