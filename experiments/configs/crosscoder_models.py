@@ -6,7 +6,7 @@
       --config.source=runs/a/store,runs/b/store
 
 The stores must be harvested with the same seed from the same text, so that row i is the same token in both; anything
-else is refused in a line. `monosem_jax.analysis.model_diff` reads the run: relative norms of the two parts of each feature.
+else is refused in a line. `monosem_jax.analysis.model_diff` tells features of both models from those of one alone.
 --config.sae.activation=relu --config.sae.l1_coefficient=… trains with L1, which invents features of one model alone.
 Cost at 2,048 features of twice 512: 21 MFLOP a row, 1.3e+14 FLOP in all.
 """

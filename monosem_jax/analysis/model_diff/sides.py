@@ -1,13 +1,13 @@
 """A crosscoder of two models, feature by feature: which model it belongs to by its norms, and which by what it does.
 
-The relative norm ‖W_B‖ / (‖W_A‖ + ‖W_B‖) of a feature's two vectors is 0 for a feature of model A alone, 1 for one of B
-alone, 1/2 for one of both (Lindsey et al., 2024). L1 makes norms say more than is true (Minder et al., 2025): it shrinks
-a part that contributes little to 0, and it divides a feature of both models in two. So each is also measured:
+The relative norm ‖W_B‖ / (‖W_A‖ + ‖W_B‖) of a feature's two vectors is 0 for a feature of model A alone, 1 for one of
+B alone, 1/2 for one of both (Lindsey et al., 2024). With L1 norms say more than is true (Minder et al., 2025): a part
+that contributes little is shrunk to 0, and a feature of both models is divided in two. So each is also measured:
 
     refit      the relative norm of the vectors that least squares gives when a feature's own vectors are chosen anew,
                all other features held (their latent scaling, for models without a common space)
     alone      what remains of the feature's activation when only one model is read, the other at its mean
-    partner    the largest correlation of activations of a feature of A alone with a feature of B alone
+    partner    for a feature of one model alone, the largest correlation of activations with one that the other has
 
 Norms are in units of the root mean square of each model's activations.
 """
@@ -36,8 +36,8 @@ class Sides:
     """Of F features on `rows` rows: `fired` [F] how often each fires, `norms` [F,2] of its vectors for models A and B,
     `refitted` [F,2] the norms of those that least squares gives (0 where two halves of the rows do not agree on any
     direction), `alone` [F,2] the correlation of its activation with the one that A alone, B alone gives (NaN where
-    either never varies), `partner` [F] for a feature of one model the largest correlation with one of the other model
-    (NaN for features of both, and where there is none).
+    either never varies), `partner` [F] for a feature of one model alone the largest correlation of its activation with
+    that of a feature which the other model has (NaN for features of both, and for one that never varies).
     """
 
     rows: int
@@ -79,7 +79,7 @@ def sides(sae: PublishedSAE, rows: Rows, *, block: int = 4096, advance: Callable
     mean, scale = _moments(rows, parts, block)
     norms = _part_norms(np.asarray(sae.params["W_dec"], np.float64) * scale, parts)
     kinds = _relative(norms)
-    one = [np.flatnonzero(kinds < EXCLUSIVE), np.flatnonzero(kinds > 1 - EXCLUSIVE)]
+    one = np.flatnonzero((kinds < EXCLUSIVE) | (kinds > 1 - EXCLUSIVE))
     total: dict[str, Any] = {}
     for start in range(0, rows.n_rows, block):
         x = rows.read(start, start + block).astype(np.float32)
@@ -87,7 +87,7 @@ def sides(sae: PublishedSAE, rows: Rows, *, block: int = 4096, advance: Callable
         half = (start + np.arange(block)) % 2
         weight = np.stack([half == 0, half == 1]) & (np.arange(block) < n)
         x = np.pad(x, ((0, block - n), (0, 0)))
-        found = _sums(sae, x, jnp.asarray(weight, jnp.float32), mean, scale, parts[0], *one)
+        found = _sums(sae, x, jnp.asarray(weight, jnp.float32), mean, scale, parts[0], one)
         for name, value in found.items():
             total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
         advance(n)
@@ -114,8 +114,7 @@ def _sums(
     mean: jax.Array,
     scale: jax.Array,
     border: int,
-    a: jax.Array,
-    b: jax.Array,
+    one: jax.Array,
 ) -> dict[str, jax.Array]:
     """Sums over a block of rows [B,ΣM]; `weight` [2,B] says to which half of the rows each belongs, or to none."""
     every, of_a = weight.sum(axis=0), jnp.arange(x.shape[1]) < border
@@ -127,7 +126,7 @@ def _sums(
         "square": jnp.einsum("hB,BF->hF", weight, jnp.square(f)),
         "error": jnp.einsum("hB,BF,BM->hFM", weight, f, error),
         "sum": f.sum(axis=0),
-        "pairs": f[:, a].T @ f[:, b],
+        "pairs": f[:, one].T @ f,
     }
     for name, read in (("a", of_a), ("b", ~of_a)):
         g = sae.encode(jnp.where(read, x, mean)) * every[:, None]
@@ -145,7 +144,7 @@ def _finish(
     norms: np.ndarray,
     scale: np.ndarray,
     parts: tuple[int, ...],
-    one: list[np.ndarray],
+    one: np.ndarray,
     n: int,
 ) -> Sides:
     square, mean = total["square"].sum(axis=0), total["sum"] / n
@@ -162,19 +161,14 @@ def _finish(
             / np.sqrt(variance * (total[f"square_{s}"] / n - (total[f"sum_{s}"] / n) ** 2))
             for s in ("a", "b")
         ]
-        deviation = np.sqrt(variance)
-        pairs = (total["pairs"] / n - np.outer(mean[one[0]], mean[one[1]])) / np.outer(
-            deviation[one[0]], deviation[one[1]]
-        )
+        pairs = (total["pairs"] / n - np.outer(mean[one], mean)) / np.sqrt(np.outer(variance[one], variance))
+    # A feature that the other model has is not one of the same model alone.
+    kind = np.where(_relative(norms) < EXCLUSIVE, 0, np.where(_relative(norms) > 1 - EXCLUSIVE, 1, 2))
+    pairs = np.where(np.isfinite(pairs) & (kind[one][:, None] != kind), pairs, -1)
     partner = np.full(len(norms), np.nan)
-    if pairs.size:
-        known = np.where(np.isfinite(pairs), pairs, -1)
-        partner[one[0]], partner[one[1]] = known.max(axis=1), known.max(axis=0)
-        partner[square == 0] = np.nan
-    alone = np.stack(alone, axis=1)
-    return Sides(
-        n, total["fired"].astype(np.int64), norms, refitted, np.where(np.isfinite(alone), alone, np.nan), partner
-    )
+    partner[one] = np.where(variance[one] > 0, pairs.max(axis=1, initial=-1), np.nan)
+    both = np.where(np.isfinite(alone), alone, np.nan).T
+    return Sides(n, total["fired"].astype(np.int64), norms, refitted, both, partner)
 
 
 def _part_norms(w: np.ndarray, parts: tuple[int, ...]) -> np.ndarray:

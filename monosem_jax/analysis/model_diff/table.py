@@ -11,8 +11,8 @@ from monosem_jax.runtime.arguments import check_shape
 
 BINS = 20
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3)
-SHARED_IN_FACT = 0.25  # a refitted relative norm from here to 1 minus this is that of a feature of both models
-DECOUPLED = 0.7  # correlation of a feature of A alone and one of B alone that are one feature of both
+SHRUNK = 0.25  # a feature of A alone whose refitted relative norm is this or more has a part in B too, and conversely
+DECOUPLED = 0.5  # correlation of a feature of one model alone with one of the other: a part of a feature of both
 
 
 def difference(sides: Sides, correlation: np.ndarray | None = None) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def difference(sides: Sides, correlation: np.ndarray | None = None) -> dict[str,
 
     `histogram`: features by relative norm in 20 equal bins from 0 (A alone) to 1 (B alone). `by_threshold`: features of
     A alone, of both, of B alone. `exclusive` (at EXCLUSIVE): of those of one model alone, how many are `shrunk` (least
-    squares gives a vector for the other model too), `decoupled` (a feature of the other model fires with it), and
+    squares gives a vector for the other model too), `decoupled` (a feature that the other model has fires with it), and
     `confirmed` (neither). `alone`: medians of the correlation of a feature with what one model alone gives of it.
 
     Args:
@@ -31,7 +31,7 @@ def difference(sides: Sides, correlation: np.ndarray | None = None) -> dict[str,
     relative, refitted = sides.relative, sides.relative_refitted
     groups = _groups(relative, alive, EXCLUSIVE)
     one = groups["a"] | groups["b"]
-    shrunk = one & (refitted >= SHARED_IN_FACT) & (refitted <= 1 - SHARED_IN_FACT)
+    shrunk = (groups["a"] & (refitted >= SHRUNK)) | (groups["b"] & (refitted <= 1 - SHRUNK))
     decoupled = one & ~shrunk & (np.nan_to_num(sides.partner, nan=-1) >= DECOUPLED)
     counts, edges = np.histogram(relative[alive], bins=BINS, range=(0, 1))
     found = {
