@@ -197,7 +197,7 @@ class Transformer(nn.Module):
         layer, kind = parse_site(site, self.config.n_layers)
         if layer:
             raise BadInput(f"sources at {site}: the MLP of block 0 lies between it and the tokens, expected block 0")
-        passed = ("resid_mid", "mlp_hidden")
-        _, joined = self.apply({"params": params}, tokens, "resid_mid.0+mlp_hidden.0", method=self.to_acts)
-        acts = dict(zip(passed, jnp.split(joined, [self.config.d_model], axis=-1), strict=True))
+        both: Any = self.apply({"params": params}, tokens, "resid_mid.0+mlp_hidden.0", method=self.to_acts)
+        resid, hidden = jnp.split(both[1], [self.config.d_model], axis=-1)
+        acts = {"resid_mid": resid, "mlp_hidden": hidden}
         return token_paths(params, self.config.n_heads, acts, tokens, place, at, directions, kind)

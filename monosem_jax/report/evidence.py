@@ -145,32 +145,30 @@ def _sources(rows: Mapping[str, Mapping[str, Any]]) -> str:
         body.append(
             [
                 f"share of the activation: {cause}",
-                *(_percent(row["share_of_activation"].get(cause)) for row in rows.values()),
+                *(percent(row["share_of_activation"].get(cause)) for row in rows.values()),
             ]
         )
     for part in ("direct", "attention"):
         body.append(
             [
                 f"share of the size of all paths: {part}",
-                *(_percent(row["share_of_size"][part]) for row in rows.values()),
+                *(percent(row["share_of_size"][part]) for row in rows.values()),
             ]
         )
     for distance in first["share_of_size"]["by_distance"]:
         body.append(
             [
                 f"of it, attention to: {distance}",
-                *(_percent(row["share_of_size"]["by_distance"].get(distance)) for row in rows.values()),
+                *(percent(row["share_of_size"]["by_distance"].get(distance)) for row in rows.values()),
             ]
         )
     for head in range(len(first["share_of_size"]["by_head"])):
-        body.append(
-            [f"of it, head {head}", *(_percent(row["share_of_size"]["by_head"][head]) for row in rows.values())]
-        )
+        body.append([f"of it, head {head}", *(percent(row["share_of_size"]["by_head"][head]) for row in rows.values())])
     note = (
         "The activation of each feature on its top examples as an exact sum over tokens, with attention patterns, "
         "LayerNorm's scales and gates held. Shares are medians over features; those of the activation may be negative."
     )
-    return _table("Sources of features", ["", *rows], body, note)
+    return table("Sources of features", ["", *rows], body, note)
 
 
 def _gaps(rows: Sequence[Mapping[str, str]]) -> str:

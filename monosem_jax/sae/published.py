@@ -72,7 +72,7 @@ class PublishedSAE:
     def affine(self, features: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "n M"], Float[np.ndarray, " n"]]:
         """(w, b) of features: their activation before the threshold is x · w + b, for what the encoder reads of a row.
         Where a feature is active, this is its activation."""
-        p = {name: np.asarray(value, np.float32) for name, value in self.params.items()}
+        p: dict[str, Any] = {name: np.asarray(value, np.float32) for name, value in self.params.items()}
         recipe = self.module.recipe
         gain = np.asarray(recipe.activation.gain(p), np.float32)[features]
         w = p["W_enc"][:, features].T * gain[:, None]
