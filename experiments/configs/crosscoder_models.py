@@ -9,6 +9,8 @@ The stores must be harvested with the same seed from the same text, so that row 
 else is refused in a line. `monosem_jax.analysis.model_diff` tells features of both models from those of one alone.
 --config.sae.activation=relu --config.sae.l1_coefficient=… trains with L1, which invents features of one model alone.
 Cost at 2,048 features of twice 512: 21 MFLOP a row, 1.3e+14 FLOP in all.
+Two models of the quickstart, with --config.train.steps=1500 --config.train.batch_size=1024: L0 32, variance explained
+0.963, 1,011 features that fire, none of one model alone; with L1 (2.0) after 600 of these steps 683 of 1,864 seem so.
 """
 
 from monosem_jax.sae.architectures.crosscoder import CrosscoderConfig
