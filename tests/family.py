@@ -35,8 +35,9 @@ class Case:
 
     @property
     def activates(self) -> str:
-        kinds = {"april_2024": "relu", "crosscoder": "relu", "relu": "relu", "p_anneal": "relu"}
-        return kinds.get(self.architecture) or self.options.get("activation", self.architecture)
+        kinds = {"april_2024": "relu", "relu": "relu", "p_anneal": "relu"}
+        usual = "relu" if self.architecture == "crosscoder" else self.architecture
+        return kinds.get(self.architecture) or self.options.get("activation", usual)
 
     @property
     def width_out(self) -> int:
@@ -139,7 +140,7 @@ def published(case: Case, p: dict[str, Any], x: np.ndarray, threshold: float = 0
     elif case.activates == "abs_topk":
         mask = row_top(np.abs(z), case.k)
     else:
-        mask = z > (threshold if case.activates == "batchtopk" else 0)
+        mask = z * norms(case, p) > threshold if case.activates == "batchtopk" else z > 0
     return z * mask, decoded(case, p, z * mask, x)
 
 
@@ -157,7 +158,7 @@ def hold(case: Case, p: dict[str, np.ndarray], given: Given) -> dict[str, Any]:
     elif case.activates == "abs_topk":
         held["on"] = row_top(size, case.k)
     elif case.activates == "batchtopk":
-        held["on"] = batch_top(z, case.k * len(x))
+        held["on"] = batch_top(z * norms(case, p), case.k * len(x))
     elif case.activates == "jumprelu":
         theta = np.exp(p["log_threshold"])
         held |= {"theta": theta, "on": z > theta, "near": (np.abs(z - theta) < case.bandwidth / 2) / case.bandwidth}
@@ -187,7 +188,7 @@ def terms(case: Case, p: dict[str, Any], held: dict[str, Any], given: Given) -> 
     def error(f):
         squares = ((decoded(case, p, f, x) - y) ** 2).sum() / n
         mean = squares / case.width_out
-        if case.architecture in SUMMED:
+        if case.architecture in SUMMED and case.activates != "batchtopk":
             return squares
         return mean / given.hyper["variance"] if case.architecture in IN_VARIANCES else mean
 
@@ -262,5 +263,6 @@ def evaluate(case: Case, given: Given) -> Found:
     h = through(case, p, x)
     f = (np.exp(p["r_mag"]) * h if case.activates == "gated" else h) + p["b_enc"]
     f = f * held["on"]
-    least = f[f > 0].min() if (f > 0).any() else np.inf
+    value = f * norms(case, p)
+    least = value[f > 0].min() if (f > 0).any() else np.inf
     return Found(grads, {**found, "l0": float(np.count_nonzero(f)), "count": n}, f, least)

@@ -1037,8 +1037,8 @@ MUTANTS = [
     ),
     Mutant(
         "crosscoder: a feature's norm is the largest and not the sum",
-        "return jnp.sum(jnp.stack(norms, axis=1), axis=1)",
-        "return jnp.max(jnp.stack(norms, axis=1), axis=1)",
+        "return jnp.sum(jnp.stack(norms, axis=-1), axis=-1)",
+        "return jnp.max(jnp.stack(norms, axis=-1), axis=-1)",
         ("sae/test_family.py::test_a_step_finds_out_what_the_formulas_say",),
     ),
     Mutant(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -152,13 +153,14 @@ class TopK(ActivationFn):
 class BatchTopK(ActivationFn):
     """The k B largest values of ReLU(h + b_enc) in a batch of B rows on all devices together.
 
-    The threshold is a running mean, over steps, of the smallest value kept. Its decay at step n is threshold_decay, or
-    n / (n + 10) if that is smaller. In the published form a feature is active if it exceeds this threshold.
+    The published threshold is a running mean, over steps, of the smallest value kept, with decay threshold_decay or, if
+    smaller, n / (n + 10) at step n. Where rows of W_dec are free, values are compared times `weights` (W_dec).
     """
 
     form: ClassVar[str] = "jumprelu"
     k: int
     threshold_decay: float = 0.999
+    weights: Callable[[Array], Array] | None = None
 
     @property
     def sparsity_key(self):
@@ -174,9 +176,9 @@ class BatchTopK(ActivationFn):
 
     def train(self, p, h, ctx):
         z = nn.relu(h + p["b_enc"])
-        mask = top_k.batch_mask(z, self.k * ctx.n_rows, ctx.axes)
-        f = jnp.where(mask, z, 0)
-        return Encoded(f, mask, z, aux={"least": top_k.least(f, mask, ctx.axes)})
+        value = jax.lax.stop_gradient(z if self.weights is None else z * self.weights(p["W_dec"]))
+        mask = top_k.batch_mask(value, self.k * ctx.n_rows, ctx.axes)
+        return Encoded(jnp.where(mask, z, 0), mask, z, aux={"least": top_k.least(value, mask, ctx.axes)})
 
     def threshold(self, p):
         return p["threshold"]
@@ -190,7 +192,11 @@ class BatchTopK(ActivationFn):
         return {"threshold": jnp.where(least < jnp.inf, decay * old + (1 - decay) * least, old)}
 
     def to_inference(self, params, stats):
-        return {**params, "threshold": params["b_enc"] * 0 + stats["threshold"]}
+        threshold = params["b_enc"] * 0 + stats["threshold"]
+        if self.weights is not None:
+            weight = (jnp if isinstance(threshold, jax.Array) else np).asarray(self.weights(params["W_dec"]))
+            threshold = threshold / (weight + (weight == 0))
+        return {**params, "threshold": threshold}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,10 +85,10 @@ class SiteNorms:
 
     widths: tuple[int, ...]
 
-    def __call__(self, w_dec: Float[Array, "F M"]) -> Float[Array, " F"]:
+    def __call__(self, w_dec: Float[Array, "*F M"]) -> Float[Array, "*F"]:
         ends = [sum(self.widths[: i + 1]) for i in range(len(self.widths) - 1)]
-        norms = [row_norms(w) for w in jnp.split(w_dec, ends, axis=1)]
-        return jnp.sum(jnp.stack(norms, axis=1), axis=1)
+        norms = [row_norms(w) for w in jnp.split(w_dec, ends, axis=-1)]
+        return jnp.sum(jnp.stack(norms, axis=-1), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,6 +53,7 @@ CASES = {
     ),
     "p_anneal": Case("p_anneal", {"l1_coefficient": 0.3, "anneal_start": 20, "p_end": 0.25, "p_updates": 81}, (M,)),
     "crosscoder": Case("crosscoder", {"l1_coefficient": 0.2}, (3, 2, 4)),
+    "crosscoder of batchtopk": Case("crosscoder", {"activation": "batchtopk", "k": 3, **AUX}, (3, 2, 4)),
 }  # fmt: skip
 STATS = {"p_anneal": {"lp_scale": 1.3, "lp_sum": 20.0, "lp_sum_next": 23.0}}
 VARIANCE = 0.7  # of what is reconstructed, over the loss's share of it

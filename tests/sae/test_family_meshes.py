@@ -177,7 +177,7 @@ def test_a_batch_in_parts_is_one_batch(name):
 
 WHOLE = (
     "topk", "multi_topk", "batchtopk", "jumprelu to a target", "matryoshka", "matryoshka of topk", "transcoder",
-    "transcoder of batchtopk", "abs_topk",
+    "transcoder of batchtopk", "abs_topk", "crosscoder of batchtopk",
 )  # fmt: skip
 
 
