@@ -70,6 +70,7 @@ class Evidence:
     ablations: dict[int, Ablation] = dataclasses.field(default_factory=dict)
     loss_effects: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     samples: dict[int, tuple[Sample, ...]] = dataclasses.field(default_factory=dict)
+    stability: dict[int, float] = dataclasses.field(default_factory=dict)
     sources: Callable[[int], Sequence[Sources]] = _no_sources
 
 
@@ -190,6 +191,7 @@ def _record(
         scores=evidence.scores.get(i, ()),
         ablation=evidence.ablations.get(i),
         samples=evidence.samples.get(i, ()),
+        stability=evidence.stability.get(i),
     )
 
 

@@ -44,6 +44,7 @@ INDEX_COLUMNS = {
     "proxy_correlation": "its correlation with that proxy, 2 decimals",
     "score": "simulation score of the first judge, 2 decimals, or null",
     "shuffled": "the same with the explanation of another feature",
+    "stability": "mean of its best correlations in dictionaries of other seeds, 2 decimals, or null",
 }
 
 
@@ -91,6 +92,7 @@ class RecordWriter:
             "proxy_correlation": _decimals(best.pearson) if best else None,
             "score": _decimals(score.value) if score else None,
             "shuffled": _decimals(score.shuffled) if score else None,
+            "stability": _decimals(r.stability),
         }
 
 

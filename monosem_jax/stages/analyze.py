@@ -39,6 +39,7 @@ from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun, SweepRun
 from monosem_jax.stages.analyze_sweep import analyze_members
 from monosem_jax.stages.evaluate import open_dictionary
+from monosem_jax.stages.other_seeds import find_stability, open_seeds, seed_paths
 from monosem_jax.text.directory import Text
 
 
@@ -52,6 +53,8 @@ class AnalyzeRunConfig:
     """Directory of a finished train_sae run (or of an import with its transformer), or of a sweep."""
     control: str = field("", place=Place())
     """Directory of a dictionary of the control transformer (train_transformer --shuffle_of), or empty: no control."""
+    seeds: str = field("", place=Place(several=True))
+    """Dictionaries of other seeds, with commas between, in which the features are looked for (stability), or empty."""
     random_directions: int = 256
     """Random directions to compare with; 0: none."""
     split: str = "heldout"
@@ -113,6 +116,8 @@ def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, 
     """
     config.check()
     if config.run and isinstance(run := load_run(config.run), SweepRun):
+        if config.seeds:
+            raise BadInput(f"config.run {config.run} is a sweep: config.seeds are those of a single dictionary")
         return analyze_members(workdir, run, config, analyze)
     begin = time.perf_counter()
     found = open_dictionary(config.run)
@@ -121,9 +126,11 @@ def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, 
     beside = _control(found, config.control)
     if config.control:
         parents["control"] = parent(config.control, "summary.json")
-    identity = dataclasses.replace(config, run="", control="")
+    seeds = open_seeds(found, feature_set(found), config.seeds)
+    parents |= {f"seed{i}": parent(path, "summary.json") for i, path in enumerate(seed_paths(config.seeds))}
+    identity = dataclasses.replace(config, run="", control="", seeds="")
     with RunDir(workdir, "analyze", identity, parents, AnalyzeRunConfig()) as rundir:
-        return rundir.once(lambda: _analyze(rundir.path, found, beside, config, begin))
+        return rundir.once(lambda: _analyze(rundir.path, found, beside, seeds, config, begin))
 
 
 def _control(found: SaeRun, path: str) -> list[FeatureSet]:
@@ -143,7 +150,12 @@ def _control(found: SaeRun, path: str) -> list[FeatureSet]:
 
 
 def _analyze(
-    path: pathlib.Path, found: SaeRun, beside: list[FeatureSet], config: AnalyzeRunConfig, begin: float
+    path: pathlib.Path,
+    found: SaeRun,
+    beside: list[FeatureSet],
+    seeds: list[FeatureSet],
+    config: AnalyzeRunConfig,
+    begin: float,
 ) -> dict[str, Any]:
     text = found.transformer.text
     pick = stream("analyze.contexts", config.seed).permutation(len(text.tokens("train")))[: config.training_contexts]
@@ -154,7 +166,11 @@ def _analyze(
     proxies = choose_proxies(text, entries=config.proxies, seed=config.seed)
     sets = _sets(found, beside, training, config)
     read = [proxies.on(training.tokens), proxies.on(heldout.tokens)]
-    subjects = [_scanned(path, each, sets, text, training, heldout, read, config) for each in sets]
+    seeds = [dataclasses.replace(s, tapped=sets[0].tapped) for s in seeds]
+    against = [[sets[1], *seeds], *([] for _ in sets[1:])]
+    subjects = [
+        _scanned(path, each, of, text, training, heldout, read, config) for each, of in zip(sets, against, strict=True)
+    ]
     study = Study(
         subjects,
         text,
@@ -168,6 +184,7 @@ def _analyze(
         batch=config.batch_contexts,
         n_examples=config.n_examples,
     )
+    find_stability(study, seeds)
     for name, kind in KINDS.items():
         if name not in config.without:
             started = time.perf_counter()
@@ -211,7 +228,7 @@ def _sets(found: SaeRun, beside: list[FeatureSet], training: ExampleText, config
 def _scanned(
     path: pathlib.Path,
     features: FeatureSet,
-    sets: list[FeatureSet],
+    against: list[FeatureSet],
     text: Text,
     training: ExampleText,
     heldout: ExampleText,
@@ -222,7 +239,6 @@ def _scanned(
     mesh = make_mesh(config.mesh) if config.mesh else None
     labels = sorted(set(text.labels))
     number = np.asarray([labels.index(label) for label in text.labels], np.int32)
-    against = [sets[1]] if features is sets[0] else []
 
     def scanned(part: ExampleText, values: ProxyValues, passes: int, name: str) -> SetScan:
         with progress(len(part.tokens) * passes, f"scan {features.name}, {name}", "contexts") as bar:

@@ -15,7 +15,9 @@ from monosem_jax.analysis.joint.pair_sums import Pair, pair_sums
 from monosem_jax.analysis.records_parse import plain
 from monosem_jax.analysis.relations.base import Relations
 from monosem_jax.analysis.relations.table import RELATIONS, RelationsConfig
+from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.report.relations import markdown
+from monosem_jax.report.universality_figures import write_universality
 from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_bounds, check_seed, field
 from monosem_jax.runtime.edge import stage
@@ -188,3 +190,9 @@ def _write(study: Relations) -> None:
         with open(study.path / f"{name}.npz", "wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     write_text(study.path / "relations.md", markdown(tables))
+    try:
+        require_matplotlib()
+    except BadInput as e:
+        print(f"note: no figures: {e}", flush=True)
+    else:
+        write_universality(study.path, tables.get("universality") or [])

@@ -107,7 +107,7 @@ def compared_sets(runs: Sequence[Opened], controls: Sequence[Opened]) -> list[Co
     names = {"dictionary": "{}", "control": "control" if len(controls) == 1 else "control {}"}
     sets = []
     for role, each in opened:
-        model = _model(each.run.transformer)
+        model = model_of(each.run.transformer)
         features = (feature_set if role == "dictionary" else control)(each.run, names[role].format(each.name))
         # One object for all dictionaries of a transformer, so that they share its forward pass.
         tapped = dataclasses.replace(features.tapped, params=params.setdefault(model, features.tapped.params))
@@ -143,6 +143,6 @@ def _recipe(run: SaeRun) -> str:
     return json.dumps([sae, train, run.config.get("resample")], sort_keys=True)
 
 
-def _model(run: TransformerRun) -> str:
+def model_of(run: TransformerRun) -> str:
     """What tells transformers apart: the hash of their parameters, or of those that do not have one, where they are."""
     return str((run.summary or {}).get("params_sha256") or run.path)

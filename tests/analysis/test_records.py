@@ -104,7 +104,7 @@ def test_the_index_has_what_lists_need_in_a_hundred_bytes_per_feature(tmp_path):
     assert set(found) == set(records_io.INDEX_COLUMNS)
     assert {column: values[3] for column, values in found.items()} == {
         "feature": 3, "density": 0.123, "largest": 1.25, "tokens": [6], "label": 1, "label_correlation": 0.46,
-        "proxy": 0, "proxy_correlation": 0.79, "score": 0.68, "shuffled": 0.01,
+        "proxy": 0, "proxy_correlation": 0.79, "score": 0.68, "shuffled": 0.01, "stability": None,
     }  # fmt: skip
     size = len(gzip.decompress((tmp_path / "features" / "index.json.gz").read_bytes()))
     assert size <= 100 * 1000

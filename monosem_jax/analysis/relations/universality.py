@@ -14,6 +14,7 @@ from monosem_jax.analysis.universality.directions import cosines, covariance
 from monosem_jax.analysis.universality.distribution import distribution
 from monosem_jax.analysis.universality.effects import attributions, row_correlations, weights_of
 from monosem_jax.analysis.universality.matches import (
+    STABLE,
     Matches,
     candidates,
     exchanged,
@@ -25,7 +26,6 @@ from monosem_jax.runtime.config import check_bounds, field
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.rng import stream
 
-STABLE = 0.7  # a feature with a larger stability counts as found again
 ALIKE = 0.9  # directions with a larger cosine count as the same
 
 

@@ -18,6 +18,7 @@ from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.errors import BadInput
 
 MOST_BYTES = 1 << 32  # of the table of all pairs; larger ones are compared by candidates
+STABLE = 0.7  # a feature with a larger stability counts as found again
 SKETCHED = 8  # candidates that are kept of a sketch, of which the best counts
 
 
