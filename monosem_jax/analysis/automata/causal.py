@@ -1,10 +1,13 @@
-"""Whether an edge is a cause: a feature is held at its maximum, and the features of the next token are looked at.
+"""Whether an edge is a cause: a feature is held at its maximum, and the features of the sampled tokens are looked at.
 
-After a prompt from held-out text, feature i is held at its largest activation, as in the paper's pinned sampling, and
-one token is sampled. Nothing is held when that token is encoded in its context: what counts is whether feature j fires
-on it by itself. (With i held there too, a loop would always be found.) Each text is compared with two others that draw
-the same random numbers after the same prompt: one where nothing is held, and those where random features are held,
-each at its own maximum.
+After a prompt from held-out text, feature i is held at its largest activation on every token, as in the paper's pinned
+sampling, and a few tokens are sampled. Then the text is encoded with nothing held: what counts is the share of the
+sampled tokens on which feature j fires by itself. (With i held there too, a loop would always be found.) One token
+would be the step itself, but most features read what came before: a Greek letter in the middle of English hardly
+excites the features of Greek text, three in a row do.
+
+Each text is compared with two others that draw the same random numbers after the same prompt: one where nothing is
+held, and those where random features are held, each at its own maximum.
 
 The interval of a difference is Student's, at LEVEL, over the means of the prompts, which are independent where the
 texts of one prompt are not. One prompt without any difference is added, so that equal differences still have an
@@ -14,13 +17,14 @@ interval of some width.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 import scipy.stats
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from monosem_jax.analysis.feature_sets import Encoder, FeatureSet
 from monosem_jax.models.tapped import TappedModel
@@ -30,7 +34,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.rng import stream
 
 LEVEL = 0.99
-ROWS = 256  # texts that are encoded together
+ROWS = 128  # texts that are encoded together
 
 
 class Sampler(Protocol):
@@ -50,9 +54,9 @@ class Sampler(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Firing:
-    """What fires on the token after a prompt, when features are held: `fires` [n,P,s,w] for n features, P prompts, s
-    texts each, and w features watched; `unheld` [P,s,w] when nothing is held; `beside` [r,P,s,w] when each of r random
-    features is. `features` [n], `random` [r] and `watched` [w] number them, `token` [n,P,s] is what was sampled."""
+    """How often features fire on the tokens sampled after a prompt: `fires` [n,P,w] the share of them for n features
+    held, P prompts and w features watched; `unheld` [P,w] when nothing is held; `beside` [r,P,w] when each of r random
+    features is. `features` [n], `random` [r] and `watched` [w] number them."""
 
     features: np.ndarray
     random: np.ndarray
@@ -60,12 +64,11 @@ class Firing:
     fires: np.ndarray
     unheld: np.ndarray
     beside: np.ndarray
-    token: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """An edge checked: the rates at which the target fires on the sampled token when the source is held, when nothing
+    """An edge checked: the rates at which the target fires on the sampled tokens when the source is held, when nothing
     is, and when a random feature is; the difference to nothing, and to random features, each with its interval.
     `confirmed`: both intervals lie above 0, and the first difference is large enough."""
 
@@ -84,9 +87,9 @@ class Check:
 def firing_when_held(
     features: FeatureSet, sampler: Sampler, prompts: Int[np.ndarray, "P S"], held: Int[np.ndarray, " n"],
     random: Int[np.ndarray, " r"], maximum: Float[np.ndarray, " F"], watched: Int[np.ndarray, " w"],
-    *, samples: int = 2, advance: Callable[[int], Any] = lambda n: None,
+    *, samples: int = 2, n_tokens: int = 6, advance: Callable[[int], Any] = lambda n: None,
 ) -> Firing:  # fmt: skip
-    """Samples one token after each prompt, BOS first, for every feature.
+    """Samples `n_tokens` tokens after each prompt, BOS first, for every feature.
 
     Args:
       maximum: each feature's largest activation, at which it is held.
@@ -104,36 +107,36 @@ def firing_when_held(
         raise BadInput(f"automata of {features.name}: feature {silent[0]} never fires: expected one that does")
     column = np.repeat(np.append(every, 0), samples)
     value = np.repeat(np.append(np.asarray(maximum, np.float64)[every], np.nan), samples)
-    texts = []
+    found = np.zeros((len(every) + 1, len(prompts), len(watched)))
     for p, prompt in enumerate(prompts):
         number = np.tile(p * samples + np.arange(samples), len(every) + 1)
-        texts.append(sampler(prompt, column, value, 1, samples=number))
+        texts = sampler(prompt, column, value, n_tokens, samples=number)
+        fires = share_firing(features, texts, watched, n_tokens)
+        found[:, p] = fires.reshape(len(every) + 1, samples, len(watched)).mean(axis=1)
         advance(1)
-    read = fires_on_last(features, np.concatenate(texts), watched)
-    shape = (len(prompts), len(every) + 1, samples)
-    fires = np.moveaxis(read.reshape(*shape, len(watched)), 1, 0)
-    token = np.moveaxis(np.stack([t[:, -1] for t in texts]).reshape(shape), 1, 0)
     n = len(held)
-    return Firing(every[:n], every[n:], np.asarray(watched), fires[:n], fires[-1], fires[n:-1], token[:n])
+    return Firing(every[:n], every[n:], np.asarray(watched), found[:n], found[-1], found[n:-1])
 
 
-def fires_on_last(
-    features: FeatureSet, texts: Int[np.ndarray, "n L"], watched: Int[np.ndarray, " w"]
-) -> Bool[np.ndarray, "n w"]:
-    """Which of some features fire on the last token of each text, nothing being held."""
+def share_firing(
+    features: FeatureSet, texts: Int[np.ndarray, "n L"], watched: Int[np.ndarray, " w"], last: int
+) -> Float[np.ndarray, "n w"]:
+    """The share of the `last` tokens of each text on which some features fire, nothing being held."""
     of = features.on_device
-    found = np.zeros((len(texts), len(watched)), bool)
+    found = np.zeros((len(texts), len(watched)))
     for start in range(0, len(texts), ROWS):
         part = texts[np.minimum(np.arange(start, start + ROWS), len(texts) - 1)]  # of one shape: compiled once
-        here = np.asarray(_last(of.tapped, of.encoder, part.astype(np.int32), np.asarray(watched, np.int32)))
-        found[start : start + ROWS] = here[: len(texts) - start]
+        here = _share(of.tapped, of.encoder, part.astype(np.int32), np.asarray(watched, np.int32), last)
+        found[start : start + ROWS] = np.asarray(here)[: len(texts) - start]
     return found
 
 
-@jax.jit
-def _last(tapped: TappedModel, encoder: Encoder, tokens: Int[Array, "n L"], watched: Int[Array, " w"]) -> Array:
-    rows = tapped.rows(tokens)[:, -1]
-    return encoder.active(encoder.encode(rows))[:, watched]
+@functools.partial(jax.jit, static_argnames="last")
+def _share(
+    tapped: TappedModel, encoder: Encoder, tokens: Int[Array, "n L"], watched: Int[Array, " w"], last: int
+) -> Array:
+    rows = tapped.rows(tokens)[:, -last:]
+    return encoder.active(encoder.encode(rows))[..., watched].mean(axis=1)
 
 
 def check_edge(firing: Firing, source: int, target: int, least: float) -> Check:
@@ -143,11 +146,11 @@ def check_edge(firing: Firing, source: int, target: int, least: float) -> Check:
     j = int(np.flatnonzero(firing.watched == target)[0])
     n = len(firing.features)
     fires = firing.fires[i] if i < n else firing.beside[i - n]
-    held, unheld = fires[..., j].astype(np.float64), firing.unheld[..., j].astype(np.float64)
+    held, unheld = fires[:, j], firing.unheld[:, j]
     other = firing.random != source
-    beside = firing.beside[other][..., j].astype(np.float64).mean(axis=0) if other.any() else unheld
-    difference, low, high = interval((held - unheld).mean(axis=1))
-    above, above_low, _ = interval((held - beside).mean(axis=1))
+    beside = firing.beside[other, :, j].mean(axis=0) if other.any() else unheld
+    difference, low, high = interval(held - unheld)
+    above, above_low, _ = interval(held - beside)
     return Check(
         float(held.mean()), float(unheld.mean()), float(beside.mean()), difference, low, high, above, above_low,
         bool(low > 0 and above_low > 0 and difference >= least),

@@ -37,13 +37,16 @@ class AutomataConfig:
     prompt_tokens: int = 8
     """Tokens of each, after BOS."""
     samples: int = 2
-    """Tokens sampled after each prompt for each feature."""
+    """Texts sampled after each prompt for each feature."""
+    held_tokens: int = 6
+    """Tokens of each text, while the feature is held."""
     random: int = 8
     """Features drawn at random that are held beside, for comparison."""
     least_effect: float = 0.05
-    """A confirmed edge raises the target's firing rate on the next token by at least this much."""
+    """A confirmed edge raises the target's firing rate on the sampled tokens by at least this much."""
     walk_texts: int = 4
-    """Texts in which each confirmed automaton is followed after its first feature was held for one token; 0: none."""
+    """Texts in which each confirmed automaton is followed after its first feature was held for `held_tokens` tokens;
+    0: none."""
     walk_tokens: int = 16
     """Tokens for which it is followed."""
     batch: int = 32
@@ -55,7 +58,7 @@ class AutomataConfig:
         """Raises BadInput naming the first impossible value."""
         check_counts(
             self, "automata.", "training_contexts", "heldout_contexts", "per_feature", "least_firings", "looked_at",
-            "shuffles", "prompt_tokens", "samples", "random", "walk_tokens", "batch",
+            "shuffles", "prompt_tokens", "samples", "held_tokens", "random", "walk_tokens", "batch",
         )  # fmt: skip
         for name in ("most", "walk_texts", "least_weight"):
             value = getattr(self, name)

@@ -27,6 +27,7 @@ from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.rng import stream
 
+DEFAULT = AutomataConfig()
 SHOWN = 8  # tokens and logits of a feature
 
 
@@ -62,7 +63,7 @@ class Material:
 def find_automata(
     features: FeatureSet,
     material: Material,
-    config: AutomataConfig = AutomataConfig(),
+    config: AutomataConfig = DEFAULT,
     *,
     say: Callable[[str], None] = lambda line: None,
 ) -> Automata:
@@ -133,7 +134,8 @@ def _hold(
         raise BadInput(f"automata of {features.name}: no other feature fires: expected some to compare with")
     held = np.unique(edges.source)
     return firing_when_held(
-        features, material.sampler, prompts, held, np.sort(random), rates.maximum, nodes, samples=config.samples
+        features, material.sampler, prompts, held, np.sort(random), rates.maximum, nodes, samples=config.samples,
+        n_tokens=config.held_tokens,
     )  # fmt: skip
 
 
@@ -143,12 +145,13 @@ def _follow(
     """The texts of an automaton let loose."""
     maximum = float(rates.maximum[nodes[0]])
     w = walk(
-        features, material.sampler, material.prompt, nodes, maximum, n_texts=config.walk_texts,
+        features, material.sampler, material.prompt, nodes, maximum, n_texts=config.walk_texts, n_held=config.held_tokens,
         n_tokens=config.walk_tokens,
     )  # fmt: skip
     new, plain = w.texts[:, w.n_prompt :], w.plain_texts[:, w.n_prompt :]
     return Followed(
         prompt=material.decode(material.prompt[1:].tolist()),
+        held_tokens=config.held_tokens,
         texts=tuple(material.decode(t.tolist()) for t in new),
         pieces=tuple(tuple(material.strings[int(v)] for v in t) for t in new),
         fires=tuple(tuple(tuple(np.flatnonzero(f).tolist()) for f in text) for text in w.fires),

@@ -46,11 +46,13 @@ class Edge:
 
 @dataclasses.dataclass(frozen=True)
 class Followed:
-    """An automaton let loose after a prompt: its first feature was held for one token. `texts` is what was sampled,
+    """An automaton let loose after a prompt: its first feature was held for the first `held_tokens`
+    tokens. `texts` is what was sampled,
     `fires` for each text and token the places in `nodes` of the features that fire; `running` the share of texts, by
     steps, in which some feature fires. `plain_running`, `plain_texts`: with the same random numbers, nothing held."""
 
     prompt: str
+    held_tokens: int
     texts: tuple[str, ...]
     pieces: tuple[tuple[str, ...], ...]
     fires: tuple[tuple[tuple[int, ...], ...], ...]
