@@ -88,7 +88,7 @@ def find_automata(
         alike=config.alike, shuffles=config.shuffles, seed=config.seed,
     )  # fmt: skip
     edges = np.unique(np.concatenate([c.edges.reshape(-1) for c in chosen] + [np.zeros(0, np.int64)]))
-    empty = Automata(features.name, rates.n_features, len(graph), tuple(kinds), (), 0, 0, 0, 0, None, None)
+    empty = Automata(features.name, rates.n_features, len(graph), tuple(kinds), (), 0, 0, 0, 0, 0, 0, None, None)
     if not len(edges):
         return empty
     say(f"check of {len(edges)} edges")
@@ -107,19 +107,25 @@ def find_automata(
                 followed = _follow(features, material, each.nodes[n], rates, config)
                 automaton = dataclasses.replace(automaton, followed=followed)
             found.append(automaton)
-    beside = [
-        check_edge(firing, int(i), int(j), config.least_effect)
-        for i in firing.random
-        for j in np.unique(target)
-        if graph.find(np.asarray([i]), np.asarray([j]))[0] < 0
-    ]
+    beside = _without_edge(graph, firing, firing.random, np.unique(target), config)
+    crossed = _without_edge(graph, firing, firing.features, np.unique(target), config)
     follows = [bool(a > b) for a, b in zip(text[0].lift, text[1].lift, strict=True)]
     told = [f for f, c in zip(follows, checks, strict=True) if c.confirmed]
     return dataclasses.replace(
         empty, automata=tuple(found), checked_edges=len(checks), confirmed_edges=sum(c.confirmed for c in checks),
         random_checked=len(beside), random_confirmed=sum(c.confirmed for c in beside),
+        crossed_checked=len(crossed), crossed_confirmed=sum(c.confirmed for c in crossed),
         agreement=float(np.mean(follows)), confirmed_agreement=float(np.mean(told)) if told else None,
     )  # fmt: skip
+
+
+def _without_edge(
+    graph: Graph, firing: Firing, sources: np.ndarray, targets: np.ndarray, config: AutomataConfig
+) -> list[Check]:
+    """The checks of all pairs that the graph has no edge for."""
+    i, j = (x.reshape(-1) for x in np.meshgrid(sources, targets, indexing="ij"))
+    none = graph.find(i, j) < 0
+    return [check_edge(firing, int(a), int(b), config.least_effect) for a, b in zip(i[none], j[none], strict=True)]
 
 
 def _hold(

@@ -16,19 +16,20 @@ from monosem_jax.analysis.automata.graph import Graph
 from monosem_jax.analysis.automata.search import Found, search
 from monosem_jax.runtime.rng import stream
 
-STRATA = 8  # classes of weights within which targets are exchanged
+STRATA, LEAST_EDGES = 8, 50  # classes of weights within which targets are exchanged, and edges in each
 TRIES = 20  # rounds of exchanging the targets of edges that are there twice
 
 
 def shuffled(graph: Graph, seed: int, number: int) -> Graph:
-    """A graph with the sources and weights of `graph`, and in each of STRATA classes of weights the same targets in
-    random order. No edge is there twice, unless it could not be avoided."""
+    """A graph with the sources and weights of `graph`, and in each of at most STRATA classes of weights the same
+    targets in random order. No edge is there twice, unless it could not be avoided."""
     rng = stream("automata.null", seed, number)
     n = graph.n_features
     stratum = np.empty(len(graph), np.int64)
-    stratum[np.argsort(graph.weight, kind="stable")] = np.arange(len(graph)) * STRATA // max(len(graph), 1)
+    strata = max(1, min(STRATA, len(graph) // LEAST_EDGES))
+    stratum[np.argsort(graph.weight, kind="stable")] = np.arange(len(graph)) * strata // max(len(graph), 1)
     target, base, token = graph.target.copy(), graph.base.copy(), graph.token.copy()
-    for s in range(STRATA):
+    for s in range(strata):
         _exchange(rng, np.flatnonzero(stratum == s), target, base, token)
     for _ in range(TRIES):
         key = graph.source * n + target

@@ -81,7 +81,8 @@ class Automaton:
 class Automata:
     """The automata of a set. `edges` of the graph; `kinds` what there is beside chance; `confirmed` how many automata
     are. `random_confirmed` of `random_checked`: edges from random features to the targets that were checked, of which
-    as many pass the same test; `agreement`: the share of the checked edges that follow each other in held-out text more
+    as many pass the same test; `crossed_confirmed` of `crossed_checked`: edges that the graph does not have, from a
+    feature that was held to another edge's target, often of the same script; `agreement`: the share of the checked edges that follow each other in held-out text more
     often than they share a topic, `confirmed_agreement` of the confirmed ones (None: there are none)."""
 
     set: str
@@ -93,6 +94,8 @@ class Automata:
     confirmed_edges: int
     random_checked: int
     random_confirmed: int
+    crossed_checked: int
+    crossed_confirmed: int
     agreement: float | None
     confirmed_agreement: float | None
 
