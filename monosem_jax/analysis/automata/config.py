@@ -1,4 +1,4 @@
-"""How automata are searched for and checked."""
+"""How much text, how many edges, and which automata are reported and checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monosem_jax.runtime.errors import BadInput, check_counts
 
 @dataclasses.dataclass(frozen=True)
 class AutomataConfig:
-    """How much text, how many edges, and which automata are reported and checked."""
+    """How automata are searched for and checked."""
 
     training_contexts: int = 2048
     """Training contexts on which firing rates by token are counted."""
@@ -49,24 +49,20 @@ class AutomataConfig:
     0: none."""
     walk_tokens: int = 16
     """Tokens for which it is followed."""
-    batch: int = 32
-    """Contexts per forward pass."""
-    seed: int = 0
-    """Decides the shuffled graphs, prompts, random features and the draws of sampling."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         check_counts(
-            self, "automata.", "training_contexts", "heldout_contexts", "per_feature", "least_firings", "looked_at",
-            "shuffles", "prompt_tokens", "samples", "held_tokens", "random", "walk_tokens", "batch",
+            self, "relations.automata.", "training_contexts", "heldout_contexts", "per_feature", "least_firings",
+            "looked_at", "shuffles", "prompt_tokens", "samples", "held_tokens", "random", "walk_tokens",
         )  # fmt: skip
         for name in ("most", "walk_texts", "least_weight"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise BadInput(f"automata.{name} is {value}: expected 0 or more")
+                raise BadInput(f"relations.automata.{name} is {value}: expected 0 or more")
         for name in ("largest_false_share", "alike", "least_effect"):
             value = getattr(self, name)
             if not 0 < value <= 1:
-                raise BadInput(f"automata.{name} is {value}: expected more than 0, at most 1")
+                raise BadInput(f"relations.automata.{name} is {value}: expected more than 0, at most 1")
         if self.prompts < 8:
-            raise BadInput(f"automata.prompts is {self.prompts}: expected 8 or more, intervals are over prompts")
+            raise BadInput(f"relations.automata.prompts is {self.prompts}: expected at least 8, for intervals")

@@ -65,19 +65,26 @@ def find_automata(
     material: Material,
     config: AutomataConfig = DEFAULT,
     *,
+    batch: int = 32,
+    seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> Automata:
     """Searches, judges by shuffled graphs, checks by pinned sampling, and follows what is confirmed.
 
-    `say` is told what begins. Raises BadInput on an impossible configuration, on a gain that is not positive, and on
+    Args:
+      batch: contexts per forward pass.
+      seed: decides the shuffled graphs, the prompts and the random features.
+      say: is told what begins.
+
+    Raises BadInput on an impossible configuration, on a gain that is not positive, and on
     too few held-out contexts to draw prompts from.
     """
     config.check()
     if not (np.isfinite(material.gain) and material.gain > 0):
         raise BadInput(f"automata of {features.name}: the gain is {material.gain}: expected a positive number")
-    prompts = draw_prompts(material.heldout, features.tapped.bos, config.prompts, config.prompt_tokens, config.seed)
+    prompts = draw_prompts(material.heldout, features.tapped.bos, config.prompts, config.prompt_tokens, seed)
     say("firing rates by token")
-    rates = token_rates(features, material.training, batch=config.batch)
+    rates = token_rates(features, material.training, batch=batch)
     graph = feature_graph(
         rates, material.weights, rates.maximum * material.gain, material.tokens, per_feature=config.per_feature,
         least_firings=config.least_firings, least_weight=config.least_weight,
@@ -85,17 +92,17 @@ def find_automata(
     say(f"search of {len(graph)} edges")
     chosen, kinds = choose(
         graph, rates, looked_at=config.looked_at, most=config.most, largest_false_share=config.largest_false_share,
-        alike=config.alike, shuffles=config.shuffles, seed=config.seed,
+        alike=config.alike, shuffles=config.shuffles, seed=seed,
     )  # fmt: skip
     edges = np.unique(np.concatenate([c.edges.reshape(-1) for c in chosen] + [np.zeros(0, np.int64)]))
     empty = Automata(features.name, rates.n_features, len(graph), tuple(kinds), (), 0, 0, 0, 0, 0, 0, None, None)
     if not len(edges):
         return empty
     say(f"check of {len(edges)} edges")
-    firing = _hold(features, material, rates, graph.part(edges), prompts, config)
+    firing = _hold(features, material, rates, graph.part(edges), prompts, config, seed)
     source, target = graph.source[edges], graph.target[edges]
     checks = [check_edge(firing, int(i), int(j), config.least_effect) for i, j in zip(source, target, strict=True)]
-    text = transitions(features, material.heldout, source, target, batch=config.batch)
+    text = transitions(features, material.heldout, source, target, batch=batch)
     describe = _Describe(
         material, rates, graph, dict(zip(edges.tolist(), range(len(edges)), strict=True)), checks, text
     )
@@ -130,12 +137,12 @@ def _without_edge(
 
 def _hold(
     features: FeatureSet, material: Material, rates: TokenRates, edges: Graph, prompts: np.ndarray,
-    config: AutomataConfig,
+    config: AutomataConfig, seed: int,
 ) -> Firing:  # fmt: skip
     """What fires when the sources of edges, and random features, are held."""
     nodes = np.union1d(edges.source, edges.target)
     others = np.setdiff1d(np.flatnonzero(rates.firings >= config.least_firings), nodes)
-    random = stream("automata.random", config.seed).permutation(others)[: config.random]
+    random = stream("automata.random", seed).permutation(others)[: config.random]
     if not len(random):
         raise BadInput(f"automata of {features.name}: no other feature fires: expected some to compare with")
     held = np.unique(edges.source)
@@ -151,8 +158,8 @@ def _follow(
     """The texts of an automaton let loose."""
     maximum = float(rates.maximum[nodes[0]])
     w = walk(
-        features, material.sampler, material.prompt, nodes, maximum, n_texts=config.walk_texts, n_held=config.held_tokens,
-        n_tokens=config.walk_tokens,
+        features, material.sampler, material.prompt, nodes, maximum, n_texts=config.walk_texts,
+        n_held=config.held_tokens, n_tokens=config.walk_tokens,
     )  # fmt: skip
     new, plain = w.texts[:, w.n_prompt :], w.plain_texts[:, w.n_prompt :]
     return Followed(

@@ -79,11 +79,15 @@ class Automaton:
 
 @dataclasses.dataclass(frozen=True)
 class Automata:
-    """The automata of a set. `edges` of the graph; `kinds` what there is beside chance; `confirmed` how many automata
-    are. `random_confirmed` of `random_checked`: edges from random features to the targets that were checked, of which
-    as many pass the same test; `crossed_confirmed` of `crossed_checked`: edges that the graph does not have, from a
-    feature that was held to another edge's target, often of the same script; `agreement`: the share of the checked edges that follow each other in held-out text more
-    often than they share a topic, `confirmed_agreement` of the confirmed ones (None: there are none)."""
+    """The automata of a set: `edges` of the graph; `kinds` what there is beside chance; `confirmed` how many automata
+    are.
+
+    Two kinds of edges that the graph does not have are checked in the same way, to the same targets:
+    `random_confirmed` of `random_checked` from random features, and `crossed_confirmed` of `crossed_checked` from the
+    sources of other edges, which are often of the same script. `agreement`: the share of the checked edges whose
+    features follow each other in held-out text more often than they share a topic, `confirmed_agreement` of the
+    confirmed ones (None: there are none).
+    """
 
     set: str
     n_features: int
