@@ -188,17 +188,33 @@ class _Describe:
     def automaton(self, chosen: Chosen, n: int) -> Automaton:
         edges = tuple(self.edge(int(e)) for e in chosen.edges[n])
         nodes = tuple(self.node(int(i)) for i in chosen.nodes[n])
-        numbers = (float(x[n]) for x in (chosen.score, chosen.expected, chosen.false_share))
-        return Automaton(chosen.kind, nodes, edges, *numbers, all(e.check.confirmed for e in edges), None)
+        return Automaton(
+            kind=chosen.kind,
+            nodes=nodes,
+            edges=edges,
+            score=float(chosen.score[n]),
+            expected=float(chosen.expected[n]),
+            false_share=float(chosen.false_share[n]),
+            confirmed=all(e.check.confirmed for e in edges),
+            followed=None,
+        )
 
     def edge(self, e: int) -> Edge:
         g, i = self.graph, self.place[e]
         near, apart = self.text
-        lifts = (float(t.lift[i]) if np.isfinite(t.lift[i]) else None for t in (near, apart))
+        lift, apart_lift = (float(t.lift[i]) if np.isfinite(t.lift[i]) else None for t in (near, apart))
         return Edge(
-            int(g.source[e]), int(g.target[e]), float(g.weight[e]), float(g.rate[e]), float(g.base[e]),
-            self.material.strings[int(g.token[e])], int(near.joint[i]), *lifts, self.checks[i],
-        )  # fmt: skip
+            source=int(g.source[e]),
+            target=int(g.target[e]),
+            weight=float(g.weight[e]),
+            rate=float(g.rate[e]),
+            base=float(g.base[e]),
+            token=self.material.strings[int(g.token[e])],
+            joint=int(near.joint[i]),
+            lift=lift,
+            lift_apart=apart_lift,
+            check=self.checks[i],
+        )
 
     def node(self, i: int) -> Node:
         fired, strings = self.rates.fired[i], self.material.strings

@@ -75,11 +75,11 @@ def transitions(
     for part in read(features, tokens, batch=batch, mesh=mesh):
         fires = part.fires
         m = scipy.sparse.csr_array((np.ones(len(fires.row), np.int32), fires.row, fires.starts), (f, fires.n_rows))
-        columns = m.tocsc()
+        columns = scipy.sparse.csc_array(m)
         for i, d in enumerate(distances):
             here = _places(part, d)
-            before, after = columns[:, here].tocsr(), columns[:, here + d].tocsr()
-            product = (before @ after.T).tocoo()
+            before, after = _columns(columns, here), _columns(columns, here + d)
+            product = scipy.sparse.coo_array(before @ after.T)
             found = product.row.astype(np.int64) * f + product.col
             at = np.minimum(np.searchsorted(key, found), max(len(key) - 1, 0))
             known = key[at] == found if len(key) else np.zeros(len(found), bool)
@@ -92,6 +92,11 @@ def transitions(
         Transitions(d, int(places[i]), joint[i][where], first[i][source], second[i][target])
         for i, d in enumerate(distances)
     )
+
+
+def _columns(x: scipy.sparse.csc_array, chosen: np.ndarray) -> scipy.sparse.csr_array:
+    """Some columns, by row."""
+    return scipy.sparse.csr_array(x[:, chosen])  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def _places(part: Batch, distance: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -54,5 +55,6 @@ def walk(
         for text, k in zip(first, np.tile(number, 2), strict=True)
     ]
     texts = np.stack(rest)
-    fires = np.asarray(features.encoder.active(features.activations(texts, nodes)))[:, len(prompt) :]
+    f = jnp.asarray(features.activations(texts, nodes))
+    fires = np.asarray(features.encoder.active(f))[:, len(prompt) :]
     return Walk(len(prompt), texts[:n_texts], fires[:n_texts], texts[n_texts:], fires[n_texts:])

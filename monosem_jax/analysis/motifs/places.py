@@ -34,23 +34,17 @@ class Places:
         return self.place[self.starts[feature] : self.starts[feature + 1]]
 
     def shuffled(self, seed: int = 0) -> Places:
-        """Each feature fires as often on each token as before, but on occurrences of that token drawn at random: what
-        the token alone would give."""
+        """Every occurrence of a token exchanges its firings with one drawn at random, so that each feature fires as
+        often on each token as before, but anywhere: what the token alone would give."""
         flat = np.asarray(self.tokens).reshape(-1)
-        order = np.argsort(flat, kind="stable")
-        ids, count = np.unique(flat, return_counts=True)
-        first = np.cumsum(count) - count
-        place = np.empty_like(self.place)
-        for i in range(self.n_features):
-            rng = stream("motifs.shuffled", seed, i)
-            here = np.sort(flat[self.of(i)])
-            found = []
-            for token, n in zip(*np.unique(here, return_counts=True), strict=True):
-                at = np.searchsorted(ids, token)
-                found.append(order[first[at] + rng.choice(count[at], n, replace=False)])
-            if found:
-                place[self.starts[i] : self.starts[i + 1]] = np.sort(np.concatenate(found))
-        return dataclasses.replace(self, place=place)
+        rng = stream("motifs.shuffled", seed)
+        ordered = np.argsort(flat, kind="stable")
+        random = np.lexsort((rng.random(len(flat)), flat))
+        to = np.empty_like(ordered)
+        to[ordered] = random
+        feature = np.repeat(np.arange(self.n_features), np.diff(self.starts))
+        place = to[self.place]
+        return dataclasses.replace(self, place=place[np.lexsort((place, feature))])
 
 
 @pinned()
