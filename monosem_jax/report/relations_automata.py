@@ -79,7 +79,16 @@ def motifs(tables: Mapping[str, Any]) -> str:
     found = tables.get("motifs")
     if not found:
         return ""
-    one = ", ".join(f"{n} at {percent(float(share))}" for share, n in found["one_token"].items())
+    counts = [
+        *(
+            [f"at least {percent(float(share))} of the firings on one token", n, None]
+            for share, n in found["one_token"].items()
+        ),
+        ["of those, told apart by a label (shuffled labels)", found["told_apart"], found["told_apart_shuffled"]],
+        ["on one pair of tokens (shuffled firings)", found["trigram_candidates"], found["trigrams_shuffled"]],
+        ["on one pair, and raises the token that follows", len(found["trigrams"]), None],
+        ["in one repeated passage (shuffled firings)", len(found["memorised"]), found["memorised_shuffled"]],
+    ]
     families = [
         [lone_token_text(f["token"]), len(f["features"]), ", ".join(f["labels"]),
          "; ".join(f"{i}: {percent(r['share_of_occurrences'])}" for i, r in f["features"][:6])]
@@ -94,22 +103,14 @@ def motifs(tables: Mapping[str, Any]) -> str:
         [m["feature"], percent(m["share"]), m["firings"], m["documents"], m["text"]] for m in found["memorised"]
     ]
     parts = [
-        table(
-            "Families of one token", ["token", "features", "labels", "share of the token's occurrences"], families,
-            f"Features by the share of their firings on one token: {one}. A label tells {found['told_apart']} apart, "
-            f"with shuffled labels {found['told_apart_shuffled']}.",
-        ),
+        table(f"Motifs of {found['set']}", ["features", "number", "by chance"], counts),
+        table("Families of one token", ["token", "features", "labels", "share of the token's occurrences"], families),
         table(
             "Trigrams",
             ["feature", "first", "second", "raises", "firings on the pair", "fires on the pair",
              "on the second alone", "pair followed by it", "documents"],
             trigrams,
-            f"With firings shuffled among occurrences of their tokens: {found['trigrams_shuffled']} features have a "
-            f"pair, here {found['trigram_candidates']}.",
         ),
-        table(
-            "Memorised passages", ["feature", "firings in the passage", "firings", "documents", "text"], memorised,
-            f"With firings shuffled among occurrences of their tokens: {found['memorised_shuffled']}.",
-        ),
+        table("Memorised passages", ["feature", "firings in the passage", "firings", "documents", "text"], memorised),
     ]  # fmt: skip
     return "\n".join(part for part in parts if part)

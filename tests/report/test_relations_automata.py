@@ -40,14 +40,16 @@ def test_the_tables_say_what_was_found_beside_chance():
 def test_motifs_have_a_table_each():
     record = {"share_of_occurrences": 0.25}
     text = motifs({"motifs": {
-        "one_token": {"0.9": 1, "0.5": 3}, "told_apart": 2, "told_apart_shuffled": 0, "trigram_candidates": 1,
+        "set": "features", "one_token": {"0.9": 1, "0.5": 3}, "told_apart": 2, "told_apart_shuffled": 0,
+        "trigram_candidates": 1,
         "trigrams_shuffled": 0, "memorised_shuffled": 0,
         "families": [{"token": " the", "features": [[1, record], [4, record]], "labels": ["law"]}],
         "trigrams": [{"feature": 2, "first": "COVID", "second": "-", "third": "19", "share": 0.9, "rate": 0.8,
                       "rate_elsewhere": 0.1, "followed": 0.7, "documents": 12}],
         "memorised": [{"feature": 9, "share": 1.0, "firings": 30, "documents": 4, "text": "WITHOUT\nANY"}],
     }})  # fmt: skip
-    assert "1 at 90 %, 3 at 50 %" in text and "| ␣the | 2 | law | 1: 25 %; 4: 25 % |" in text
+    assert "90 % of the firings on one token | 1 |" in text and "(shuffled labels) | 2 | 0 |" in text
+    assert "| ␣the | 2 | law | 1: 25 %; 4: 25 % |" in text
     assert "| 2 | COVID | - | 19 | 90 % | 80 % | 10 % | 70 % | 12 |" in text and "WITHOUT↵ANY" in text
     assert motifs({}) == ""
 

@@ -16,7 +16,7 @@ class Motifs:
     other occurrences, `told_apart_shuffled` with the labels of documents shuffled.
 
     `trigrams_shuffled`, `memorised_shuffled`: how many features meet those criteria when every feature fires on random
-    occurrences of its tokens (of trigrams: all criteria but the logit weights, beside `trigram_candidates`).
+    occurrences of its tokens (of trigrams: the criteria that need no logit weights, beside `trigram_candidates`).
     """
 
     set: str

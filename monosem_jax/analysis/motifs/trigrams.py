@@ -6,6 +6,7 @@ The criterion, of a feature that fires LEAST_FIRINGS times or more:
     rise      it fires on that pair more often than on the second token after others, by at least LEAST_RISE: a feature
               of one token that mostly follows the same one is none
     strength  its largest logit weight is at least LEAST_DEVIATIONS standard deviations above the mean
+    followed  that token comes after at least LEAST_FOLLOWED of the pair's occurrences
     spread    the pair occurs in LEAST_DOCUMENTS documents or more: a passage of one document is none
 """
 
@@ -19,7 +20,7 @@ from jaxtyping import Int
 
 from monosem_jax.analysis.motifs.places import Places, window
 
-LEAST_FIRINGS, LEAST_SHARE, LEAST_RISE, LEAST_DEVIATIONS, LEAST_DOCUMENTS = 50, 0.5, 0.3, 4.0, 5
+LEAST_FIRINGS, LEAST_SHARE, LEAST_RISE, LEAST_DEVIATIONS, LEAST_DOCUMENTS, LEAST_FOLLOWED = 50, 0.5, 0.3, 4.0, 5, 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,8 @@ class _Pairs:
 def trigrams(
     places: Places, weights: Callable[[np.ndarray], np.ndarray], tokens: Int[np.ndarray, " n"], strings: Sequence[str]
 ) -> list[Trigram]:
-    """The trigram features by falling share. `weights` gives the logit weights of some features for `tokens`."""
+    """The trigram features by falling share of their firings on the pair. `weights` gives the logit weights of some
+    features for `tokens`."""
     found = []
     pairs, flat = _Pairs.of(places), np.asarray(places.tokens).reshape(-1)
     occurrences = np.bincount(flat, minlength=pairs.n_tokens)
@@ -89,6 +91,9 @@ def trigrams(
         elsewhere = int(np.sum(flat[fires] == key % pairs.n_tokens)) - on
         others = int(occurrences[key % pairs.n_tokens]) - len(there)
         after = (there + 1) % places.tokens.shape[1] != 0
+        followed = float(np.mean(flat[there[after] + 1] == third)) if after.any() else 0.0
+        if followed < LEAST_FOLLOWED:
+            continue
         shown = fires[np.isin(fires, there)]
         found.append(
             Trigram(
@@ -102,7 +107,7 @@ def trigrams(
                 occurrences=len(there),
                 documents=len(np.unique(np.asarray(places.documents).reshape(-1)[there])),
                 deviations=deviations,
-                followed=float(np.mean(flat[there[after] + 1] == third)) if after.any() else 0.0,
+                followed=followed,
                 examples=tuple(
                     "".join(strings[int(t)] for t in window(places, p, 5, 5)) for p in shown[:: len(shown) // 3 + 1]
                 ),

@@ -46,19 +46,20 @@ def motifs(study: Relations, config: MotifsConfig) -> None:
     features, scan = study.sets[0].features, study.scanned(0)
     rng = stream("motifs.labels", study.seed)
     documents = np.asarray(study.heldout.documents)
-    order = rng.permutation(len(study.text.labels))
+    labels = study.text.labels
+    order = rng.permutation(len(labels))
     number = {name: i if name else -1 for i, name in enumerate(study.labels)}
-    mixed = np.asarray([number[study.text.labels[i]] for i in order], np.int32)[documents]
+    mixed = np.asarray([number[labels[i]] for i in order], np.int32)[documents]
     found, shuffled = (
         token_in_context(
             features,
             scan,
-            LabelledTokens(study.heldout.tokens, labels, study.labels, study.heldout.strings),
+            LabelledTokens(study.heldout.tokens, of_tokens, study.labels, study.heldout.strings),
             least_share=config.loose_share,
             batch=study.batch,
             seed=study.seed,
         )
-        for labels in (study.token_labels, mixed)
+        for of_tokens in (study.token_labels, mixed)
     )
     part = slice(config.contexts)
     places = firing_places(

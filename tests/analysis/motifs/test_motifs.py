@@ -58,6 +58,9 @@ def test_a_trigram_is_two_tokens_that_excite_and_one_that_is_raised():
     assert found.examples and all("<1><2><3>" in e for e in found.examples)
     flat = trigrams(places(), lambda rows: np.zeros((len(rows), V - 1)), np.arange(1, V), STRINGS)
     assert flat == [], "no token is raised"
+    it, tokens = places(), places().tokens.copy()
+    tokens[:, 4] = 5
+    assert trigrams(dataclasses.replace(it, tokens=tokens), weights, np.arange(1, V), STRINGS) == []
 
 
 def test_a_memorised_passage_is_repeated_and_holds_all_firings():
