@@ -30,7 +30,7 @@ def automaton_figure(automaton: Mapping[str, Any]) -> Any:
         _arrow(axes, of[edge["source"]], of[edge["target"]], edge)
     for node, place in zip(nodes, places, strict=True):
         _circle(axes, node, place)
-    reach = (RADIUS if len(nodes) > 1 else 0) + 2.3 * NODE
+    reach = (RADIUS if len(nodes) > 1 else 1.0) + 2.3 * NODE
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
     state = "confirmed" if automaton["confirmed"] else "not confirmed"
