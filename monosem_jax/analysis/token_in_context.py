@@ -31,10 +31,10 @@ class LabelledTokens:
     strings: Sequence[str]
 
 
-def candidates(scan: SetScan) -> np.ndarray:
-    """The features at least ONE_TOKEN of whose firings are on one token, with at least LEAST_FIRINGS firings."""
+def candidates(scan: SetScan, least_share: float = ONE_TOKEN) -> np.ndarray:
+    """The features at least `least_share` of whose firings are on one token, with at least LEAST_FIRINGS firings."""
     share = scan.token_fired[:, 0] / np.maximum(scan.fired, 1)
-    return np.flatnonzero((share >= ONE_TOKEN) & (scan.fired >= LEAST_FIRINGS) & (scan.token_id[:, 0] >= 0))
+    return np.flatnonzero((share >= least_share) & (scan.fired >= LEAST_FIRINGS) & (scan.token_id[:, 0] >= 0))
 
 
 @pinned()
@@ -44,6 +44,7 @@ def token_in_context(
     text: LabelledTokens,
     *,
     chosen: Sequence[int] | None = None,
+    least_share: float = ONE_TOKEN,
     contexts: int = 1024,
     per_token: int = 48,
     batch: int = 32,
@@ -54,6 +55,8 @@ def token_in_context(
     Args:
       scan: of `features` over `text`.
       chosen: only these candidates; None: all.
+      least_share: of a candidate's firings that are on one token. The paper's criterion is not published; few features
+        of a small dictionary reach the default.
       contexts, per_token: AUCs come from at most `contexts` contexts, for each token up to `per_token` of those that
         it stands in, drawn at random.
       batch: contexts per forward pass.
@@ -62,7 +65,7 @@ def token_in_context(
     None where either half has fewer than LEAST_EACH occurrences with or without a firing.
     """
     check_shape("token_in_context", np.shape(text.labels), *np.shape(text.tokens))
-    found = candidates(scan)
+    found = candidates(scan, least_share)
     if chosen is not None:
         found = np.intersect1d(found, np.asarray(chosen, np.int64))
     if not len(found):

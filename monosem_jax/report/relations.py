@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monosem_jax.report import relations_universality
+from monosem_jax.report import relations_automata, relations_universality
 from monosem_jax.report.markdown import table
 
-SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (relations_universality.section,)
+SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
+    relations_universality.section,
+    relations_automata.automata,
+    relations_automata.motifs,
+)
 """Functions of the tables, by their names, that give a section of Markdown each, "" if there is nothing to say."""
 
 

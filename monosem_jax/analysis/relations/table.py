@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from monosem_jax.analysis.automata.config import AutomataConfig
+from monosem_jax.analysis.relations.automata import AUTOMATA
 from monosem_jax.analysis.relations.base import Relation
+from monosem_jax.analysis.relations.motifs import MOTIFS, MotifsConfig
 from monosem_jax.analysis.relations.universality import UNIVERSALITY, UniversalityConfig
 
 
@@ -14,6 +17,10 @@ class RelationsConfig:
 
     universality: UniversalityConfig = UniversalityConfig()
     """Best matches of features in other dictionaries, and the stability of features over seeds."""
+    automata: AutomataConfig = AutomataConfig()
+    """Finite-state automata: features whose preferred next tokens excite other features."""
+    motifs: MotifsConfig = MotifsConfig()
+    """Families of features of one token, trigrams, memorised passages."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -21,4 +28,4 @@ class RelationsConfig:
             getattr(self, f.name).check()
 
 
-RELATIONS: dict[str, Relation] = {"universality": UNIVERSALITY}
+RELATIONS: dict[str, Relation] = {"universality": UNIVERSALITY, "automata": AUTOMATA, "motifs": MOTIFS}

@@ -1,0 +1,1 @@
+"""Features of a shape that returns: families of one token, trigrams, memorised passages."""
