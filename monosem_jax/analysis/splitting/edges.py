@@ -112,7 +112,7 @@ def edges(
         value,
         _chance(sums, parent, child),
         _cosines(directions, parent, child),
-        _best(parent, child, value, both, sums.b.fired.size),
+        _best(parent, child, value, both),
         both / fired_b[child],
         _matched(sums, linked, parents, parent, child) / fired_b[child],
         both / fired_a[parent],
@@ -125,7 +125,7 @@ def _pairs(table: np.ndarray | None, parent: np.ndarray, child: np.ndarray) -> n
     return np.asarray(table[parent, child], np.float64)
 
 
-def _best(parent: np.ndarray, child: np.ndarray, value: np.ndarray, both: np.ndarray, n: int) -> np.ndarray:
+def _best(parent: np.ndarray, child: np.ndarray, value: np.ndarray, both: np.ndarray) -> np.ndarray:
     """[E] the edge of every child with the largest similarity; of equal ones that with more joint firings, and then
     the first."""
     order = np.lexsort((parent, -both, -value, child))
