@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from monosem_jax.analysis.relations.base import Relation
+from monosem_jax.analysis.relations.splitting import SPLITTING, SplittingConfig
 from monosem_jax.analysis.relations.universality import UNIVERSALITY, UniversalityConfig
 
 
@@ -14,6 +15,8 @@ class RelationsConfig:
 
     universality: UniversalityConfig = UniversalityConfig()
     """Best matches of features in other dictionaries, and the stability of features over seeds."""
+    splitting: SplittingConfig = SplittingConfig()
+    """Parents and children over dictionaries of different sizes."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -21,4 +24,4 @@ class RelationsConfig:
             getattr(self, f.name).check()
 
 
-RELATIONS: dict[str, Relation] = {"universality": UNIVERSALITY}
+RELATIONS: dict[str, Relation] = {"universality": UNIVERSALITY, "splitting": SPLITTING}

@@ -30,6 +30,9 @@ class EdgeRule:
         return (side.fired >= max(self.least_firings, 1)) & (side.fired / tokens >= self.ultralow)
 
 
+PUBLISHED = EdgeRule()
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """The E edges from a dictionary to the next larger one, sorted by parent and then by child.
@@ -66,10 +69,12 @@ class Step:
     def __len__(self) -> int:
         return len(self.parent)
 
-    def best_parent(self) -> Int[np.ndarray, " G"]:
-        """[G] the best parent of every feature of the larger dictionary, -1 if it has none."""
+    def best_parent(self, implied: float = 0.0) -> Int[np.ndarray, " G"]:
+        """[G] the best parent of every feature of the larger dictionary, -1 if it has none, or if that one fires on
+        less than the share `implied` of the child's firings."""
+        kept = self.best & (self.child_to_parent >= implied)
         found = np.full(len(self.considered_children), -1, np.int64)
-        found[self.child[self.best]] = self.parent[self.best]
+        found[self.child[kept]] = self.parent[kept]
         return found
 
     def children_of(self, parent: int, *, best: bool = True) -> Int[np.ndarray, " n"]:
@@ -88,7 +93,7 @@ class Step:
 
 def edges(
     sums: PairSums,
-    rule: EdgeRule = EdgeRule(),
+    rule: EdgeRule = PUBLISHED,
     directions: tuple[Float[np.ndarray, "F M"], Float[np.ndarray, "G M"]] | None = None,
 ) -> Step:
     """The edges from the features of `sums.a`, the smaller dictionary, to those of `sums.b`.

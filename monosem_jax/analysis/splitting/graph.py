@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from scipy.sparse.csgraph import connected_components
 
 from monosem_jax.analysis.joint.pair_sums import PairSums
-from monosem_jax.analysis.splitting.edges import EdgeRule, Step, edges
+from monosem_jax.analysis.splitting.edges import PUBLISHED, EdgeRule, Step, edges
 from monosem_jax.runtime.errors import BadInput
 
 
@@ -29,31 +29,29 @@ class SplittingGraph:
     steps: tuple[Step, ...]
     rule: EdgeRule
 
-    @functools.cached_property
-    def family(self) -> list[Int[np.ndarray, " F"]]:
+    def family(self, implied: float = 0.0) -> list[Int[np.ndarray, " F"]]:
         """For each size the family of every feature: the feature of the smallest dictionary that its best parents lead
-        to, -1 if they lead to none."""
+        to, -1 if they lead to none. `implied`: the least P(parent fires | child fires) of an edge on the way."""
         first = np.where(self.steps[0].considered_parents, np.arange(self.sizes[0]), -1)
         found = [first]
         for step in self.steps:
-            parent = step.best_parent()
+            parent = step.best_parent(implied)
             found.append(np.where(parent >= 0, found[-1][parent], -1))
         return found
 
-    def growth(self, *, best: bool = True) -> Int[np.ndarray, "R S"]:
+    def growth(self, *, best: bool = True, implied: float = 0.0) -> Int[np.ndarray, "R S"]:
         """For each feature of the smallest dictionary the number of its descendants at every size, itself the first;
-        by best parents, or along all edges."""
+        by best parents (see `family`), or along all edges."""
         n = self.sizes[0]
         if best:
-            counts = [np.bincount(family[family >= 0], minlength=n) for family in self.family]
+            counts = [np.bincount(family[family >= 0], minlength=n) for family in self.family(implied)]
         else:
-            reached = scipy.sparse.diags_array(self.steps[0].considered_parents.astype(np.int32)).tocsr()
-            counts = [np.diff(reached.indptr)]
+            reached = scipy.sparse.eye_array(n, dtype=np.int32, format="csr")
+            counts = [self.steps[0].considered_parents.astype(np.int64)]
             for step in self.steps:
                 reached = reached @ _adjacency(step)
                 reached.data[:] = 1
                 counts.append(np.diff(reached.indptr))
-            counts[0] = self.steps[0].considered_parents.astype(np.int64)
         return np.stack(counts, axis=1)
 
     def components(self, *, best: bool) -> Int[np.ndarray, " C"]:
@@ -77,7 +75,7 @@ def _adjacency(step: Step) -> scipy.sparse.csr_array:
 
 def splitting_graph(
     sums: Sequence[PairSums],
-    rule: EdgeRule = EdgeRule(),
+    rule: EdgeRule = PUBLISHED,
     directions: Sequence[Float[np.ndarray, "F M"]] | None = None,
 ) -> SplittingGraph:
     """The graph over dictionaries D0, D1, … of rising sizes.
@@ -91,7 +89,7 @@ def splitting_graph(
     """
     if not sums:
         raise BadInput("splitting_graph was given no sums: expected those of two dictionaries of different sizes")
-    for a, b in zip(sums, sums[1:], strict=False):
+    for a, b in itertools.pairwise(sums):
         if a.b.name != b.a.name:
             raise BadInput(
                 f"splitting_graph was given sums of {a.a.name} and {a.b.name}, then of {b.a.name} and {b.b.name}: "
@@ -99,7 +97,7 @@ def splitting_graph(
             )
     sizes = (len(sums[0].a.fired), *(len(s.b.fired) for s in sums))
     names = (sums[0].a.name, *(s.b.name for s in sums))
-    if any(b <= a for a, b in zip(sizes, sizes[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(sizes)):
         listed = ", ".join(f"{name} with {n}" for name, n in zip(names, sizes, strict=True))
         raise BadInput(f"splitting_graph was given {listed} features: expected rising sizes")
     if directions is not None and [len(d) for d in directions] != list(sizes):
@@ -107,6 +105,6 @@ def splitting_graph(
             f"splitting_graph was given directions of {', '.join(str(len(d)) for d in directions)} features: expected "
             f"{', '.join(map(str, sizes))}"
         )
-    pairs = [None] * len(sums) if directions is None else list(zip(directions, directions[1:], strict=False))
+    pairs = [None] * len(sums) if directions is None else list(itertools.pairwise(directions))
     steps = tuple(edges(s, rule, pair) for s, pair in zip(sums, pairs, strict=True))
     return SplittingGraph(sizes, steps, rule)
