@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from monosem_jax.analysis.relations.base import Relation
+from monosem_jax.analysis.relations.maps import MAP, MapConfig
 from monosem_jax.analysis.relations.splitting import SPLITTING, SplittingConfig
 from monosem_jax.analysis.relations.universality import UNIVERSALITY, UniversalityConfig
 
@@ -17,6 +18,8 @@ class RelationsConfig:
     """Best matches of features in other dictionaries, and the stability of features over seeds."""
     splitting: SplittingConfig = SplittingConfig()
     """Parents and children over dictionaries of different sizes."""
+    map: MapConfig = MapConfig()
+    """The dictionary vectors of all sizes in a plane and in clusters; after splitting, whose edges it takes."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -24,4 +27,4 @@ class RelationsConfig:
             getattr(self, f.name).check()
 
 
-RELATIONS: dict[str, Relation] = {"universality": UNIVERSALITY, "splitting": SPLITTING}
+RELATIONS: dict[str, Relation] = {"universality": UNIVERSALITY, "splitting": SPLITTING, "map": MAP}
