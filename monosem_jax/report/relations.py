@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monosem_jax.report import relations_universality
+from monosem_jax.report import relations_splitting, relations_universality
 from monosem_jax.report.markdown import table
 
-SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (relations_universality.section,)
+SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (relations_universality.section, relations_splitting.section)
 """Functions of the tables, by their names, that give a section of Markdown each, "" if there is nothing to say."""
 
 

@@ -31,8 +31,11 @@ def told(
     most_children: int,
     n_examples: int,
 ) -> list[dict[str, Any]]:
-    """Families as nested rows: the `n` clearest splits of each step, then for each label the feature of the smallest
-    dictionary whose activations correlate most with it, `n` of them, with all its descendants."""
+    """Families as nested rows; `level` is the place of the first feature's dictionary among the sizes.
+
+    The `n` clearest splits of each step, then for each label the feature of the smallest dictionary whose activations
+    correlate most with it, `n` of them, with all its descendants.
+    """
     chosen = [
         ({"why": "clear split", "score": score}, (k, parent), 1)
         for k, (step, covered) in enumerate(zip(graph.steps, covers, strict=True))
@@ -43,7 +46,7 @@ def told(
         for label, feature, r in of_labels(scans[0], graph.steps[0].considered_parents, n)
     ]
     teller = _Teller(study, graph, covers, scans, most_children)
-    rows = [{**why, "feature": teller.row(place, depth)} for why, place, depth in chosen]
+    rows = [{**why, "level": place[0], "feature": teller.row(place, depth)} for why, place, depth in chosen]
     teller.add_examples(n_examples)
     return rows
 

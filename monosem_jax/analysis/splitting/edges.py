@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from monosem_jax.analysis.joint.pair_sums import PairSums, SideSums
 
+ALIKE = 1e-3  # similarities that differ by less do not decide which parent is the best
 NEAREST = 10  # features on each side, by density, with which an edge's parent is compared
 
 
@@ -44,7 +45,8 @@ class Step:
       similarity: the masked cosine similarity.
       chance: what it would be if both fired independently, with the same activations; large for dense features.
       cosine: between the dictionary vectors; NaN where they have no common space.
-      best: whether no other parent of the child has a larger similarity (of equal ones the first).
+      best: whether no other parent of the child has a larger similarity. A feature that fires wherever the child does
+        is as similar, however dense it is, so that of about equal ones the cosine over the parent's tokens decides.
       child_to_parent: P(parent fires | child fires); `matched`: the same, in the mean, of the features of about the
         parent's density that are no parents of the child: the baseline.
       parent_to_child: P(child fires | parent fires).
@@ -101,7 +103,8 @@ def edges(
     `directions`: the dictionary vectors of both, where they lie in one space. Raises BadInput if `sums` were made
     without masked ones.
     """
-    similarity = sums.masked_cosine()
+    there, back = sums.cosine_where_a_fires(), sums.cosine_where_b_fires()
+    similarity = np.maximum(there, back)
     parents, children = rule.considered(sums.a, sums.tokens), rule.considered(sums.b, sums.tokens)
     linked = (similarity > rule.threshold) & parents[:, None] & children
     parent, child = np.nonzero(linked)
@@ -117,7 +120,7 @@ def edges(
         value,
         _chance(sums, parent, child),
         _cosines(directions, parent, child),
-        _best(parent, child, value, both),
+        _best(parent, child, value, np.minimum(there, back)[parent, child]),
         both / fired_b[child],
         _matched(sums, linked, parents, parent, child) / fired_b[child],
         both / fired_a[parent],
@@ -126,14 +129,14 @@ def edges(
 
 
 def _pairs(table: np.ndarray | None, parent: np.ndarray, child: np.ndarray) -> np.ndarray:
-    assert table is not None  # `masked_cosine` has refused sums without masked ones
+    assert table is not None  # the cosines have refused sums without masked ones
     return np.asarray(table[parent, child], np.float64)
 
 
-def _best(parent: np.ndarray, child: np.ndarray, value: np.ndarray, both: np.ndarray) -> np.ndarray:
-    """[E] the edge of every child with the largest similarity; of equal ones that with more joint firings, and then
-    the first."""
-    order = np.lexsort((parent, -both, -value, child))
+def _best(parent: np.ndarray, child: np.ndarray, value: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """[E] the edge of every child with the largest similarity; of those within about ALIKE that with the larger `other`
+    of the two cosines, and then the first."""
+    order = np.lexsort((parent, -other, -np.round(value / ALIKE), child))
     best = np.zeros(len(child), bool)
     best[order[np.flatnonzero(np.diff(child[order], prepend=-1))]] = True
     return best

@@ -102,8 +102,8 @@ def test_edges_are_those_of_all_activations(noisy):
         for k, found in enumerate(columns):
             np.testing.assert_allclose(found, [row[k] for row in expected.values()], rtol=1e-5, atol=1e-7)
         for j in {j for _, j in expected}:
-            best = max((row[0], i) for (i, jj), row in expected.items() if jj == j)
-            assert step.best_parent()[j] == best[1]
+            best = max(row[0] for (_, jj), row in expected.items() if jj == j)
+            assert step.similarity[step.best & (step.child == j)] == pytest.approx([best], abs=1e-3)
 
 
 def test_the_chance_similarity_is_that_of_a_shuffled_feature():
@@ -113,6 +113,13 @@ def test_the_chance_similarity_is_that_of_a_shuffled_feature():
     step = graph_of([f, g], EdgeRule(0.0)).steps[0]
     np.testing.assert_allclose(step.similarity, step.chance, atol=0.02)
     assert step.chance.min() > 0.4  # a dense feature is everyone's parent
+
+
+def test_a_dense_superset_is_no_better_parent_than_the_feature_itself():
+    f = np.concatenate([np.ones((TOKENS, 1)), levels()[0][:, :3] > 0], axis=1).astype(float)
+    step = graph_of([f, np.concatenate([f[:, ::-1], np.zeros((TOKENS, 1))], axis=1)]).steps[0]
+    np.testing.assert_allclose(step.similarity, 1)  # to the dense one everything is similar
+    assert step.best_parent().tolist() == [3, 2, 1, 0, -1]
 
 
 def test_there_is_no_edge_between_shuffled_features():
