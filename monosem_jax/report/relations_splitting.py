@@ -16,13 +16,14 @@ STEPS = (
     "activations is above {threshold:g}; its best parent is the one with the largest. Features below a density of "
     "{ultralow:g}, or with fewer than {least_firings} firings in this text, are omitted. Children: how many features "
     "have 0, 1, 2, and 3 or more, along all edges and by best parents. Merges: features with several parents. Same by "
-    "cosine: the share of children whose best parent also has the largest cosine of the dictionary vectors."
+    "cosine: the share of children whose best parent also has the largest cosine of the dictionary vectors. A "
+    "row of two dictionaries of one size, if there is one, shows what is there without splitting."
 )
 REFINEMENT = (
     "Medians over children and their best parents. Child to parent: the share of the child's tokens on which the "
     "parent fires, and the same of features as dense as the parent that are no parents of the child; parent to child "
     "the other way. Mass: the share of the parent's Σ f² where the child fires. Chance: the similarity of two features "
-    "that fire independently. Below: of parents with their children together."
+    "that fire independently."
 )
 COVER = (
     "Medians over parents. Covered: the share of the parent's tokens on which one of its children fires, and of its "
@@ -55,10 +56,10 @@ def section(tables: Mapping[str, Any]) -> str:
 def _splitting(found: Row | None) -> Iterator[str]:
     if not found:
         return
-    rows = found["steps"]
+    rows, both = found["steps"], [*found["steps"], *found["same_size"]]
     share = percent(found["families"]["implied_least"])
-    yield table("Splitting: parents and children", *_columns(rows, _edge_columns), STEPS.format(**found["rule"]))
-    yield table("Splitting: do children refine their parents", *_columns(rows, _refinement_columns), REFINEMENT)
+    yield table("Splitting: parents and children", *_columns(both, _edge_columns), STEPS.format(**found["rule"]))
+    yield table("Splitting: do children refine their parents", *_columns(both, _refinement_columns), REFINEMENT)
     yield table("Splitting: how children share out a parent", *_columns(rows, _cover_columns), COVER)
     yield _families(found["families"], found["sizes"], FAMILIES.format(share=share))
     yield _told(found["told"])

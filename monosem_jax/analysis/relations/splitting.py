@@ -15,7 +15,7 @@ from monosem_jax.analysis.scan.cosines import largest_products, unit
 from monosem_jax.analysis.scan.result import SetScan
 from monosem_jax.analysis.splitting.children import label_divergence, token_divergence
 from monosem_jax.analysis.splitting.cover import Cover, cover
-from monosem_jax.analysis.splitting.edges import EdgeRule, Step
+from monosem_jax.analysis.splitting.edges import EdgeRule, Step, edges
 from monosem_jax.analysis.splitting.graph import SplittingGraph, splitting_graph
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.progress import progress
@@ -62,8 +62,15 @@ class SplittingConfig:
 
 
 def needs(study: Relations, config: SplittingConfig) -> list[Pair]:
-    """The masked sums of each size and the next."""
-    return [Pair(a, b, masked=True) for a, b in itertools.pairwise(study.sizes)]
+    """The masked sums of each size and the next, and of the first dictionary and another seed of it."""
+    if len(study.sizes) < 2:
+        return []
+    return [Pair(a, b, masked=True) for a, b in (*itertools.pairwise(study.sizes), *_same_size(study))]
+
+
+def _same_size(study: Relations) -> list[tuple[int, int]]:
+    """A pair of dictionaries of one size that differ by their seed: what splitting is compared with, if there is."""
+    return [(0, i) for i in study.seeds[:1]]
 
 
 def find(study: Relations, config: SplittingConfig) -> None:
@@ -99,6 +106,7 @@ def find(study: Relations, config: SplittingConfig) -> None:
         "sizes": list(graph.sizes),
         "rule": dataclasses.asdict(config.rule),
         "steps": steps,
+        "same_size": _baseline(study, config.rule),
         "families": families,
         "told": told(study, graph, covers, scans, config.told, config.children, config.examples),
     }
@@ -107,10 +115,19 @@ def find(study: Relations, config: SplittingConfig) -> None:
     study.summary["splitting"] = {
         "sizes": list(graph.sizes),
         "monotone": families["implied"]["monotone"],
-        "child_to_parent": [s["best"]["child_to_parent"][2] for s in steps],
-        "child_to_parent_matched": [s["best"]["matched"][2] for s in steps],
+        "child_to_parent": [_median(s["best"]["child_to_parent"]) for s in steps],
+        "child_to_parent_matched": [_median(s["best"]["matched"]) for s in steps],
         "largest_component_share": families["all"]["largest_component_share"],
     }
+
+
+def _baseline(study: Relations, rule: EdgeRule) -> list[dict[str, Any]]:
+    """The row of two dictionaries of one size: their features are no splits, and what they show is no sign of it."""
+    rows = []
+    for a, b in _same_size(study):
+        directions = [study.sets[i].features.directions for i in (a, b)]
+        rows.append(_step(edges(study.pair(a, b, masked=True), rule, (directions[0], directions[1])), None, directions))
+    return rows
 
 
 def _quantiles(x: np.ndarray) -> list[float] | None:
@@ -118,12 +135,16 @@ def _quantiles(x: np.ndarray) -> list[float] | None:
     return [float(v) for v in np.quantile(x, QUANTILES)] if x.size else None
 
 
+def _median(quantiles: list[float] | None) -> float | None:
+    return quantiles[QUANTILES.index(0.5)] if quantiles else None
+
+
 def _counted(n: np.ndarray) -> list[int]:
     """How many have 0, 1, 2, and MOST or more."""
     return np.bincount(np.minimum(n, MOST), minlength=MOST + 1).tolist()
 
 
-def _step(step: Step, covered: Cover, directions: list[np.ndarray]) -> dict[str, Any]:
+def _step(step: Step, covered: Cover | None, directions: list[np.ndarray]) -> dict[str, Any]:
     """The row of a step: counts of edges, children and parents, and quantiles of what they are worth."""
     pairs = int(step.considered_parents.sum()) * int(step.considered_children.sum())
     found: dict[str, Any] = {
@@ -142,7 +163,8 @@ def _step(step: Step, covered: Cover, directions: list[np.ndarray]) -> dict[str,
     found["merges"] = int((step.degrees()[1] > 1).sum())
     implied = step.child_to_parent[step.best]
     found["implied"] = {str(x): float(np.mean(implied >= x)) if implied.size else None for x in (0.5, 0.9)}
-    found["cover"] = {key: _quantiles(getattr(covered, key)) for key in ("share", "mass", "within", "together")}
+    if covered is not None:
+        found["cover"] = {key: _quantiles(getattr(covered, key)) for key in ("share", "mass", "within", "together")}
     return found | _agreement(step, directions)
 
 

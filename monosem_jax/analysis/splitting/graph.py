@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -46,7 +47,7 @@ class SplittingGraph:
         if best:
             counts = [np.bincount(family[family >= 0], minlength=n) for family in self.family(implied)]
         else:
-            reached = scipy.sparse.eye_array(n, dtype=np.int32, format="csr")
+            reached: Any = scipy.sparse.eye_array(n, dtype=np.int32, format="csr")
             counts = [self.steps[0].considered_parents.astype(np.int64)]
             for step in self.steps:
                 reached = reached @ _adjacency(step)

@@ -117,7 +117,8 @@ def test_the_table_counts_what_was_planted(study):
         assert step["best"]["children"][2] == n and step["best"]["parents"][1] == sum(step["best"]["parents"])
         assert step["best"]["child_to_parent"][2] == pytest.approx(1) and step["implied"]["0.9"] == 1
         assert step["best"]["matched"][2] < 0.5 and step["cover"]["together"][-1] == 0
-        assert step["cosine_same_best"] == 1
+        # The parts of a feature have one direction, so that the cosine does not tell which is the parent.
+        assert step["cosine_same_best"] == pytest.approx({1: 1, 2: 12 / 14}[n])
     growth = study.arrays["splitting_edges"]["growth"]
     assert growth[planted.F - 1].tolist() == [1, 2, 4]
     assert study.summary["families"] == 1 and table["families"]["best"]["with_two"] == 1
@@ -141,6 +142,24 @@ def test_the_tables_are_written_as_markdown_and_drawn(study):
     feature = {**table["told"][0]["feature"], "tokens": [["a|b\n<script>", 0.5]], "children": []}
     hostile["splitting"]["told"][0]["feature"] = feature
     assert "a|b\n" not in markdown(hostile) and "a\\|b↵" in markdown(hostile)
+
+
+def test_another_seed_of_one_size_stands_beside_the_steps(text, study):
+    chosen = [dataclasses.replace(s, seed=0) for s in (sets()[0], sets()[1])]
+    again = Compared(dataclasses.replace(divided(2, "again")), "dictionary", "A", "relu", 1)
+    found = study_of(text, [*chosen, again])
+    (row,) = found.tables["splitting"]["same_size"]
+    assert (row["parents"], row["children"]) == ("d2", "again")
+    assert row["best"]["children"] == [0, planted.F, 0, 0] and row["best"]["child_to_parent"][2] == 1
+    assert study.tables["splitting"]["same_size"] == [] and "cover" not in row
+    assert "d2 | again" in markdown(found.tables)
+
+
+def test_sizes_without_an_edge_give_a_table(text):
+    found = study_of(text, sets()[:2], dataclasses.replace(CONFIG, least_firings=10**6))
+    assert found.tables["splitting"]["steps"][0]["edges"] == 0 and found.summary["families"] == 0
+    assert found.summary["splitting"]["child_to_parent"] == [None]
+    assert "Splitting: families" in markdown(found.tables)
 
 
 def test_one_size_is_a_gap(text):
