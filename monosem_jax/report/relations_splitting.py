@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from monosem_jax.report.markdown import cell, percent, table
-from monosem_jax.report.text import lone_token_text, token_text
+from monosem_jax.report.text import lone_token_text, token_text, visible
 
 Row = Mapping[str, Any]
 MEDIAN = 2  # of the quantiles in the tables
@@ -142,7 +144,7 @@ def _told(rows: Sequence[Row]) -> str:
     parts = [f"## Splitting: families told\n\n{TOLD}\n"]
     for row in rows:
         if row["why"] == "label":
-            title = f"Documents of {cell(row['label_of'])} (correlation {cell(row['correlation'])})"
+            title = f"Documents of {_escaped(row['label_of'])} (correlation {cell(row['correlation'])})"
         else:
             title = f"A clear split of {cell(row['feature']['set'])} (score {cell(row['score'])})"
         parts.append(f"### {title}\n\n" + "\n".join(_lines(row["feature"], 0)) + "\n")
@@ -151,8 +153,8 @@ def _told(rows: Sequence[Row]) -> str:
 
 def _lines(row: Row, depth: int) -> Iterator[str]:
     """A feature, an example, and its children, as a nested list."""
-    tokens = ", ".join(f"{cell(lone_token_text(text))} {percent(share)}" for text, share in row["tokens"])
-    label = f"; {cell(row['label'])} ×{cell(row['label_lift'])}" if row["label"] and row["label_lift"] else ""
+    tokens = ", ".join(f"{_escaped(lone_token_text(text))} {percent(share)}" for text, share in row["tokens"])
+    label = f"; {_escaped(row['label'])} ×{row['label_lift']:.1f}" if row["label"] and row["label_lift"] else ""
     edge = row.get("edge")
     about = f"; similarity {cell(edge['similarity'])}, in the parent {percent(edge['child_to_parent'])}" if edge else ""
     more = ""
@@ -168,9 +170,14 @@ def _lines(row: Row, depth: int) -> Iterator[str]:
 
 def _example(example: Row) -> str:
     """The window with the token on which the feature fires most in brackets."""
-    texts = [cell(token_text(t)) for t in example["tokens"]]
+    texts = [_escaped(token_text(t)) for t in example["tokens"]]
     peak = example["peak"]
     return f"{''.join(texts[:peak])}**[{texts[peak]}]**{''.join(texts[peak + 1 :])}"
+
+
+def _escaped(text: str) -> str:
+    """Text of a corpus as Markdown shows it, whatever it holds."""
+    return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", html.escape(visible(text), quote=False))
 
 
 def _map(found: Row | None) -> Iterator[str]:

@@ -12,13 +12,13 @@ from monosem_jax.report.figures import COLOURS
 from monosem_jax.report.plots import BLUE, GREY
 from monosem_jax.report.text import lone_token_text, visible
 
-TOKENS = 4  # shown of each feature
+TOKENS = 6  # shown of each feature
 ROW = 0.34  # inches of height for each feature of the last column
 
 
 def family_figure(told: Mapping[str, Any], sizes: Sequence[int]) -> Any:
-    """One family of `splitting.json`'s `told`: sizes as columns, features with their tokens, the parent's edges as
-    lines whose width is the masked cosine similarity."""
+    """One family of `splitting.json`'s `told`: sizes as columns, features with their tokens, edges to the
+    best parent as lines whose width is the masked cosine similarity."""
     from matplotlib.figure import Figure
 
     places: list[tuple[int, float, Mapping[str, Any]]] = []
@@ -29,17 +29,23 @@ def family_figure(told: Mapping[str, Any], sizes: Sequence[int]) -> Any:
     axes = figure.subplots()
     axes.set_axis_off()
     for column, start, stop, width in lines:
-        axes.plot([column + 0.62, column + 0.98], [-start, -stop], color=GREY, linewidth=3 * width, alpha=0.6)
+        axes.plot([column + 0.6, column + 0.97], [-start, -stop], color=GREY, linewidth=3 * width, alpha=0.6)
     first = told["level"]
     for column, y, row in places:
         tokens = " ".join(visible(lone_token_text(text)) for text, _ in row["tokens"][:TOKENS])
-        axes.text(column, -y + 0.16, f"{row['feature']}", color=BLUE, fontsize=8, va="center", parse_math=False)
-        axes.text(column, -y - 0.2, tokens[:34], fontsize=7, va="center", parse_math=False)
+        axes.text(column, -y + 0.16, _title(row), color=BLUE, fontsize=8, va="center", parse_math=False)
+        axes.text(column, -y - 0.2, tokens[:30], fontsize=7, va="center", parse_math=False)
     for column in range(columns):
         axes.text(column, 1.1, f"{sizes[first + column]:,} features", color=GREY, fontsize=8, va="center")
     axes.set_xlim(-0.05, columns)
     axes.set_ylim(-height + 0.3, 1.4)
     return figure
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    """A feature, and for a child the share of its firings on which its parent fires."""
+    edge = row.get("edge")
+    return f"{row['feature']}  ({edge['child_to_parent']:.0%} in its parent)" if edge else str(row["feature"])
 
 
 def _place(
@@ -77,7 +83,7 @@ def children_figure(splitting: Mapping[str, Any]) -> Any:
         label = f"{sizes[0]:,} → {sizes[1]:,}"
         axes.bar(x, counts / max(counts.sum(), 1), width, color=COLOURS[k % len(COLOURS)], label=label)
     axes.set_xticks(range(4), ["0", "1", "2", "3 or more"])
-    axes.set_xlabel("children of a feature in the next larger dictionary (each under its best parent)")
+    axes.set_xlabel("children in the next larger dictionary, by best parents")
     axes.set_ylabel("share of the features")
     axes.tick_params(length=0)
     axes.legend()
@@ -94,6 +100,7 @@ def map_figure(table: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> An
     axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.spines[:].set_visible(False)
     plane, number = arrays["plane"], arrays["set"]
     n = len(table["sizes"])
     for k in reversed(range(n)):

@@ -114,4 +114,4 @@ def _umap(
 def _clusters(x: np.ndarray, least: int) -> np.ndarray:
     from sklearn.cluster import HDBSCAN
 
-    return HDBSCAN(min_cluster_size=least, copy=True).fit(x.astype(np.float64)).labels_.astype(np.int32)
+    return HDBSCAN(min_cluster_size=least).fit(x.astype(np.float64)).labels_.astype(np.int32)

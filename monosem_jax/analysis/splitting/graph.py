@@ -47,7 +47,7 @@ class SplittingGraph:
         if best:
             counts = [np.bincount(family[family >= 0], minlength=n) for family in self.family(implied)]
         else:
-            reached: Any = scipy.sparse.eye_array(n, dtype=np.int32, format="csr")
+            reached: Any = scipy.sparse.eye_array(n, format="csr")
             counts = [self.steps[0].considered_parents.astype(np.int64)]
             for step in self.steps:
                 reached = reached @ _adjacency(step)
