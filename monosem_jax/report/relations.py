@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monosem_jax.report import relations_automata, relations_universality
+from monosem_jax.report import relations_automata, relations_splitting, relations_universality
 from monosem_jax.report.markdown import table
 
 SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
     relations_universality.section,
+    relations_splitting.section,
     relations_automata.automata,
     relations_automata.motifs,
 )

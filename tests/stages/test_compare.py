@@ -46,8 +46,10 @@ def found(root, runs):
 
 def test_every_kind_of_relation_was_looked_for(found, root):
     assert set(RELATIONS) <= set(found.summary["seconds"])
-    reasons = {gap["kind"] for gap in found.table("gaps")}
-    assert not reasons & set(RELATIONS), found.table("gaps")
+    reasons = {gap["kind"]: gap["reason"] for gap in found.table("gaps") if gap["kind"] in RELATIONS}
+    # Both dictionaries have one size, and few features.
+    assert "one size" in reasons.pop("splitting") and "expected 17 or more" in reasons.pop("map")
+    assert not reasons
     rows = found.table("sets")
     assert [(row["name"], row["role"]) for row in rows] == [
         (f"{root.name}/sae", "dictionary"), ("again/sae", "dictionary"), ("neurons", "neurons")

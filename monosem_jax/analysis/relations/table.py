@@ -7,7 +7,9 @@ import dataclasses
 from monosem_jax.analysis.automata.config import AutomataConfig
 from monosem_jax.analysis.relations.automata import AUTOMATA
 from monosem_jax.analysis.relations.base import Relation
+from monosem_jax.analysis.relations.maps import MAP, MapConfig
 from monosem_jax.analysis.relations.motifs import MOTIFS, MotifsConfig
+from monosem_jax.analysis.relations.splitting import SPLITTING, SplittingConfig
 from monosem_jax.analysis.relations.universality import UNIVERSALITY, UniversalityConfig
 
 
@@ -17,6 +19,10 @@ class RelationsConfig:
 
     universality: UniversalityConfig = UniversalityConfig()
     """Best matches of features in other dictionaries, and the stability of features over seeds."""
+    splitting: SplittingConfig = SplittingConfig()
+    """Parents and children over dictionaries of different sizes."""
+    map: MapConfig = MapConfig()
+    """The dictionary vectors of all sizes in a plane and in clusters; after splitting, whose edges it takes."""
     automata: AutomataConfig = AutomataConfig()
     """Finite-state automata: features whose preferred next tokens excite other features."""
     motifs: MotifsConfig = MotifsConfig()
@@ -28,4 +34,10 @@ class RelationsConfig:
             getattr(self, f.name).check()
 
 
-RELATIONS: dict[str, Relation] = {"universality": UNIVERSALITY, "automata": AUTOMATA, "motifs": MOTIFS}
+RELATIONS: dict[str, Relation] = {
+    "universality": UNIVERSALITY,
+    "splitting": SPLITTING,
+    "map": MAP,
+    "automata": AUTOMATA,
+    "motifs": MOTIFS,
+}
