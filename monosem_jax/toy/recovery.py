@@ -99,23 +99,22 @@ def measure(
 
 @dataclasses.dataclass(frozen=True)
 class Absorption:
-    """Whether the features of parents fire where their children do, as means over pairs.
+    """How much weaker the features of parents are where their children are active, as means over pairs.
 
-    The feature of a parent is the one whose vector is nearest to it. It is absorbed as far as it fails on rows with the
-    child, compared with rows without: `absorbed` = 1 − fires_with / fires_without, at least 0. All three are None when
-    no parent was found.
+    The feature of a parent is the one whose vector is nearest to it; its strength is what it reports for each unit of
+    the parent's true value. Numbers are None when no parent was found.
     """
 
     pairs: int
     """Pairs of parent and child that the toy model represents."""
     measured: int
-    """Pairs whose parent has a dictionary vector near it."""
-    fires_without: float | None
-    """The share of rows with the parent alone on which its feature fires."""
-    fires_with: float | None
-    """The same for rows with both."""
+    """Pairs whose parent has a dictionary vector near it, and rows of both kinds."""
+    strength_without: float | None
+    """The parent's feature on rows with the parent alone, divided by the parent's value."""
+    strength_with: float | None
+    """The same on rows with both."""
     absorbed: float | None
-    """The share of the parent's firings that are lost where the child is active."""
+    """The share of the strength that is lost where the child is active: 1 − with / without, at least 0."""
     parent_in_child: float | None
     """The cosine of the child's dictionary vector with the parent: above 0 where it stands for both."""
 
@@ -127,14 +126,12 @@ def absorption(
     h: Float[np.ndarray, "B m"],
     group_size: int = 2,
     near: float = 0.8,
-    clear: float = 0.5,
 ) -> Absorption:
-    """Absorption of the first feature of each group, the parent, by the second one, the child. A pair
-    is measured on rows where its parent is above `clear`, so that a weak one which falls below a threshold does not count,
-    and where some vector is `near` the parent's (a cosine). Pairs without rows of both kinds are left out.
+    """Absorption of the first feature of each group, the parent, by the second one, the child. A pair is measured where
+    some vector has a cosine above `near` with the parent and there are rows of both kinds.
 
-    Source: Chanin et al., A is for Absorption (2024), where the parent's feature stops to fire on some of its rows
-    because a more specific one stands for it too.
+    Source: Chanin et al., A is for Absorption (2024): the parent's feature leaves some of its rows to more specific
+    features, whose vectors contain the parent. With values that vary it leaves a part of its strength to them.
     """
     truth, numbers = true_directions(W)
     place = {int(i): row for row, i in enumerate(numbers)}
@@ -145,21 +142,21 @@ def absorption(
     found = []
     for parent, child in pairs:
         own, others = cosines[place[parent]], cosines[place[child]]
-        fires = f[:, own.argmax()] != 0
-        both, alone = ((x[:, parent] > clear) & there for there in (x[:, child] > 0, x[:, child] == 0))
-        if own.max() > near and both.any() and alone.any() and fires[alone].any():
+        value, feature = x[:, parent], f[:, own.argmax()]
+        both, alone = ((value > 0) & there for there in (x[:, child] > 0, x[:, child] == 0))
+        if own.max() > near and both.any() and alone.any() and feature[alone].any():
             in_child = own[others.argmax()] if others.argmax() != own.argmax() else np.nan
-            found.append((fires[alone].mean(), fires[both].mean(), in_child))
+            found.append((*(feature[r].sum() / value[r].sum() for r in (alone, both)), in_child))
     if not found:
         return Absorption(len(pairs), 0, None, None, None, None)
-    without, with_child, in_child = np.array(found).T
+    without, with_child, in_child = np.array(found, np.float64).T
     absorbed = np.maximum(1 - with_child / without, 0).mean()
     told = in_child[np.isfinite(in_child)]
     return Absorption(
         pairs=len(pairs),
         measured=len(found),
-        fires_without=float(without.mean()),
-        fires_with=float(with_child.mean()),
+        strength_without=float(without.mean()),
+        strength_with=float(with_child.mean()),
         absorbed=float(absorbed),
         parent_in_child=float(told.mean()) if len(told) else None,
     )
