@@ -1,4 +1,4 @@
-"""A dictionary of any architecture trained on rows in memory, with the trainer of `train_sae` but without a directory."""
+"""A dictionary of any architecture, trained on rows in memory as `train_sae` trains, but without a directory."""
 
 from __future__ import annotations
 

@@ -6,11 +6,15 @@ r. Three solutions have a loss in closed form:
   first alone   W = (1, 0): x_1 is exact. The best constant for x_2 is its mean p/2, so the loss is r Var(x_2).
                 E x = p/2 and E x² = p/3, so Var(x) = p/3 − p²/4.
   second alone  W = (0, 1): the loss is Var(x_1).
-  superposed    W = (1, −1), b = 0: x'_1 = ReLU(x_1 − x_2) and x'_2 = ReLU(x_2 − x_1). With one feature active both are
-                exact. With both active (probability p²) the larger one is short by the smaller one, and the smaller one
-                is lost, so both errors are min(x_1, x_2), whose mean square is 1/6: the loss is (1 + r) p²/6.
+  superposed    W = (√g, −√g), b = 0: x'_1 = ReLU(g (x_1 − x_2)) and x'_2 = ReLU(g (x_2 − x_1)).
+                With x_1 alone its error is (1 − g) x_1, whose mean square is (1 − g)²/3. With both active, the larger
+                one, M, has the error M − g (M − m), the smaller one, m, is lost. E M² = 1/2, E m² = 1/6, E M m = 1/4,
+                and each feature is the larger one half of the time, so its mean square error is
+                (1/2 − g/2 + g²/6 + 1/6) / 2. The loss is (1 + r) (p (1 − p) (1 − g)²/3 + p² (1/3 − g/4 + g²/12)),
+                which is least at g = (8 − 5p) / (8 − 6p). (At g = 1 it is (1 + r) p²/6.)
 
-What training finds may be a little better than all three, since scale and bias of the superposed solution are free.
+What training finds may be a little better than all three, since the superposed features may have a bias and unequal
+lengths.
 """
 
 from __future__ import annotations
@@ -32,16 +36,25 @@ PHASES = ("first alone", "second alone", "superposed")
 BORDER = 0.1  # a loss within this share of another solution's is near a border
 
 
-def closed_form(p: ArrayLike, r: ArrayLike) -> Float[np.ndarray, "3 *G"]:
+def closed_form(p: ArrayLike, r: ArrayLike) -> Float[np.ndarray, "3 ..."]:
     """The losses of the three PHASES at density p and relative importance r of the second feature."""
     p, r = np.broadcast_arrays(np.asarray(p, np.float64), np.asarray(r, np.float64))
     variance = p / 3 - p**2 / 4
-    return np.stack([r * variance, variance, (1 + r) * p**2 / 6])
+    g = gain(p)
+    superposed = p * (1 - p) * (1 - g) ** 2 / 3 + p**2 * (1 / 3 - g / 4 + g**2 / 12)
+    return np.stack([r * variance, variance, (1 + r) * superposed])
+
+
+def gain(p: ArrayLike) -> Float[np.ndarray, "..."]:
+    """‖W_i‖² of the superposed features, at which their loss is least."""
+    p = np.asarray(p, np.float64)
+    return (8 - 5 * p) / (8 - 6 * p)
 
 
 def solution(phase: str, p: float) -> ToyParams:
     """The parameters of a phase in closed form, W [1,2] and b [2]."""
-    W = {"first alone": (1.0, 0.0), "second alone": (0.0, 1.0), "superposed": (1.0, -1.0)}[phase]
+    a = float(np.sqrt(gain(p)))
+    W = {"first alone": (1.0, 0.0), "second alone": (0.0, 1.0), "superposed": (a, -a)}[phase]
     b = {"first alone": (0.0, p / 2), "second alone": (p / 2, 0.0), "superposed": (0.0, 0.0)}[phase]
     return ToyParams(jnp.asarray([W]), jnp.asarray(b))
 
@@ -54,8 +67,8 @@ def monte_carlo(phase: str, p: float, r: float, n_rows: int = 1 << 20, seed: int
     return float(toy_loss(solution(phase, p), x, jnp.asarray([1.0, r])))
 
 
-def phase_of(W: Float[np.ndarray, "*G 1 2"]) -> np.ndarray:
-    """[*G] the number in PHASES of what W does, −1 where it represents nothing.
+def phase_of(W: Float[np.ndarray, "... 1 2"]) -> np.ndarray:
+    """[...] the number in PHASES of what W does, −1 where it represents nothing.
 
     Superposed: both features have a square of at least a quarter of the larger one's, with opposite signs.
     """

@@ -1,7 +1,7 @@
 """What a dictionary has found of features that are known: the columns of a toy model's W.
 
-A dictionary is trained on hidden activations h = W x, where x are the features. Dictionary vectors are compared with the
-columns by their directions only, because L1 shrinks lengths.
+A dictionary is trained on hidden activations h = W x, where x are the features. Dictionary vectors are compared with
+the columns by their directions only, because L1 shrinks lengths.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Recovery:
     mean_max_cosine: float
     """The mean over true features of the largest cosine."""
     precision: float | None
-    """The share of the alive features whose vector has a cosine above RECOVERED with a true feature; None: none fires."""
+    """The share of the alive features whose vector has a cosine above RECOVERED with a true one; None: none fires."""
     copies: float | None
     """Alive features above RECOVERED for each true feature that is recovered, as a mean; None: none is recovered."""
     twins: int

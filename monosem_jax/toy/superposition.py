@@ -77,9 +77,9 @@ class ToyParams(NamedTuple):
 class Toys:
     """I trained models, as NumPy.
 
-    `p` and `importance` [I,n] are what they were trained with, `seeds` [I] decided their initial values. `steps` [H] are
-    those of the history: `losses` [I,H] is the mean loss since the point before, `dimensionality` [I,H,n] is that at the
-    point. `final_loss` [I] is measured on rows that were not trained on.
+    `p` and `importance` [I,n] are what they were trained with, `seeds` [I] decided their initial values. `steps` [H]
+    are those of the history: `losses` [I,H] is the mean loss since the point before, `dimensionality` [I,H,n] is that
+    at the point. `final_loss` [I] is measured on rows that were not trained on.
     """
 
     config: ToyConfig
@@ -116,8 +116,8 @@ def toy_loss(params: ToyParams, x: Float[Array, "B n"], importance: Float[Array,
 
 
 def feature_dimensionality(W: Float[Any, "*I m n"], xp: Any = np) -> Float[Any, "*I n"]:
-    """D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)², the sum with j = i: the share of a dimension that feature i has for itself. 0 for
-    a feature of norm 0. `xp` is NumPy or jax.numpy."""
+    """D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)², j = i included: the share of a dimension that feature i has for itself. 0 for a
+    feature of norm 0. `xp` is NumPy or jax.numpy."""
     gram = xp.swapaxes(W, -1, -2) @ W
     square = xp.einsum("...ii->...i", gram)
     total = xp.sum(xp.square(gram), axis=-1)
