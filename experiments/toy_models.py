@@ -2,8 +2,8 @@
 CPU cores.
 
   python -m experiments.toy_models --workdir=runs/toys
-  python -m experiments.toy_models --workdir=runs/toys_tiny --config=toy_models:tiny       (a minute, rougher pictures)
-  python -m experiments.toy_models --workdir=runs/toys_paper --config=toy_models:paper     (the paper's sizes: for a GPU)
+  python -m experiments.toy_models --workdir=runs/toys_tiny --config=toy_models:tiny    (a minute, rougher pictures)
+  python -m experiments.toy_models --workdir=runs/toys_paper --config=toy_models:paper  (the paper's sizes: for a GPU)
 
 It writes its tables to toy.json, figures as PNG and SVG, and the trained weights to NAME.npz.
 """

@@ -14,7 +14,7 @@ from monosem_jax.report.plots import BLUE, GREY, ORANGE, is_number
 
 Arrays = Mapping[str, np.ndarray]
 LEVELS = {"dedicated 1": 1, "tetrahedron 3/4": 3 / 4, "triangle 2/3": 2 / 3, "digon 1/2": 1 / 2, "pentagon 2/5": 2 / 5}
-LEVELS |= {"antiprism 3/8": 3 / 8, "absent 0": 0}
+LEVELS |= {"antiprism 3/8": 0.375, "absent 0": 0}
 
 
 def write(directory: pathlib.Path, tables: Mapping[str, Any], arrays: Mapping[str, Arrays]) -> list[pathlib.Path]:
@@ -62,12 +62,14 @@ def geometry(rows: Sequence[Mapping[str, Any]], arrays: Arrays) -> Any:
         below.plot(near, own, "o", color=BLUE, markersize=1.8, markeredgewidth=0, alpha=0.6)
     for name, level in LEVELS.items():
         below.axhline(level, color=GREY, linewidth=0.6)
-        below.text(1.01, level, name, transform=below.get_yaxis_transform(), va="center", fontsize=7)
+        below.text(
+            1.01, level - 0.02 * (level == 0.375), name, transform=below.get_yaxis_transform(), va="center", fontsize=7
+        )
     below.set_ylabel("dimensionality D of a feature")
     for axes in (above, below):
-        axes.set_xscale("log")
+        _log(axes, "x")
+        axes.set_xlim(x[0] / np.exp(step / 2), x[-1] * np.exp(step / 2))
         axes.set_xlabel("1 / (1 − S)")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     return figure
 
 
@@ -89,7 +91,9 @@ def phase(names: Sequence[str], arrays: Arrays) -> Any:
     for axes, (title, found) in zip(panels, shown.items(), strict=True):
         masked = np.ma.masked_less(found.T, 0)
         axes.pcolormesh(arrays["p"], arrays["r"], masked, cmap=ListedColormap(colours), vmin=-0.5, vmax=2.5)
-        axes.set(xscale="log", yscale="log", xlabel="1 − S", ylabel="importance of the second feature")
+        axes.set(xlabel="1 − S", ylabel="importance of the second feature")
+        _log(axes, "x")
+        _log(axes, "y")
         axes.invert_xaxis()
         axes.grid(False)
         axes.set_title(title, fontsize=9, loc="left")
@@ -104,7 +108,7 @@ def learning(rows: Sequence[Mapping[str, Any]], arrays: Arrays) -> Any:
     figure, (above, below) = _panels(2, 1, 2.2, width=7.0)
     above.plot(arrays["steps"], arrays["losses"][i], color=BLUE)
     above.set_ylabel("loss")
-    above.set_yscale("log")
+    _log(above, "y")
     for k, one in enumerate(arrays["dimensionality"][i].T):
         below.plot(arrays["steps"], one, color=COLOURS[k % len(COLOURS)], linewidth=1.2)
     below.set_ylabel("dimensionality D")
@@ -120,6 +124,7 @@ def recovery(tables: Mapping[str, Any]) -> Any:
     """What dictionaries recover by architecture, and with and without resampling; what is absorbed."""
     figure, panels = _panels(1, 3, 3.2, width=10.5)
     rows = tables["architectures"]
+    panels[0].set_title("features of the toy model", fontsize=9, loc="left")
     _bars(panels[0], [r["architecture"] for r in rows], {k: [r[k] for r in rows] for k in ("recovered", "precision")})
     rows = tables["resampling"]
     _bars(panels[1], [r["resampling"] for r in rows], {"recovered": [r["recovered"] for r in rows]})
@@ -150,7 +155,19 @@ def _bars(axes: Any, names: Sequence[str], series: Mapping[str, Sequence[float |
     axes.set_xlim(0, 1)
     axes.grid(False, axis="y")
     if len(series) > 1:
-        axes.legend(loc="lower right", fontsize=7, framealpha=0.9, frameon=True)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(series), fontsize=7)
+
+
+def _log(axes: Any, which: str) -> None:
+    """A logarithmic axis with plain numbers as labels."""
+    from matplotlib import ticker
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(ticker.LogLocator() if high > 30 * low else ticker.LogLocator(subs=(1, 2, 3, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(ticker.NullLocator())
 
 
 def _panels(rows: int, columns: int, height: float, width: float = 0.0) -> tuple[Any, list[Any]]:

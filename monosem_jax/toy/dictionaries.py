@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -50,7 +51,7 @@ def train_on_rows(
     config.check()
     train.check()
     held = MemoryRows(rows)
-    sae, mesh = build(config, held.width, train.dtype()), make_mesh("data=1,model=1")
+    sae, mesh = build(config, held.width, train.dtype()), make_mesh("data=1,model=1", jax.devices()[:1])
     schedule = (resample or ResampleConfig(steps=())).resolve(train)
     if schedule.steps and config.recipe().row_losses is None:
         raise BadInput(f"resample.steps is {schedule.steps}: {config.architecture} is trained without, expected ()")

@@ -100,10 +100,10 @@ def polytopes(W: Float[np.ndarray, "m n"], touching: float = TOUCHING) -> list[P
 
 @dataclasses.dataclass(frozen=True)
 class EnergyJumps:
-    """Points of the loss history at which the dimensionality of some feature changed, against the others.
+    """Points of the loss history around which the dimensionality of some feature changed, against the others.
 
-    `steps` are the ends of the spans with a jump; the drops are medians of the relative fall of the loss over a span.
-    A drop is NaN where there is no such span.
+    `steps` are those points; the drops are medians of the relative fall of the loss around a point. A drop is NaN where
+    there is no such point.
     """
 
     steps: tuple[int, ...]
@@ -111,19 +111,14 @@ class EnergyJumps:
     drop_elsewhere: float
 
 
-def energy_jumps(toys: Toys, instance: int, change: float = 0.1, skip: float = 0.1) -> EnergyJumps:
-    """Where the dimensionality of a feature of one instance changes by more than `change` from one point of the history
-    to the next. The first share `skip` of the history, in which everything moves, is left out.
-
-    The loss of a point is the mean over the span before it, so a fall within span t shows between the losses of t − 1
-    and t + 1.
-    """
+def energy_jumps(toys: Toys, instance: int, change: float = 0.1, around: int = 2, skip: float = 0.1) -> EnergyJumps:
+    """Where the dimensionality of a feature of one instance changes by more than `change` from `around` points of the
+    history before to as many after. The first share `skip` of the history, in which everything moves, is left out."""
     d, loss = toys.dimensionality[instance].astype(np.float64), toys.losses[instance].astype(np.float64)
-    first = max(1, int(skip * len(loss)))
-    span = np.arange(first, len(loss) - 1)
-    moved = np.abs(d[span] - d[span - 1]).max(axis=1) > change
-    drop = 1 - loss[span + 1] / loss[span - 1]
-    steps = tuple(int(s) for s in toys.steps[span[moved]])
+    at = np.arange(max(around, int(skip * len(loss))), len(loss) - around)
+    moved = np.abs(d[at + around] - d[at - around]).max(axis=1) > change
+    drop = 1 - loss[at + around] / loss[at - around]
+    steps = tuple(int(s) for s in toys.steps[at[moved]])
     return EnergyJumps(steps, _median(drop[moved]), _median(drop[~moved]))
 
 

@@ -160,7 +160,9 @@ def train_toys(
     params = jax.device_get(state[0])
     final = _final_loss(config, params, p, importance)
     if not np.isfinite(final).all():
-        raise BadInput(f"the loss of toy models is not finite: lower the learning rate {config.learning_rate:g}")
+        raise BadInput(
+            f"the loss of toy models is not finite: lower the learning rate {config.learning_rate:g} or the importances"
+        )
     return Toys(config, p, importance, seeds, params.W, params.b, ends, losses, dimensionality, final)
 
 
