@@ -179,7 +179,8 @@ def _dictionaries(study: Study) -> None:
 
 
 def _summary(tables: dict[str, Any]) -> dict[str, Any]:
-    geometry, jumps = tables["geometry"], tables["learning"]
+    geometry = tables["geometry"]
+    jumps = [row for row in tables["learning"] if row["steps"]]
     levels = {name: sum(row["levels"][name] for row in geometry) for name in geometry[0]["levels"]}
     absorption: dict[str, list[float]] = {"parent": [], "independent": []}
     for row in tables["absorption"]:

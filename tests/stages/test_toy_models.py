@@ -30,6 +30,7 @@ def smallest() -> ToyModelsConfig:
         config.dictionaries,
         architectures=("topk",),
         split_by=(),
+        absorb_by=(),
         steps=20,
         batch_size=32,
         rows=2048,
@@ -58,7 +59,7 @@ def test_tables_arrays_and_figures_are_there_and_open(made):
         assert row["d_star"] == pytest.approx(4 / np.square(W.astype(np.float64)).sum())
     for name in ("polygons", "geometry", "phase", "learning", "recovery"):
         assert (path / f"{name}.png").read_bytes()[:4] == b"\x89PNG" and (path / f"{name}.svg").exists()
-    with pytest.raises(BadInput, match="the study is 'geometri'.*did you mean 'geometry'"):
+    with pytest.raises(BadInput, match=r"the study is 'geometri'.*did you mean 'geometry'"):
         run.arrays("geometri")
     json.loads((path / "toy.json").read_text(), parse_constant=pytest.fail)  # no NaN
 
