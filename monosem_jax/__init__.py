@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
         load_sae,
         load_store,
         load_sweep,
+        load_toy_models,
         load_transformer,
         match,
         neurons,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
     from monosem_jax.stages.report import ReportRunConfig, report
     from monosem_jax.stages.shuffle_transformer import ShuffleConfig, shuffle_transformer
     from monosem_jax.stages.sweep import SweepRunConfig, sweep
+    from monosem_jax.stages.toy_models import ToyModelsConfig, toy_models
     from monosem_jax.stages.train_sae import SaeRunConfig, train_sae
     from monosem_jax.stages.train_transformer import TransformerRunConfig, train_transformer
 
@@ -57,6 +59,7 @@ __all__ = [
     "SaeRunConfig",
     "ShuffleConfig",
     "SweepRunConfig",
+    "ToyModelsConfig",
     "TransformerRunConfig",
     "analyze",
     "compare",
@@ -75,6 +78,7 @@ __all__ = [
     "load_sae",
     "load_store",
     "load_sweep",
+    "load_toy_models",
     "load_transformer",
     "match",
     "neurons",
@@ -82,6 +86,7 @@ __all__ = [
     "report",
     "shuffle_transformer",
     "sweep",
+    "toy_models",
     "train_sae",
     "train_transformer",
 ]
@@ -97,6 +102,7 @@ _STAGES = {
     "report": "ReportRunConfig",
     "shuffle_transformer": "ShuffleConfig",
     "sweep": "SweepRunConfig",
+    "toy_models": "ToyModelsConfig",
     "train_sae": "SaeRunConfig",
     "train_transformer": "TransformerRunConfig",
 }

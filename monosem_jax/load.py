@@ -30,6 +30,7 @@ from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.workdir import read_record
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.run import SaeRun, SweepRun
+from monosem_jax.toy.run import ToyRun
 
 DEFAULT_SITE = "mlp_hidden.0"  # whose neurons are meant where a transformer is given
 
@@ -55,8 +56,7 @@ class QuickstartRun(LoadedRun):
 KINDS: dict[str, type[LoadedRun]] = {
     "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
     "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "compare": CompareRun,
-    "report": ReportRun,
-    "quickstart": QuickstartRun,
+    "report": ReportRun, "quickstart": QuickstartRun, "toy_models": ToyRun,
 }  # fmt: skip
 
 
@@ -70,6 +70,7 @@ AnyRun = (
     | CompareRun
     | ReportRun
     | QuickstartRun
+    | ToyRun
     | LoadedRun
 )
 Path = str | pathlib.Path
@@ -140,6 +141,11 @@ def load_report(path: Path) -> ReportRun:
 def load_quickstart(path: Path) -> QuickstartRun:
     """`load_run` of a quickstart directory."""
     return _load(path, None, QuickstartRun)
+
+
+def load_toy_models(path: Path) -> ToyRun:
+    """`load_run` of a toy_models directory."""
+    return _load(path, None, ToyRun)
 
 
 def feature_set(run: Path | SaeRun, name: str = "features") -> FeatureSet:

@@ -21,7 +21,7 @@ LAYERS = [
     ["models"],
     ["activations"],
     ["sae"],
-    ["analysis"],
+    ["analysis", "toy"],
     ["load"],
     ["interop", "report"],
     ["stages"],

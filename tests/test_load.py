@@ -21,6 +21,7 @@ from monosem_jax import (
     load_sae,
     load_store,
     load_sweep,
+    load_toy_models,
     load_transformer,
 )
 from monosem_jax.activations.harvest import HarvestConfig
@@ -38,6 +39,7 @@ from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.run import SaeRun, SweepRun
 from monosem_jax.stages import evaluate, harvest, train_sae, train_transformer
 from monosem_jax.text.pack import TextConfig
+from monosem_jax.toy.run import ToyRun
 from monosem_jax.training.config import TrainConfig
 from tests.conftest import mesh_of, write_words
 
@@ -394,7 +396,7 @@ def test_every_experiment_opens_to_its_kind(tmp_path):
     kinds = {
         "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
         "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "compare": CompareRun,
-        "report": ReportRun, "quickstart": QuickstartRun,
+        "report": ReportRun, "quickstart": QuickstartRun, "toy_models": ToyRun,
     }  # fmt: skip
     assert kinds == KINDS
     for experiment, kind in {**kinds, "of tomorrow": LoadedRun}.items():
@@ -407,7 +409,7 @@ def test_every_experiment_opens_to_its_kind(tmp_path):
 TYPED = {
     load_transformer: "train_transformer", load_store: "harvest", load_sae: "train_sae or import", load_sweep: "sweep",
     load_evaluation: "evaluate", load_analysis: "analyze", load_report: "report", load_quickstart: "quickstart",
-    load_comparison: "compare",
+    load_comparison: "compare", load_toy_models: "toy_models",
 }  # fmt: skip
 
 

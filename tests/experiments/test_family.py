@@ -14,7 +14,7 @@ from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import sweep, train_sae
 from monosem_jax.training.config import TrainConfig
 from tests.activations.sources.tiny import assert_same_run
-from tests.toy import Crash, crash
+from tests.small_loop import Crash, crash
 
 F, WIDTH, STEPS = 24, 12, 16
 TRAIN = TrainConfig(

@@ -19,7 +19,7 @@ from monosem_jax.stages import sweep, train_sae
 from monosem_jax.training.config import GuardConfig, TrainConfig
 from tests.activations.sources.tiny import assert_same_run
 from tests.experiments.tiny import overrides, run
-from tests.toy import Crash, crash
+from tests.small_loop import Crash, crash
 
 SIZES, L1, SEEDS = (16, 32), (0.004, 3.0), (3, 5)  # with 3.0 features die, and are resampled
 STEPS, BATCH = 24, 64

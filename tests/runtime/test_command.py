@@ -13,7 +13,7 @@ from monosem_jax.runtime import command
 ROOT = pathlib.Path(__file__).parents[2]
 EXPERIMENTS = {
     "analyze", "bench", "compare", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "sweep",
-    "train_sae", "train_transformer",
+    "toy_models", "train_sae", "train_transformer",
 }  # fmt: skip
 
 

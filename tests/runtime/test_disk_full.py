@@ -15,7 +15,7 @@ from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.runtime.checkpoint import checkpoint_steps, load_params
 from monosem_jax.runtime.errors import disk_full
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
-from tests import toy
+from tests import small_loop as toy
 from tests.activations.sources.tiny import state
 from tests.experiments.tiny import overrides, run, start
 from tests.runtime.test_metric_writers import shown, told

@@ -25,7 +25,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 from monosem_jax.training.config import LoggingConfig, TrainConfig
 from monosem_jax.training.loop import Report
-from tests import toy
+from tests import small_loop as toy
 
 ROOT = pathlib.Path(__file__).parents[2]
 NORM = Report(10, lambda state: {"norm": np.linalg.norm(np.asarray(state.params["w"]))})
@@ -138,7 +138,7 @@ def test_lines_that_were_cut_short_are_left_out(tmp_path):
 KILLED = """
 import os, pathlib, signal, sys, time
 from monosem_jax.runtime.checkpoint import Checkpoints
-from tests import toy
+from tests import small_loop as toy
 from tests.runtime.test_metric_writers import NORM
 
 path, moment = pathlib.Path(sys.argv[1]), sys.argv[2]

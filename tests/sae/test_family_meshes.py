@@ -34,7 +34,7 @@ from tests.sae.problems import (
     state_of,
     step_of,
 )
-from tests.toy import assert_same, member
+from tests.small_loop import assert_same, member
 
 MESHES = {"8x1": (8, 1), "2x4": (2, 4)}
 NAMES = (

@@ -14,7 +14,7 @@ from monosem_jax.training.step import State
 from tests import engine, reference
 from tests.conftest import mesh_of
 from tests.engine import CONFIG, DEAD, SCALE, STEP, WINDOW, B, Batches, F, M, moments
-from tests.toy import assert_same, member
+from tests.small_loop import assert_same, member
 
 BEGIN, N_INPUTS = STEP - 10, 4 * B - 5
 OWN = [(0, 0.05), (1, 0.1), (2, 0.02)]  # seed and L1 coefficient of the members

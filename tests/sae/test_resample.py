@@ -35,7 +35,7 @@ from tests.engine import (
     rows,
     state_at,
 )
-from tests.toy import assert_same
+from tests.small_loop import assert_same
 
 METHODS = pytest.mark.parametrize("method", ["paper", "kaiming"])
 

@@ -14,7 +14,7 @@ from monosem_jax.training.config import TrainConfig
 from tests import engine, reference
 from tests.conftest import mesh_of
 from tests.engine import CONFIG, DEAD, L1, RULES, SAE, SCALE, STEP, WINDOW, B, Batches, F, M, moments, state_at
-from tests.toy import assert_same
+from tests.small_loop import assert_same
 
 LATE = 5_000  # steps that Adam has counted before the event
 

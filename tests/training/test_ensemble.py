@@ -13,8 +13,8 @@ from monosem_jax.runtime.checkpoint import Checkpoints, checkpoint_steps
 from monosem_jax.runtime.errors import BadInput, Stopped
 from monosem_jax.training.ensemble import member_of
 from monosem_jax.training.loop import FitResult, Report, Transform
-from tests import toy
-from tests.toy import Batches, Crash, act_at, assert_same, crash, terminate
+from tests import small_loop as toy
+from tests.small_loop import Batches, Crash, act_at, assert_same, crash, terminate
 
 # A read that fails leaves futures and coroutines of Orbax behind that nobody waits for.
 pytestmark = [

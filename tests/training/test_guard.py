@@ -18,9 +18,10 @@ from monosem_jax.training.config import GuardConfig, OptimizerConfig, ScheduleCo
 from monosem_jax.training.metrics import Mean
 from monosem_jax.training.optimizer import learning_rate, optimizer
 from monosem_jax.training.step import BatchResult, DispatchResult, State, create_state, make_step
-from tests import engine, toy
+from tests import engine
+from tests import small_loop as toy
 from tests.conftest import mesh_of
-from tests.toy import SEED, assert_same, logged
+from tests.small_loop import SEED, assert_same, logged
 
 
 def told(state: State, x):

@@ -16,8 +16,8 @@ from monosem_jax.runtime.errors import Stopped
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.training.loop import Report, Transform
 from monosem_jax.training.metric_log import MetricsLog
-from tests import toy
-from tests.toy import Batches, Crash, Group, act_at, assert_same, crash, logged, terminate, train
+from tests import small_loop as toy
+from tests.small_loop import Batches, Crash, Group, act_at, assert_same, crash, logged, terminate, train
 
 EACH = {"steps": 20, "steps_per_dispatch": 1}
 

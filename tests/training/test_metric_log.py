@@ -13,7 +13,7 @@ from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.training import metric_log as metrics
 from monosem_jax.training.metric_log import MetricsLog
 from monosem_jax.training.metrics import Last, Mean, Metrics, Sum
-from tests.toy import lines
+from tests.small_loop import lines
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from monosem_jax.training.config import MOVED, TrainConfig
 from monosem_jax.training.metrics import Mean
 from monosem_jax.training.optimizer import learning_rate, optimizer
 from monosem_jax.training.step import BatchResult, State, make_step
-from tests.toy import keys
+from tests.small_loop import keys
 
 LR = 0.02
 COUNTS = ("steps", "batch_size", "steps_per_dispatch", "micro_batches", "log_every", "checkpoint_every")

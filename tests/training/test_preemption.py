@@ -22,10 +22,10 @@ from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.training import loop as fit
 from monosem_jax.training.ensemble import EnsembleTrainer
 from monosem_jax.training.preemption import PreemptionSync, preemption_sync
-from tests import toy
+from tests import small_loop as toy
 from tests.conftest import mesh_of
 from tests.experiments.tiny import ROOT, environment
-from tests.toy import Batches, act_at, assert_same
+from tests.small_loop import Batches, act_at, assert_same
 
 CONFIG = toy.config_of()
 MEMBERS = [(7, 0.1), (8, 0.2)]

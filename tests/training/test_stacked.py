@@ -27,7 +27,7 @@ from monosem_jax.training.ensemble import member_of
 from monosem_jax.training.step import State
 from tests.conftest import mesh_of
 from tests.engine import B, Batches, M, initial_state, rows
-from tests.toy import assert_same, lines, logged
+from tests.small_loop import assert_same, lines, logged
 
 STEPS, EVENT, SCALE, FROZEN_AT = 24, 12, 0.5, 4
 CONFIG = SaeRunConfig(

@@ -14,10 +14,11 @@ from monosem_jax.sae.params import RULES
 from monosem_jax.training.config import OptimizerConfig, TrainConfig
 from monosem_jax.training.optimizer import learning_rate, optimizer
 from monosem_jax.training.step import State, create_state, make_dispatch, make_step, over_members
-from tests import engine, reference, toy
+from tests import engine, reference
+from tests import small_loop as toy
 from tests.conftest import mesh_of
 from tests.engine import CONFIG, L1, SCALE, STEP, B, F, M
-from tests.toy import assert_same
+from tests.small_loop import assert_same
 
 TOY = toy.config_of()
 

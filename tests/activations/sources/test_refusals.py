@@ -25,7 +25,7 @@ from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.stages import evaluate, train_sae
 from tests.activations.sources.tiny import ONLINE, SITE, TRAIN, M, config, online_config
 from tests.conftest import mesh_of
-from tests.toy import Crash, crash
+from tests.small_loop import Crash, crash
 
 ONLINE_MISTAKES = {
     "no transformer": ({"transformer": ""}, r"config\.transformer is empty"),

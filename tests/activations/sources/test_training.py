@@ -25,7 +25,7 @@ from tests.activations.sources.tiny import (
     online_config,
 )
 from tests.conftest import mesh_of
-from tests.toy import Crash, crash, terminate
+from tests.small_loop import Crash, crash, terminate
 
 
 def test_disk_and_resident_give_the_same_bits(finished):

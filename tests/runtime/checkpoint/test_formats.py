@@ -24,7 +24,7 @@ from monosem_jax.stages import train_sae
 from monosem_jax.training import loop as fit
 from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.ensemble import restore
-from tests import toy
+from tests import small_loop as toy
 from tests.conftest import mesh_of
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures"

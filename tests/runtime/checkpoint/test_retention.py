@@ -11,7 +11,7 @@ from monosem_jax.runtime.checkpoint import Checkpoints, Retention, checkpoint_st
 from monosem_jax.runtime.checkpoint import read as saved
 from monosem_jax.runtime.errors import BadInput, Stopped
 from monosem_jax.training.loop import Report
-from tests import toy
+from tests import small_loop as toy
 from tests.cases import cases
 
 
