@@ -25,6 +25,7 @@ STAGES = {
     "evaluate": "EvaluateRunConfig",
     "analyze": "AnalyzeRunConfig",
     "compare": "CompareRunConfig",
+    "toy_models": "ToyModelsConfig",
     "report": "ReportRunConfig",
     "export": "ExportConfig",
     "inspect": "InspectConfig",

@@ -52,7 +52,7 @@ def _circle(axes: Any, node: Mapping[str, Any], place: tuple[float, float]) -> N
     axes.add_patch(Circle(place, NODE, facecolor="white", edgecolor=BLUE, linewidth=1.2, zorder=3))
     fires, raises = (" ".join(_token(t) for t, _ in node[key][:TOKENS]) for key in ("tokens", "logits"))
     x, y = place
-    style = {"ha": "center", "va": "center", "zorder": 4, "parse_math": False}
+    style: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4, "parse_math": False}
     axes.text(x, y + 0.32, str(node["feature"]), color=BLUE, fontsize=8, **style)
     axes.text(x, y + 0.04, fires, fontsize=7, **style)
     axes.text(x, y - 0.26, f"→ {raises}", fontsize=7, color=GREY, **style)
@@ -62,14 +62,12 @@ def _arrow(axes: Any, begin: tuple[float, float], end: tuple[float, float], edge
     from matplotlib.patches import FancyArrowPatch
 
     colour = ORANGE if edge["check"]["confirmed"] else "#b9c0c7"
-    style = {"arrowstyle": "-|>", "mutation_scale": 11, "color": colour, "linewidth": 1.3, "zorder": 2}
+    style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 11, "color": colour, "linewidth": 1.3, "zorder": 2}
     label = f"{_token(edge['token'])}  {100 * edge['check']['held']:.0f} %"
     if begin == end:
         x, y = begin
-        loop = FancyArrowPatch(
-            (x - 0.3, y + NODE), (x + 0.3, y + NODE), connectionstyle="arc3,rad=-1.9", **style
-        )  # fmt: skip
-        axes.add_patch(loop)
+        above = ((x - 0.3, y + NODE), (x + 0.3, y + NODE))
+        axes.add_patch(FancyArrowPatch(*above, connectionstyle="arc3,rad=-1.9", **style))
         axes.text(x, y + NODE + 0.75, label, fontsize=7, ha="center", parse_math=False)
         return
     dx, dy = end[0] - begin[0], end[1] - begin[1]

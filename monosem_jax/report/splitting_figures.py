@@ -106,7 +106,7 @@ def map_figure(table: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> An
     for k in reversed(range(n)):
         here = plane[number == k]
         size = 18.0 / 3.0**k
-        style = {"color": COLOURS[k % len(COLOURS)], "linewidths": 0, "alpha": 0.8, "zorder": 2 + n - k}
+        style: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "linewidths": 0, "alpha": 0.8, "zorder": 2 + n - k}
         axes.scatter(here[:, 0], here[:, 1], s=max(size, 0.8), label=f"{table['sizes'][k]:,}", **style)
     axes.legend(title="features", markerscale=1.5, loc="best")
     return figure

@@ -113,7 +113,7 @@ def compared_sets(runs: Sequence[Opened], controls: Sequence[Opened]) -> list[Co
         tapped = dataclasses.replace(features.tapped, params=params.setdefault(model, features.tapped.params))
         architecture, seed = each.run.config["sae"]["architecture"], each.run.config.get("seed")
         features = dataclasses.replace(features, tapped=tapped)
-        sets.append(Compared(features, role, model, architecture, seed, recipe=_recipe(each.run)))
+        sets.append(Compared(features, role, model, architecture, seed, recipe=recipe_of(each.run)))
     return [*(_with_neurons(s, sets) for s in sets), *_all_neurons(sets)]
 
 
@@ -136,7 +136,7 @@ def _all_neurons(sets: Sequence[Compared]) -> list[Compared]:
     return found
 
 
-def _recipe(run: SaeRun) -> str:
+def recipe_of(run: SaeRun) -> str:
     """What decides how a dictionary is trained, without seeds, its size, and how its training is watched."""
     sae = {key: value for key, value in run.config["sae"].items() if key != "n_features"}
     train = {key: run.config.get("train", {}).get(key) for key in TRAINED_BY}

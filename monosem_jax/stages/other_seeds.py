@@ -13,7 +13,7 @@ from monosem_jax.load import feature_set
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.locations import separated
 from monosem_jax.sae.run import SaeRun
-from monosem_jax.stages.compared_sets import model_of
+from monosem_jax.stages.compared_sets import model_of, recipe_of
 from monosem_jax.stages.evaluate import open_dictionary
 
 
@@ -25,10 +25,10 @@ def seed_paths(paths: str) -> list[str]:
 def open_seeds(found: SaeRun, features: FeatureSet, paths: str) -> list[FeatureSet]:
     """The dictionaries of other seeds, named "seed 1", "seed 2", …; they share the transformer of `features`.
 
-    Raises BadInput unless they differ from `found` by their seed alone: transformer, site, architecture and number of
-    features are the same.
+    Raises BadInput unless they differ from `found` by their seed alone: transformer, site, number of features and
+    recipe (`recipe_of`) are the same.
     """
-    opened = []
+    opened: list[FeatureSet] = []
     seen = {found.path}
     for path in seed_paths(paths):
         other = open_dictionary(path)
@@ -39,8 +39,8 @@ def open_seeds(found: SaeRun, features: FeatureSet, paths: str) -> list[FeatureS
         for what, ours, there in (
             ("transformer", model_of(found.transformer), model_of(other.transformer)),
             ("site", found.site, other.site),
-            ("architecture", found.config["sae"]["architecture"], other.config["sae"]["architecture"]),
             ("number of features", features.n_features, theirs.n_features),
+            ("recipe", recipe_of(found), recipe_of(other)),
         ):
             if ours != there:
                 raise BadInput(f"config.seeds {path} has another {what}, {there}: expected that of config.run, {ours}")

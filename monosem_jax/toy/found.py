@@ -134,9 +134,11 @@ def by_size(subject: Subject, gaps: list[str]) -> Rows:
     rows: Rows = []
     for factor in subject.config.factors:
         n = factor * subject.W.shape[1]
-        rows += _rows(
-            subject.config.split_by, lambda name, n=n: _row(subject.measured(SETTINGS[name], n)), "architecture", gaps
-        )
+
+        def row(name: str, n: int = n) -> dict[str, Any]:
+            return _row(subject.measured(SETTINGS[name], n))
+
+        rows += _rows(subject.config.split_by, row, "architecture", gaps)
     return rows
 
 

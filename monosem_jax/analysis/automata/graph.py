@@ -99,7 +99,7 @@ def feature_graph(
     strength = np.where(np.isfinite(strength), strength, 0)
     size = block or max(1, BLOCK_BYTES // (8 * max(f, n)))
     chosen = np.flatnonzero(alive)
-    parts = []
+    parts: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(chosen), size):
         rows = chosen[start : start + size]
         w = np.asarray(weights(rows), np.float64)

@@ -101,7 +101,7 @@ def _columns(x: scipy.sparse.csc_array, chosen: np.ndarray) -> scipy.sparse.csr_
 
 def _places(part: Batch, distance: int) -> np.ndarray:
     """The rows of a batch that have a token `distance` later in the same context, with no BOS from one to the other."""
-    real = part.real.reshape(part.tokens.shape)
+    real: np.ndarray = part.real.reshape(part.tokens.shape)
     length = real.shape[1]
     if distance >= length:
         return np.zeros(0, np.int64)

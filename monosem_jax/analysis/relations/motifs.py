@@ -46,10 +46,8 @@ def motifs(study: Relations, config: MotifsConfig) -> None:
     features, scan = study.sets[0].features, study.scanned(0)
     rng = stream("motifs.labels", study.seed)
     documents = np.asarray(study.heldout.documents)
-    labels = study.text.labels
-    order = rng.permutation(len(labels))
-    number = {name: i if name else -1 for i, name in enumerate(study.labels)}
-    mixed = np.asarray([number[labels[i]] for i in order], np.int32)[documents]
+    order = rng.permutation(len(study.text.labels))
+    mixed = dataclasses.replace(study.heldout, documents=order[documents])
     found, shuffled = (
         token_in_context(
             features,
@@ -59,7 +57,7 @@ def motifs(study: Relations, config: MotifsConfig) -> None:
             batch=study.batch,
             seed=study.seed,
         )
-        for of_tokens in (study.token_labels, mixed)
+        for of_tokens in (study.labels_of(study.heldout), study.labels_of(mixed))
     )
     part = slice(config.contexts)
     places = firing_places(
