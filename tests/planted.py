@@ -257,8 +257,9 @@ def tokenizer() -> Tokenizer:
     return found
 
 
-def write_runs(root: pathlib.Path, contexts: int = 200) -> None:
-    """Finished run directories root/transformer and root/sae, as `load_run` opens them. Both splits have `contexts`."""
+def write_runs(root: pathlib.Path, contexts: int = 200, seed: int | None = None) -> None:
+    """Finished run directories root/transformer and root/sae, as `load_run` opens them. Both splits have `contexts`.
+    `seed`: of the dictionary; None: as an import, which has none."""
     root.mkdir(parents=True, exist_ok=True)
     config = {"seed": 0, "transformer": {**to_dict(CONFIG), "vocab_size": 0}}
     with RunDir(root / "transformer", "train_transformer", config, {}) as rundir:
@@ -270,7 +271,8 @@ def write_runs(root: pathlib.Path, contexts: int = 200) -> None:
             "heldout_tokens": int(tokens[:, 1:].size), "params_sha256": params_hash(params()),
         })  # fmt: skip
     parents = {"transformer": parent(root / "transformer", "summary.json")}
-    with RunDir(root / "sae", "import", {"sae": to_dict(SAE), "site": SITE}, parents) as rundir:
+    config = {"sae": to_dict(SAE), "site": SITE} | ({} if seed is None else {"seed": seed})
+    with RunDir(root / "sae", "import", config, parents) as rundir:
         _checkpoint(rundir.path, dictionary_params())
         about = {"input_scale": 1.0, "site": SITE, "width": M, "published": True}
         write_json(rundir.path / "input.json", about)

@@ -11,6 +11,7 @@ import numpy as np
 
 from monosem_jax.report.figures import COLOURS, write_figure
 from monosem_jax.report.plots import BLUE, GREY, ORANGE, is_number
+from monosem_jax.runtime.rng import stream
 
 Arrays = Mapping[str, np.ndarray]
 LEVELS = {"dedicated 1": 1, "tetrahedron 3/4": 3 / 4, "triangle 2/3": 2 / 3, "digon 1/2": 1 / 2, "pentagon 2/5": 2 / 5}
@@ -55,7 +56,7 @@ def geometry(rows: Sequence[Mapping[str, Any]], arrays: Arrays) -> Any:
     for level in (1, 0.5):
         above.axhline(level, color=ORANGE, linestyle="--", linewidth=1)
     found = dimensionality(arrays["W"])
-    rng = np.random.default_rng(0)
+    rng = stream("toy.figures")
     step = np.log(x[-1] / x[0]) / max(len(x) - 1, 1)
     for place, own in zip(x, found, strict=True):
         near = place * np.exp(step * 0.3 * rng.uniform(-1, 1, len(own)))

@@ -17,7 +17,7 @@ from monosem_jax.analysis.relations.base import Relations
 from monosem_jax.analysis.relations.table import RELATIONS, RelationsConfig
 from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.report.relations import markdown
-from monosem_jax.report.universality_figures import write_universality
+from monosem_jax.report.relations_figures import write_relations_figures
 from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_bounds, check_seed, field
 from monosem_jax.runtime.edge import stage
@@ -195,4 +195,5 @@ def _write(study: Relations) -> None:
     except BadInput as e:
         print(f"note: no figures: {e}", flush=True)
     else:
-        write_universality(study.path, tables.get("universality") or [])
+        (study.path / "figures").mkdir(exist_ok=True)
+        write_relations_figures(study.path / "figures", tables, study.arrays)

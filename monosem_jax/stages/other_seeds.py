@@ -44,6 +44,8 @@ def open_seeds(found: SaeRun, features: FeatureSet, paths: str) -> list[FeatureS
         ):
             if ours != there:
                 raise BadInput(f"config.seeds {path} has another {what}, {there}: expected that of config.run, {ours}")
+        if found.config.get("seed") is not None and found.config["seed"] == other.config.get("seed"):
+            raise BadInput(f"config.seeds {path} has the seed of config.run, {other.config['seed']}: expected another")
         opened.append(dataclasses.replace(theirs, tapped=features.tapped))
     return opened
 

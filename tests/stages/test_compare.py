@@ -56,7 +56,7 @@ def test_every_kind_of_relation_was_looked_for(found, root):
     ]  # fmt: skip
     assert [run.path for run in found.dictionaries] == [root / "sae", root / "again" / "sae"] and not found.controls
     assert "What is compared" in (found.path / "relations.md").read_text(encoding="utf-8")
-    assert {"universality.png", "universality.svg"} <= {p.name for p in found.path.iterdir()}
+    assert {"universality.png", "universality.svg"} <= {p.name for p in (found.path / "figures").iterdir()}
     with pytest.raises(BadInput, match="the table"):
         found.table("nothing")
 

@@ -20,7 +20,7 @@ CONFIG = mj.AnalyzeRunConfig(random_directions=0, training_contexts=50, batch_co
 def root(tmp_path_factory):
     """The planted dictionary, and two others with its features in another order and noise in their encoders."""
     root, params = tmp_path_factory.mktemp("planted"), planted.dictionary_params
-    planted.write_runs(root)
+    planted.write_runs(root, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         for seed in (1, 2):
 
@@ -31,7 +31,7 @@ def root(tmp_path_factory):
                 return p
 
             patch.setattr(planted, "dictionary_params", noisy)
-            planted.write_runs(root / f"other{seed}")
+            planted.write_runs(root / f"other{seed}", seed=seed)
     return root
 
 
@@ -77,10 +77,12 @@ def test_dictionaries_that_differ_by_more_than_their_seed_are_refused(root, tmp_
     run = str(root / "sae")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planted, "params_hash", lambda values: "another")
-        planted.write_runs(tmp_path / "b")
+        planted.write_runs(tmp_path / "b", seed=1)
+    planted.write_runs(tmp_path / "same", seed=0)
     for seeds, message in (
         (run, "which is compared already: expected different dictionaries"),
         (f"{root / 'other1' / 'sae'},{root / 'other1' / 'sae'}", "which is compared already"),
+        (str(tmp_path / "same" / "sae"), "has the seed of config.run, 0: expected another"),
         (str(tmp_path / "b" / "sae"), "has another transformer, another: expected that of config.run"),
         (str(root / "transformer"), "expected one of train_sae or import|train_sae"),
     ):
