@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from monosem_jax.report.figures import drawn_token
 from monosem_jax.report.plots import BLUE, GREY, ORANGE
-from monosem_jax.report.text import lone_token_text, visible
 
 RADIUS, NODE = 2.0, 0.62  # of the ring on which the features lie, and of a feature
 TOKENS = 3  # of each list that are shown
@@ -50,7 +50,7 @@ def _circle(axes: Any, node: Mapping[str, Any], place: tuple[float, float]) -> N
     from matplotlib.patches import Circle
 
     axes.add_patch(Circle(place, NODE, facecolor="white", edgecolor=BLUE, linewidth=1.2, zorder=3))
-    fires, raises = (" ".join(_token(t) for t, _ in node[key][:TOKENS]) for key in ("tokens", "logits"))
+    fires, raises = (" ".join(drawn_token(t) for t, _ in node[key][:TOKENS]) for key in ("tokens", "logits"))
     x, y = place
     style: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4, "parse_math": False}
     axes.text(x, y + 0.32, str(node["feature"]), color=BLUE, fontsize=8, **style)
@@ -63,7 +63,7 @@ def _arrow(axes: Any, begin: tuple[float, float], end: tuple[float, float], edge
 
     colour = ORANGE if edge["check"]["confirmed"] else "#b9c0c7"
     style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 11, "color": colour, "linewidth": 1.3, "zorder": 2}
-    label = f"{_token(edge['token'])}  {100 * edge['check']['held']:.0f} %"
+    label = f"{drawn_token(edge['token'])}  {100 * edge['check']['held']:.0f} %"
     if begin == end:
         x, y = begin
         above = ((x - 0.3, y + NODE), (x + 0.3, y + NODE))
@@ -80,7 +80,3 @@ def _arrow(axes: Any, begin: tuple[float, float], end: tuple[float, float], edge
     bend = 0.18 * length / 2 + 0.3
     middle = ((start[0] + stop[0]) / 2 + bend * side[0], (start[1] + stop[1]) / 2 + bend * side[1])
     axes.text(*middle, label, fontsize=7, ha="center", va="center", zorder=4, parse_math=False)
-
-
-def _token(token: str) -> str:
-    return visible(lone_token_text(token))

@@ -4,12 +4,14 @@ members, which are drawn as small markers around it."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monosem_jax.report.plots import BLUE, GREY, ORANGE, STYLE
+from monosem_jax.report.text import escaped, lone_token_text, visible
 
 Point = tuple[float, float]
 COLOURS = (
@@ -50,6 +52,18 @@ def write_figure(directory: pathlib.Path, name: str, draw: Callable[[], Any]) ->
         figure.savefig(files[0], dpi=DPI, metadata={"Software": None})
         figure.savefig(files[1], metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return files
+
+
+def drawn_token(token: str) -> str:
+    """A token in a figure, with escapes for characters of which the font has no glyph."""
+    return "".join(c if ord(c) in _glyphs() else escaped(c) for c in visible(lone_token_text(token)))
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib import font_manager, ft2font
+
+    return frozenset(ft2font.FT2Font(font_manager.findfont(STYLE["font.sans-serif"][0])).get_charmap())
 
 
 def pareto_figure(

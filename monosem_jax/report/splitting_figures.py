@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from monosem_jax.report.figures import COLOURS
+from monosem_jax.report.figures import COLOURS, drawn_token
 from monosem_jax.report.plots import BLUE, GREY
-from monosem_jax.report.text import lone_token_text, visible
 
 TOKENS = 6  # shown of each feature
 ROW = 0.34  # inches of height for each feature of the last column
@@ -32,7 +31,7 @@ def family_figure(told: Mapping[str, Any], sizes: Sequence[int]) -> Any:
         axes.plot([column + 0.6, column + 0.97], [-start, -stop], color=GREY, linewidth=3 * width, alpha=0.6)
     first = told["level"]
     for column, y, row in places:
-        tokens = " ".join(visible(lone_token_text(text)) for text, _ in row["tokens"][:TOKENS])
+        tokens = " ".join(drawn_token(text) for text, _ in row["tokens"][:TOKENS])
         axes.text(column, -y + 0.16, _title(row), color=BLUE, fontsize=8, va="center", parse_math=False)
         axes.text(column, -y - 0.2, tokens[:30], fontsize=7, va="center", parse_math=False)
     for column in range(columns):

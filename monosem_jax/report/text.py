@@ -34,8 +34,14 @@ def is_right_to_left(text: str) -> bool:
     return not text.isascii() and any(unicodedata.bidirectional(c) in RIGHT_TO_LEFT for c in text)
 
 
+def escaped(c: str) -> str:
+    """A character as \\xNN or \\uNNNN."""
+    n = ord(c)
+    return f"\\x{n:02x}" if n < 256 else f"\\u{n:04x}" if n < 65536 else f"\\U{n:08x}"
+
+
 def _boxed(space: str) -> str:
-    return "".join("␣" if c == " " else c if c in "\n\t\r" else _code(c) for c in space)
+    return "".join("␣" if c == " " else c if c in "\n\t\r" else escaped(c) for c in space)
 
 
 def _visible(c: str) -> str:
@@ -43,9 +49,4 @@ def _visible(c: str) -> str:
         return NAMED[c]
     if ord(c) < 32:
         return chr(0x2400 + ord(c))
-    return _code(c) if unicodedata.category(c) in HIDDEN and c not in JOINERS else c
-
-
-def _code(c: str) -> str:
-    n = ord(c)
-    return f"\\x{n:02x}" if n < 256 else f"\\u{n:04x}" if n < 65536 else f"\\U{n:08x}"
+    return escaped(c) if unicodedata.category(c) in HIDDEN and c not in JOINERS else c

@@ -3,7 +3,7 @@
 import dataclasses
 
 from monosem_jax.report.automata_figures import automaton_figure
-from monosem_jax.report.figures import write_figure
+from monosem_jax.report.figures import drawn_token, write_figure
 from monosem_jax.report.relations_automata import automata, motifs
 
 
@@ -71,3 +71,7 @@ def test_the_fields_are_those_of_the_records():
     for kind, given in ((Automaton, PAIR), (Node, node(1, "a")), (Edge, edge(1, 2, True)), (Followed, FOLLOWED),
                         (Automata, FOUND), (Check, edge(1, 2, True)["check"])):  # fmt: skip
         assert set(given) <= {f.name for f in dataclasses.fields(kind)}
+
+
+def test_characters_without_a_glyph_are_escaped_in_figures():
+    assert drawn_token(" a수\n") == "␣a\\uc218↵"
