@@ -13,7 +13,9 @@ Columns = Mapping[str, Callable[[Row], Any]]
 MATCHES = (
     "For each feature of a set the feature of the other whose activations correlate most with its own. Medians are of "
     "the features that fire, with a 95 % bootstrap interval over features. One to one: the assignment that uses no "
-    "feature twice; same: the share of its pairs that are best matches too. Paper: 0.72 of features, 0.46 of neurons."
+    "feature twice; same: the share of its pairs that are best matches too. In itself: the median best correlation "
+    "with another feature of the same set, which says how much of a match is repetition. Paper: 0.72 of features, 0.46 "
+    "of neurons."
 )
 EFFECTS = (
     "Correlations between matched features of their logit weights and of their attribution vectors (activation times "
@@ -85,6 +87,7 @@ MATCH_COLUMNS: Columns = {
     "in": _of("b"),
     "median": _of("median"),
     "95 %": _interval,
+    "in itself": _of("own_median"),
     "with dead as 0": _of("median_dead_0"),
     "10 % to 90 %": _middle,
     "fire": _alive,

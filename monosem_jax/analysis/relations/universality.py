@@ -10,39 +10,18 @@ import numpy as np
 
 from monosem_jax.analysis.joint.pair_sums import Pair
 from monosem_jax.analysis.relations.base import Compared, Relation, Relations
-from monosem_jax.analysis.universality.directions import cosines, covariance
+from monosem_jax.analysis.relations.matched_effects import MatchedEffects, UniversalityConfig
 from monosem_jax.analysis.universality.distribution import distribution
-from monosem_jax.analysis.universality.effects import attributions, row_correlations, weights_of
 from monosem_jax.analysis.universality.matches import (
     STABLE,
     Matches,
     candidates,
     exchanged,
-    largest,
     matches_of,
     stability,
+    within,
 )
-from monosem_jax.runtime.config import check_bounds, field
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.rng import stream
-
-ALIKE = 0.9  # directions with a larger cosine count as the same
-
-
-@dataclasses.dataclass(frozen=True)
-class UniversalityConfig:
-    """How much is measured of matched features beside their activations."""
-
-    attribution_contexts: int = field(1024, at_least=0)
-    """Contexts for attribution vectors; 0: none."""
-    attribution_features: int = field(256, at_least=0)
-    """Features of the first dictionary whose attribution vectors are compared with those of all features; 0: none."""
-    covariance_contexts: int = field(256, at_least=1)
-    """Contexts for the covariance of the activations, in whose metric directions are compared."""
-
-    def check(self) -> None:
-        """Raises BadInput naming the first impossible value."""
-        check_bounds(self, "config.relations.universality.")
 
 
 def _pairs(study: Relations) -> list[tuple[int, int]]:
@@ -58,8 +37,14 @@ def _pairs(study: Relations) -> list[tuple[int, int]]:
 
 
 def needs(study: Relations, config: UniversalityConfig) -> list[Pair]:
-    """The sums of all pairs that are compared."""
-    return [Pair(a, b) for a, b in _pairs(study)]
+    """The sums of all pairs that are compared, and of the first dictionary, neurons and control with themselves."""
+    return [Pair(a, b) for a, b in [*_pairs(study), *((i, i) for i in _repeated(study))]]
+
+
+def _repeated(study: Relations) -> list[int]:
+    """The sets of which is asked how much they repeat themselves."""
+    neurons = [i for i in (study.sets[0].neurons,) if i is not None]
+    return [0, *neurons, *study.of_role("control")[:1]]
 
 
 def find(study: Relations, config: UniversalityConfig) -> None:
@@ -71,8 +56,11 @@ def find(study: Relations, config: UniversalityConfig) -> None:
             matched |= _matches(study, a, b)
         except BadInput as e:
             study.gap("universality", str(e))
-    effects = _Effects(study, config)
+    effects = MatchedEffects(study, config)
+    own = {study.sets[i].name: _median_within(study, i) for i in _repeated(study)}
     rows = {key: _row(study, key, found, effects) for key, found in matched.items()}
+    for row in rows.values():
+        row["own_median"] = own.get(row["a"])
     study.tables["universality"] = list(rows.values())
     arrays: dict[str, np.ndarray] = {}
     for (i, j), m in matched.items():
@@ -106,6 +94,11 @@ def _matches(study: Relations, a: int, b: int) -> dict[tuple[int, int], Matches]
     return found
 
 
+def _median_within(study: Relations, i: int) -> float | None:
+    """The median best correlation of a feature with another one of its own set."""
+    return distribution(within(study.pair(i, i))).median if study.fits(Pair(i, i)) else None
+
+
 def _kind(a: Compared, b: Compared) -> str:
     """What a row of the table is about."""
     roles = {a.role, b.role}
@@ -114,7 +107,7 @@ def _kind(a: Compared, b: Compared) -> str:
     return " and ".join(sorted(roles)) if len(roles) > 1 else f"{a.role} of two models"
 
 
-def _row(study: Relations, key: tuple[int, int], found: Matches, effects: _Effects) -> dict[str, Any]:
+def _row(study: Relations, key: tuple[int, int], found: Matches, effects: MatchedEffects) -> dict[str, Any]:
     a, b = (study.sets[i] for i in key)
     row: dict[str, Any] = {
         "a": a.name,
@@ -138,108 +131,6 @@ def _row(study: Relations, key: tuple[int, int], found: Matches, effects: _Effec
             "one_to_one_same": float(np.mean(found.one_to_one[both] == found.feature[both])),
         }
     return row | effects.of(key, found)
-
-
-class _Effects:
-    """What is measured of matched features beside activations. Logit weights of a set are computed once."""
-
-    def __init__(self, study: Relations, config: UniversalityConfig):
-        self._study, self._config = study, config
-        self._weights: dict[int, np.ndarray] = {}
-        self._covariance: dict[tuple[str, str], np.ndarray] = {}
-        self._failed: set[str] = set()
-
-    def of(self, key: tuple[int, int], found: Matches) -> dict[str, Any]:
-        """Rows for the table: logit weights, attribution vectors, directions, as far as they can be measured."""
-        row: dict[str, Any] = {}
-        for name, part in (("logit weights", self._logits), ("attributions", self._attributions)):
-            try:
-                row |= part(key, found)
-            except BadInput as e:
-                if str(e) not in self._failed:
-                    self._failed.add(str(e))
-                    self._study.gap(f"universality: {name}", str(e))
-        if self._study.sets[key[0]].same_space(self._study.sets[key[1]]):
-            row |= self._directions(key, found)
-        return row
-
-    def _of(self, i: int) -> np.ndarray:
-        if i not in self._weights:
-            self._weights[i] = weights_of(self._study.sets[i].features, self._study.usual_tokens)
-        return self._weights[i]
-
-    def _logits(self, key: tuple[int, int], found: Matches) -> dict[str, Any]:
-        va, vb = (self._of(i) for i in key)
-        r = row_correlations(va, vb[np.maximum(found.feature, 0)])
-        r = np.where(found.alive, r, np.nan)
-        close = found.correlation > STABLE
-        return {
-            "logit_median": _median(r),
-            "logit_median_of_close": _median(r[close]),
-            "logit_agreement": _correlation(r, found.correlation),
-        }
-
-    def _attributions(self, key: tuple[int, int], found: Matches) -> dict[str, Any]:
-        config, study = self._config, self._study
-        if not config.attribution_contexts:
-            return {}
-        a, b = (study.sets[i].features for i in key)
-        alive = np.flatnonzero(found.alive)
-        order = stream("universality.attributions", study.seed).permutation(alive)
-        sample = np.sort(order[: config.attribution_features])
-        got = attributions(
-            a,
-            b,
-            study.heldout.tokens[: config.attribution_contexts],
-            study.usual_tokens,
-            found.feature,
-            sample,
-            weights=(self._of(key[0]), self._of(key[1])),
-            batch=study.batch,
-            mesh=study.mesh,
-        )
-        best, r = largest(got.table)
-        there = best >= 0
-        of_sample = found.feature[sample]
-        return {
-            "attribution_tokens": got.tokens,
-            "attribution_median_of_matched": _median(got.matched),
-            "attribution_median": _median(r),
-            "attribution_sample": int(there.sum()),
-            "attribution_same_match": float(np.mean(best[there] == of_sample[there])) if there.any() else None,
-            "attribution_agreement": _correlation(r, found.correlation[sample]),
-            "attribution_agreement_of_matched": _correlation(got.matched, found.correlation),
-        }
-
-    def _directions(self, key: tuple[int, int], found: Matches) -> dict[str, Any]:
-        a, b = (self._study.sets[i] for i in key)
-        place = (a.model, a.features.effect_site[0])
-        if place not in self._covariance:
-            tokens = self._study.heldout.tokens[: self._config.covariance_contexts]
-            self._covariance[place] = covariance(a.features, tokens, batch=self._study.batch)
-        got = cosines(a.features, b.features, found.feature, self._covariance[place])
-        known = np.isfinite(got.matched)
-        return {
-            "mmcs": float(np.nanmean(got.largest)) if np.isfinite(got.largest).any() else None,
-            "cosine_median": _median(got.matched),
-            "cosine_alike": float(np.mean(got.matched[known] > ALIKE)) if known.any() else None,
-            "cosine_in_data_median": _median(got.data),
-            "cosine_in_data_alike": float(np.mean(got.data[known] > ALIKE)) if known.any() else None,
-            "encoder_cosine_median": _median(got.encoder),
-        }
-
-
-def _median(x: np.ndarray) -> float | None:
-    known = x[np.isfinite(x)]
-    return float(np.median(known)) if len(known) else None
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
-    """The Pearson correlation over features that have both numbers."""
-    both = np.isfinite(x) & np.isfinite(y)
-    if both.sum() < 3 or not (np.ptp(x[both]) > 0 and np.ptp(y[both]) > 0):
-        return None
-    return float(np.corrcoef(x[both], y[both])[0, 1])
 
 
 def _summarise(study: Relations, rows: dict[tuple[int, int], dict[str, Any]]) -> None:

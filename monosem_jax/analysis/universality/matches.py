@@ -78,6 +78,14 @@ def largest(r: Float[np.ndarray, "F G"]) -> tuple[Int[np.ndarray, " F"], Float[n
     return np.where(none, -1, at).astype(np.int32), np.where(none, np.nan, value).astype(np.float32)
 
 
+def within(sums: PairSums) -> Float[np.ndarray, " F"]:
+    """[F] the best correlation of each feature with another one of its own set, from the sums of a set with itself; NaN
+    where one never fires. A set that repeats itself is matched well by any set in which its few directions occur."""
+    r = sums.correlation()
+    np.fill_diagonal(r, np.nan)
+    return largest(r)[1]
+
+
 def one_to_one(r: Float[np.ndarray, "F G"]) -> Int[np.ndarray, " F"]:
     """[F] int32: to each row a column of its own so that the sum of the correlations is largest; -1 for rows of NaN and
     for those that are left over. Rows and columns of features that never vary take no part."""

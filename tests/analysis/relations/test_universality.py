@@ -98,6 +98,16 @@ def test_rows_say_what_matches_say(study):
     assert (row(study, "a", "twin")["features"], row(study, "a", "twin")["alive"]) == (planted.F, planted.F - 1)
 
 
+def test_rows_say_how_much_a_set_repeats_itself(study):
+    for i in (0, 3, 5):
+        x = study.sets[i].features.activations(study.heldout.tokens)[study.heldout.tokens != study.text.bos]
+        x = x[:, np.std(x, axis=0) > 0].astype(np.float64)
+        expected = np.median((np.corrcoef(x.T) - 2 * np.eye(x.shape[1])).max(axis=1))
+        rows = [r for r in study.tables["universality"] if r["a"] == study.sets[i].name]
+        assert [r["own_median"] for r in rows] == [pytest.approx(expected, abs=1e-4)] * len(rows) and rows
+    assert row(study, "b", "a")["own_median"] is None
+
+
 def test_a_twin_is_found_by_every_measure_and_a_control_by_none(study):
     twins, control = row(study, "a", "twin"), row(study, "a", "control 1")
     assert twins["median"] > 0.97 and twins["cosine_median"] > 0.999 and twins["mmcs"] > 0.999
