@@ -20,7 +20,8 @@ def automaton_figure(automaton: Mapping[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
     nodes, edges = automaton["nodes"], automaton["edges"]
-    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    alone = len(nodes) == 1
+    figure = Figure(figsize=(3.0, 2.9) if alone else (4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_aspect("equal")
@@ -30,9 +31,9 @@ def automaton_figure(automaton: Mapping[str, Any]) -> Any:
         _arrow(axes, of[edge["source"]], of[edge["target"]], edge)
     for node, place in zip(nodes, places, strict=True):
         _circle(axes, node, place)
-    reach = (RADIUS if len(nodes) > 1 else 1.0) + 2.3 * NODE
+    reach = 2 * NODE if alone else RADIUS + 2.3 * NODE
     axes.set_xlim(-reach, reach)
-    axes.set_ylim(-reach, reach)
+    axes.set_ylim(-1.2 * NODE if alone else -reach, 3 * NODE if alone else reach)
     state = "confirmed" if automaton["confirmed"] else "not confirmed"
     axes.set_title(f"{automaton['kind']}, {automaton['score']:.2f} nats, {state}", fontsize=9)
     return figure
