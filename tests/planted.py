@@ -257,23 +257,30 @@ def tokenizer() -> Tokenizer:
     return found
 
 
-def write_runs(root: pathlib.Path, contexts: int = 200, seed: int | None = None) -> None:
+def write_runs(
+    root: pathlib.Path,
+    contexts: int = 200,
+    seed: int | None = None,
+    values: dict | None = None,
+    dictionary: dict | None = None,
+) -> None:
     """Finished run directories root/transformer and root/sae, as `load_run` opens them. Both splits have `contexts`.
-    `seed`: of the dictionary; None: as an import, which has none."""
+    `seed`: of the dictionary; None: as an import, which has none. `values`, `dictionary`: other parameters."""
     root.mkdir(parents=True, exist_ok=True)
+    values = params() if values is None else values
     config = {"seed": 0, "transformer": {**to_dict(CONFIG), "vocab_size": 0}}
     with RunDir(root / "transformer", "train_transformer", config, {}) as rundir:
         _write_text(rundir.path / "text", contexts)
-        _checkpoint(rundir.path, params())
+        _checkpoint(rundir.path, values)
         tokens = documents(contexts, seed=1)[0]
         rundir.finish({
-            "heldout_loss": make_heldout_loss(Transformer(CONFIG), tokens)(params()), "bigram_loss": 0.0,
-            "heldout_tokens": int(tokens[:, 1:].size), "params_sha256": params_hash(params()),
+            "heldout_loss": make_heldout_loss(Transformer(CONFIG), tokens)(values), "bigram_loss": 0.0,
+            "heldout_tokens": int(tokens[:, 1:].size), "params_sha256": params_hash(values),
         })  # fmt: skip
     parents = {"transformer": parent(root / "transformer", "summary.json")}
     config = {"sae": to_dict(SAE), "site": SITE} | ({} if seed is None else {"seed": seed})
     with RunDir(root / "sae", "import", config, parents) as rundir:
-        _checkpoint(rundir.path, dictionary_params())
+        _checkpoint(rundir.path, dictionary_params() if dictionary is None else dictionary)
         about = {"input_scale": 1.0, "site": SITE, "width": M, "published": True}
         write_json(rundir.path / "input.json", about)
         rundir.finish({"n_features": F})

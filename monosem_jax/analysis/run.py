@@ -122,8 +122,8 @@ class AnalyzeRun(EvaluateRun):
 
 
 class CompareRun(LoadedRun):
-    """A comparison of dictionaries: `dictionaries` and `controls` are their runs, in the order in which they were
-    given."""
+    """A comparison of dictionaries: `dictionaries`, `controls` and `crosscoders` are their runs, in the order in which
+    they were given."""
 
     @functools.cached_property
     def dictionaries(self) -> list[SaeRun]:
@@ -132,6 +132,10 @@ class CompareRun(LoadedRun):
     @functools.cached_property
     def controls(self) -> list[SaeRun]:
         return self._parents("control")
+
+    @functools.cached_property
+    def crosscoders(self) -> list[SaeRun]:
+        return self._parents("crosscoder")
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monosem_jax.report import relations_automata, relations_splitting, relations_universality
+from monosem_jax.report import relations_automata, relations_crosscoder, relations_splitting, relations_universality
 from monosem_jax.report.markdown import table
 
 SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
@@ -13,6 +13,7 @@ SECTIONS: tuple[Callable[[Mapping[str, Any]], str], ...] = (
     relations_splitting.section,
     relations_automata.automata,
     relations_automata.motifs,
+    relations_crosscoder.section,
 )
 """Functions of the tables, by their names, that give a section of Markdown each, "" if there is nothing to say."""
 

@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.mesh import make_mesh
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import RunDir, parent
+from monosem_jax.stages.compared_crosscoders import OpenedCrosscoder, crosscoder_sets, open_crosscoders
 from monosem_jax.stages.compared_sets import Opened, check_same_text, compared_sets, open_runs
 
 ENOUGH_TOKENS = 1_000_000  # correlations of rare features over fewer tokens are rough
@@ -42,6 +44,9 @@ class CompareRunConfig:
     """Directories of finished train_sae runs or of sweeps, with commas between. The first one is compared with each."""
     control: str = field("", place=Place(several=True))
     """Dictionaries of control transformers (train_transformer --shuffle_of), with commas between, or empty."""
+    crosscoder: str = field("", place=Place(several=True))
+    """Finished train_sae runs of crosscoders of two transformers, with commas between, or empty. Of each of the two
+    transformers a dictionary must be among runs, and the two stores must still be there."""
     split: str = "heldout"
     """The split on which everything is measured: heldout, or validation to choose settings."""
     contexts: int = field(0, at_least=0)
@@ -84,6 +89,7 @@ def compare(workdir: str | pathlib.Path, config: CompareRunConfig) -> dict[str, 
     runs, left_out = open_runs(config.runs, "config.runs")
     controls, _ = open_runs(config.control, "config.control") if config.control else ([], [])
     text = check_same_text([*runs, *controls], config.split)
+    crosscoders = open_crosscoders(config.crosscoder, runs, text)
     heldout = ExampleText.of(text, config.split)
     pick = slice(config.contexts or None)
     heldout = dataclasses.replace(heldout, tokens=heldout.tokens[pick], documents=heldout.documents[pick])
@@ -95,10 +101,12 @@ def compare(workdir: str | pathlib.Path, config: CompareRunConfig) -> dict[str, 
         )
     parents = {f"run{i}": parent(o.run.path, "summary.json") for i, o in enumerate(runs)}
     parents |= {f"control{i}": parent(o.run.path, "summary.json") for i, o in enumerate(controls)}
-    identity = dataclasses.replace(config, runs="", control="")
+    parents |= {f"crosscoder{i}": parent(o.run.path, "summary.json") for i, o in enumerate(crosscoders)}
+    identity = dataclasses.replace(config, runs="", control="", crosscoder="")
     with RunDir(workdir, "compare", identity, parents, CompareRunConfig()) as rundir:
+        sets = compared_sets(runs, controls)
         study = Relations(
-            compared_sets(runs, controls),
+            [*sets, *crosscoder_sets(crosscoders, sets)],
             text,
             heldout,
             rundir.path,
@@ -107,23 +115,17 @@ def compare(workdir: str | pathlib.Path, config: CompareRunConfig) -> dict[str, 
             mesh=make_mesh(config.mesh) if config.mesh else None,
             most_bytes=int(config.table_gb * (1 << 30)),
         )
-        return rundir.once(lambda: _compare(study, runs, controls, left_out, tokens, config, begin))
+        study.tables["sets"] = _described(study, [*runs, *controls], crosscoders)
+        return rundir.once(lambda: _compare(study, left_out, tokens, config, begin))
 
 
 def _compare(
-    study: Relations,
-    runs: list[Opened],
-    controls: list[Opened],
-    left_out: list[str],
-    tokens: int,
-    config: CompareRunConfig,
-    begin: float,
+    study: Relations, left_out: list[str], tokens: int, config: CompareRunConfig, begin: float
 ) -> dict[str, Any]:
     for reason in left_out:
         study.gap("runs", reason)
     if tokens < ENOUGH_TOKENS:
         study.gap("tokens", f"{tokens} tokens: correlations of rare features are rough below {ENOUGH_TOKENS}")
-    study.tables["sets"] = _described(study, [*runs, *controls])
     chosen = {name: relation for name, relation in RELATIONS.items() if name not in config.without}
     needs = {name: r.needs(study, getattr(config.relations, name)) for name, r in chosen.items()}
     _sum_pairs(study, [pair for found in needs.values() for pair in found])
@@ -146,9 +148,13 @@ def _compare(
     }
 
 
-def _described(study: Relations, opened: list[Opened]) -> list[dict[str, Any]]:
-    """A row per set: its name and what it is."""
-    paths = [str(o.run.path) for o in opened]
+def _described(
+    study: Relations, opened: Sequence[Opened], crosscoders: Sequence[OpenedCrosscoder]
+) -> list[dict[str, Any]]:
+    """A row per set: its name and what it is. Dictionaries and controls are the first sets, crosscoders the last."""
+    paths: dict[int, str] = {i: str(o.run.path) for i, o in enumerate(opened)}
+    first = len(study.sets) - len(crosscoders)
+    paths |= {first + i: str(o.run.path) for i, o in enumerate(crosscoders)}
     return [
         {
             "name": s.name,
@@ -158,7 +164,7 @@ def _described(study: Relations, opened: list[Opened]) -> list[dict[str, Any]]:
             "seed": s.seed,
             "site": s.features.tapped.site,
             "n_features": s.n_features,
-            "run": paths[i] if i < len(paths) else None,
+            "run": paths.get(i),
         }
         for i, s in enumerate(study.sets)
     ]

@@ -57,11 +57,11 @@ def open_runs(paths: str, key: str) -> tuple[list[Opened], list[str]]:
     if len(set(places)) < len(places):
         twice = next(p for p in places if places.count(p) > 1)
         raise BadInput(f"{key} has {twice} twice: expected different runs")
-    return [Opened(name, run) for name, run in zip(_names(places), found, strict=True)], left_out
+    return [Opened(name, run) for name, run in zip(names_of(places), found, strict=True)], left_out
 
 
-def _names(paths: Sequence[pathlib.Path]) -> list[str]:
-    """The shortest ends of paths that are all different."""
+def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
+    """The shortest ends of paths, which are all different, that tell them apart."""
     n = 1
     while len(set(names := ["/".join(p.parts[-n:]) for p in paths])) < len(paths):
         n += 1

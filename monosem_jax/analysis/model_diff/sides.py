@@ -1,13 +1,19 @@
 """A crosscoder of two models, feature by feature: which model it belongs to by its norms, and which by what it does.
 
 The relative norm ‖W_B‖ / (‖W_A‖ + ‖W_B‖) of a feature's two vectors is 0 for a feature of model A alone, 1 for one of
-B alone, 1/2 for one of both (Lindsey et al., 2024). With L1 norms say more than is true (Minder et al., 2025): a part
-that contributes little is shrunk to 0, and a feature of both models is divided in two. So each is also measured:
+B alone, 1/2 for one of both (Lindsey et al., 2024). With L1 norms say more than is true (Minder, Dumas et al., 2025,
+arXiv 2504.02922): a part that contributes little is shrunk to 0 ("complete shrinkage"), and a feature of both models is
+divided in two ("latent decoupling"). So each is also measured:
 
     refit      the relative norm of the vectors that least squares gives when a feature's own vectors are chosen anew,
-               all other features held (their latent scaling, for models without a common space)
+               all other features held
     alone      what remains of the feature's activation when only one model is read, the other at its mean
     partner    for a feature of one model alone, the largest correlation of activations with one that the other has
+
+`refit` stands for the paper's latent scaling of the error, `partner` for that of the reconstruction. The paper finds
+one number per model, β = Σ f d·y / (Σ f² ‖d‖²), for the vector d that the fine-tuned model has, with y each model's
+error without the feature, or its reconstruction, and takes ratios of them. That needs a common space, which models that
+were trained apart do not have: here the vector itself is fitted, Σ f y / Σ f², to each model's error.
 
 Norms are in units of the root mean square of each model's activations.
 """

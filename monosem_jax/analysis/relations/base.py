@@ -18,6 +18,7 @@ from monosem_jax.analysis.on_text import OnText
 from monosem_jax.analysis.scan.config import ScanConfig
 from monosem_jax.analysis.scan.entry import scan
 from monosem_jax.analysis.scan.result import SetScan
+from monosem_jax.analysis.universality.matches import Matches, candidates
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.progress import progress
 from monosem_jax.text.directory import Text
@@ -27,9 +28,9 @@ from monosem_jax.text.directory import Text
 class Compared:
     """A set that takes part: its number is its place in `Relations.sets`.
 
-    `role`: "dictionary", "control" or "neurons". `model` tells transformers apart (the hash of their parameters),
-    `recipe` what dictionaries were trained with but for chance and size. `neurons`: the number of the set of neurons
-    that it reconstructs.
+    `role`: "dictionary", "control", "neurons" or "crosscoder". `model` tells transformers apart (the hash of their
+    parameters), `recipe` what dictionaries were trained with but for chance and size. `neurons`: the number of the set
+    of neurons that it reconstructs. `parts`: of a crosscoder, the numbers of a dictionary of each of its models.
     """
 
     features: FeatureSet
@@ -39,6 +40,7 @@ class Compared:
     seed: int | None = None
     neurons: int | None = None
     recipe: str = ""
+    parts: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Relations(OnText):
     then puts tables (JSON) into `tables`, arrays into `arrays` (a file NAME.npz each), and figures into `summary`.
 
     Args:
-      sets: the dictionaries in the order of config.runs, then controls, then neurons.
+      sets: the dictionaries in the order of config.runs, then controls, then neurons, then crosscoders.
       text: the text directory; `heldout` its contexts on which everything is measured.
       path: the run directory.
       most_bytes: what the tables of a pair may take; above it a pair is compared by candidates.
@@ -121,6 +123,18 @@ class Relations(OnText):
             if {pair.a, pair.b} == {a, b} and pair.masked >= masked:
                 return sums if pair.a == a else sums.transposed()
         raise BadInput(f"{self.sets[a].name} and {self.sets[b].name} have too many pairs of features to compare all")
+
+    def by_candidates(self, a: int, b: int) -> Matches:
+        """The matches of two sets that have too many pairs of features."""
+        return candidates(
+            self.sets[a].features,
+            self.sets[b].features,
+            self.heldout.tokens,
+            batch=self.batch,
+            mesh=self.mesh,
+            seed=self.seed,
+            pairs=self.most_bytes // 8,
+        )
 
     def scanned(self, i: int) -> SetScan:
         """The scan of a set over the held-out text: densities, top tokens, examples, labels. Made when first asked."""

@@ -7,6 +7,7 @@ import dataclasses
 from monosem_jax.analysis.automata.config import AutomataConfig
 from monosem_jax.analysis.relations.automata import AUTOMATA
 from monosem_jax.analysis.relations.base import Relation
+from monosem_jax.analysis.relations.crosscoder import CROSSCODER, CrosscoderConfig
 from monosem_jax.analysis.relations.maps import MAP, MapConfig
 from monosem_jax.analysis.relations.motifs import MOTIFS, MotifsConfig
 from monosem_jax.analysis.relations.splitting import SPLITTING, SplittingConfig
@@ -27,6 +28,8 @@ class RelationsConfig:
     """Finite-state automata: features whose preferred next tokens excite other features."""
     motifs: MotifsConfig = MotifsConfig()
     """Families of features of one token, trigrams, memorised passages."""
+    crosscoder: CrosscoderConfig = CrosscoderConfig()
+    """Crosscoders of two models: features of both and of one, against the matches of the models' dictionaries."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -40,4 +43,5 @@ RELATIONS: dict[str, Relation] = {
     "map": MAP,
     "automata": AUTOMATA,
     "motifs": MOTIFS,
+    "crosscoder": CROSSCODER,
 }

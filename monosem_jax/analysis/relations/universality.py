@@ -15,7 +15,6 @@ from monosem_jax.analysis.universality.distribution import distribution
 from monosem_jax.analysis.universality.matches import (
     STABLE,
     Matches,
-    candidates,
     exchanged,
     matches_of,
     stability,
@@ -80,18 +79,7 @@ def _matches(study: Relations, a: int, b: int) -> dict[tuple[int, int], Matches]
         assert there.one_to_one is not None
         back = matches_of(sums.transposed(), exchanged(there.one_to_one, study.sets[b].n_features))
         return {(a, b): there, (b, a): back}
-    found = {}
-    for i, j in ((a, b), (b, a)):
-        found[i, j] = candidates(
-            study.sets[i].features,
-            study.sets[j].features,
-            study.heldout.tokens,
-            batch=study.batch,
-            mesh=study.mesh,
-            seed=study.seed,
-            pairs=study.most_bytes // 8,
-        )
-    return found
+    return {(i, j): study.by_candidates(i, j) for i, j in ((a, b), (b, a))}
 
 
 def _median_within(study: Relations, i: int) -> float | None:

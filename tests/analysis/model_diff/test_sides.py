@@ -99,18 +99,22 @@ def test_a_shrunk_part_is_found_by_least_squares_and_chance_is_not():
     assert found.relative[0] == found.relative[2] == 0
     assert 0.25 < found.relative_refitted[0] < 0.9 and found.relative_refitted[2] < 0.1
     table = difference(found, np.linspace(0, 1, N))
-    assert table["exclusive"] == {"features": 2, "shrunk": 1, "decoupled": 0, "confirmed": 1}
+    assert table["exclusive"] == {"features": 2, "shrunk": 1, "decoupled": 0, "confirmed": 1, "undecided": 0}
     assert table["best_correlation"]["a"] == pytest.approx(0.2) and table["best_correlation"]["confirmed"] == 0.4
 
 
 def test_the_table_counts_features_that_fire():
     norms = np.array([[1, 0], [0, 1], [1, 1], [3, 1], [1, 0], [0, 0]], float)
     partner = np.array([0.9, 0.1, np.nan, np.nan, 0.9, np.nan])
-    found = difference(Sides(10, np.array([1, 1, 1, 1, 0, 1]), norms, norms, norms, partner))
+    found = difference(Sides(100, np.array([20, 20, 1, 1, 0, 1]), norms, norms, norms, partner))
     assert (found["features"], found["firing"]) == (6, 4) and sum(found["histogram"]["counts"]) == 4
     assert found["by_threshold"][1] == {"threshold": 0.1, "a": 1, "both": 2, "b": 1}
     assert found["by_threshold"][3] == {"threshold": 0.3, "a": 2, "both": 1, "b": 1}
-    assert found["exclusive"] == {"features": 2, "shrunk": 0, "decoupled": 1, "confirmed": 1}
+    assert found["exclusive"] == {"features": 2, "shrunk": 0, "decoupled": 1, "confirmed": 1, "undecided": 0}
+    # Those that fire too rarely, or have no vector that two halves of the rows agree on, are not confirmed.
+    refitted = norms * np.array([0, 1, 1, 1, 1, 1])[:, None]
+    found = difference(Sides(100, np.array([20, 19, 1, 1, 0, 1]), norms, refitted, norms, partner))
+    assert found["exclusive"] == {"features": 2, "shrunk": 0, "decoupled": 0, "confirmed": 0, "undecided": 2}
     with pytest.raises(BadInput, match="difference: correlation"):
         difference(Sides(10, np.ones(6, int), norms, norms, norms, partner), np.zeros(5))
 
