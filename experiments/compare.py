@@ -2,6 +2,7 @@
 
   python -m experiments.compare --workdir=runs/relations --config.runs=runs/a1,runs/a1_seed1,runs/b1
   python -m experiments.compare --workdir=runs/relations --config.runs=runs/sizes --config.control=runs/control_sae
+  python -m experiments.compare --workdir=runs/relations --config.runs=runs/a1,runs/b1 --config.crosscoder=runs/cc
 
 The first dictionary is compared with each of the others on the same held-out text. It writes a table (JSON) and arrays
 (npz) for each kind of relation, figures, and relations.md with all tables.
