@@ -88,7 +88,7 @@ CASES = {
     "key of other architectures": (
         "train_sae",
         ["--workdir={w}", "--config.sae.k=8", "--config.sae.architecture=topk"],
-        "config.sae.k belongs to topk, batchtopk, matryoshka, transcoder, abs_topk: begin with --config=topk",
+        "config.sae.k belongs to topk, batchtopk, matryoshka, transcoder, crosscoder, abs_topk: begin with",
     ),
     "key of other architectures, the wanted one named": (
         "sweep",

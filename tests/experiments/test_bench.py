@@ -10,6 +10,7 @@ from experiments.bench.store import _neighbours, make_source
 from tests.experiments.tiny import run
 
 
+@pytest.mark.drill
 def test_the_suite_of_the_store_prints_a_table_and_writes_its_figures(tmp_path):
     small = {"rows": 16_384, "harvest_rows": 2048, "batch_size": 256, "steps_per_dispatch": 4, "rounds": 1}
     flags = [f"--config.{key}={value}" for key, value in small.items()]

@@ -64,6 +64,7 @@ def test_another_configuration_in_the_same_directory_is_refused_with_the_differe
     assert "Traceback" not in other.stderr
 
 
+@pytest.mark.drill
 def test_stopped_once_and_killed_at_random_times_it_ends_with_the_same_bits(finished, corpus, tmp_path):
     workdir, rng = tmp_path / "run", random.Random(0)
     flags = (f"--workdir={workdir}", f"--corpus={corpus}", *quickstart_flags())

@@ -44,6 +44,7 @@ def alone(source, tmp_path_factory) -> pathlib.Path:
     return path
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("name", PROCESSES)
 def test_several_processes_train_the_members_that_one_does(alone, source, tmp_path, name):
     processes, devices, mesh = PROCESSES[name]

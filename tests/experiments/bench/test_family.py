@@ -18,6 +18,7 @@ def test_every_architecture_is_among_what_is_timed():
     assert set(sae_lib.ARCHITECTURES) <= set(variants) and set(SOME) <= set(variants)
 
 
+@pytest.mark.drill
 def test_rates_are_told_with_how_many_features_were_active(monkeypatch):
     variants = family.variants
     monkeypatch.setattr(family, "variants", lambda *a: {k: v for k, v in variants(*a).items() if k in SOME})

@@ -17,6 +17,7 @@ SMALL = ScanBenchConfig(
 )
 
 
+@pytest.mark.drill
 def test_the_suite_of_the_scan_prints_a_table_and_writes_its_figures(tmp_path, capfd):
     suites.run(tmp_path / "b", suites.BenchConfig(suite="scan", scan=SMALL))
     found = json.loads((tmp_path / "b" / "bench.json").read_text())["suites"]
