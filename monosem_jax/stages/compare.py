@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 import time
@@ -14,7 +15,7 @@ import numpy as np
 from monosem_jax.analysis.examples import ExampleText
 from monosem_jax.analysis.joint.pair_sums import Pair, pair_sums
 from monosem_jax.analysis.records_parse import plain
-from monosem_jax.analysis.relations.base import Relations
+from monosem_jax.analysis.relations.base import Relation, Relations
 from monosem_jax.analysis.relations.table import RELATIONS, RelationsConfig
 from monosem_jax.report.plots import require_matplotlib
 from monosem_jax.report.relations import markdown
@@ -30,6 +31,7 @@ from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.stages.compared_crosscoders import OpenedCrosscoder, crosscoder_sets, open_crosscoders
 from monosem_jax.stages.compared_sets import Opened, check_same_text, compared_sets, open_runs
+from monosem_jax.stages.kept_relations import find_once, is_kept
 
 ENOUGH_TOKENS = 1_000_000  # correlations of rare features over fewer tokens are rough
 
@@ -127,18 +129,14 @@ def _compare(
     if tokens < ENOUGH_TOKENS:
         study.gap("tokens", f"{tokens} tokens: correlations of rare features are rough below {ENOUGH_TOKENS}")
     chosen = {name: relation for name, relation in RELATIONS.items() if name not in config.without}
-    needs = {name: r.needs(study, getattr(config.relations, name)) for name, r in chosen.items()}
+    left = {name: relation for name, relation in chosen.items() if not is_kept(study, name)}
+    needs = {name: r.needs(study, getattr(config.relations, name)) for name, r in left.items()}
     _sum_pairs(study, [pair for found in needs.values() for pair in found])
     for name, relation in chosen.items():
-        started = time.perf_counter()
-        print(f"relation: {name}", flush=True)
-        try:
-            relation.find(study, getattr(config.relations, name))
-        except BadInput as e:
-            study.gap(name, str(e))
-        study.seconds[name] = round(time.perf_counter() - started, 1)
+        find_once(study, name, functools.partial(_find, study, name, relation, config))
     _write(study)
-    shutil.rmtree(study.path / "scan", ignore_errors=True)
+    for name in ("scan", "parts"):
+        shutil.rmtree(study.path / name, ignore_errors=True)
     return {
         **study.summary,
         "compared_tokens": tokens,
@@ -146,6 +144,16 @@ def _compare(
         "seconds": study.seconds,
         "wall_seconds": time.perf_counter() - begin,
     }
+
+
+def _find(study: Relations, name: str, relation: Relation, config: CompareRunConfig) -> None:
+    started = time.perf_counter()
+    print(f"relation: {name}", flush=True)
+    try:
+        relation.find(study, getattr(config.relations, name))
+    except BadInput as e:
+        study.gap(name, str(e))
+    study.seconds[name] = round(time.perf_counter() - started, 1)
 
 
 def _described(

@@ -10,7 +10,7 @@ import pytest
 import monosem_jax as mj
 from monosem_jax.analysis.examples import ExampleText
 from monosem_jax.analysis.joint.pair_sums import Pair
-from monosem_jax.analysis.relations.base import Relations
+from monosem_jax.analysis.relations.base import Relation, Relations
 from monosem_jax.analysis.relations.table import RELATIONS
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
@@ -59,6 +59,39 @@ def test_every_kind_of_relation_was_looked_for(found, root):
     assert {"universality.png", "universality.svg"} <= {p.name for p in (found.path / "figures").iterdir()}
     with pytest.raises(BadInput, match="the table"):
         found.table("nothing")
+
+
+def test_a_comparison_that_was_stopped_goes_on_with_the_kind_that_is_left(root, runs, found, monkeypatch, capsys):
+    """The files are those of a comparison that was not stopped, and what was found is not looked for again."""
+    config, again, asked = dataclasses.replace(CONFIG, runs=runs), root / "stopped", []
+
+    def watched(name, needs, find):
+        def stop(study, config):
+            asked.append(name)
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            find(study, config)
+
+        return Relation(needs, stop)
+
+    for name, relation in RELATIONS.items():
+        monkeypatch.setitem(RELATIONS, name, watched(name, relation.needs, relation.find))
+    with pytest.raises(KeyboardInterrupt):
+        compare(again, config)
+    compare(again, config)
+    names = list(RELATIONS)
+    assert asked == [*names[:3], *names[2:]] and f"note: {names[0]}: found by" in capsys.readouterr().out
+    whole = {p.relative_to(found.path): p for p in found.path.rglob("*") if p.is_file()}
+    stopped = {p.relative_to(again): p for p in again.rglob("*") if p.is_file()}
+    assert whole.keys() == stopped.keys()
+    for name, path in whole.items():
+        if path.suffix == ".npz":
+            with np.load(path) as a, np.load(stopped[name]) as b:
+                assert a.files == b.files
+                for key in a.files:
+                    np.testing.assert_array_equal(a[key], b[key])
+        elif path.name not in ("summary.json", "config.json"):  # which have times
+            assert path.read_bytes() == stopped[name].read_bytes(), name
 
 
 def test_sets_share_what_they_can(runs):
