@@ -15,7 +15,7 @@ from monosem_jax.analysis.relations.table import RELATIONS
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.stages.compare import CompareRunConfig, compare
-from monosem_jax.stages.compared_sets import compared_sets, open_runs
+from monosem_jax.stages.compared_sets import check_controls, compared_sets, open_runs
 from tests import planted
 
 CONFIG = CompareRunConfig(batch_contexts=50, least_tokens=1000)
@@ -131,7 +131,24 @@ def test_impossible_configurations_are_refused(root, runs, tmp_path):
     ):
         with pytest.raises(BadInput, match=message):
             compare(tmp_path / "out", dataclasses.replace(CONFIG, **{"runs": runs, **change}))
-    assert not (tmp_path / "out" / "config.json").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_control_among_the_runs_is_refused(root, tmp_path):
+    control = altered(root, tmp_path, lambda text: None).split(",")[1]
+    path = tmp_path / "transformer" / "config.json"
+    record = json.loads(path.read_text())
+    record["parents"]["shuffle_of"] = {"path": str(root / "transformer"), "sha256": "x"}
+    write_json(path, record)
+    config = dataclasses.replace(CONFIG, runs=f"{root / 'sae'},{control}")
+    with pytest.raises(
+        BadInput, match=rf"config\.runs has {control}, a dictionary of a control .*: expected it in config"
+    ):
+        compare(tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+    for runs, controls in ((control, ""), (str(root / "sae"), control)):
+        opened = [open_runs(paths, "config.runs")[0] if paths else [] for paths in (runs, controls)]
+        check_controls(*opened)
 
 
 def test_members_of_a_sweep_come_by_size_without_those_that_diverged(root, tmp_path):
