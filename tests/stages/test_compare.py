@@ -59,6 +59,8 @@ def test_every_kind_of_relation_was_looked_for(found, root):
     assert {"universality.png", "universality.svg"} <= {p.name for p in (found.path / "figures").iterdir()}
     with pytest.raises(BadInput, match="the table"):
         found.table("nothing")
+    with pytest.raises(BadInput, match=r"^the name of the arrays is 'nothing': expected "):
+        found.arrays("nothing")
 
 
 def test_sets_share_what_they_can(runs):
