@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -178,12 +179,22 @@ def control(run: Path | SaeRun, name: str = "control") -> FeatureSet:
     Raises BadInput like `feature_set`, and on a dictionary of a trained transformer.
     """
     found = _dictionary(run)
-    if "shuffle_of" not in found.transformer.record["parents"]:
+    check_control(found)
+    return feature_set(found, name)
+
+
+def is_control(run: SaeRun) -> bool:
+    """Whether a dictionary is of a control transformer."""
+    return "shuffle_of" in run.transformer.record["parents"]
+
+
+def check_control(run: SaeRun) -> None:
+    """Raises BadInput on a dictionary of a trained transformer."""
+    if not is_control(run):
         raise BadInput(
-            f"{found.path} is a dictionary of {found.transformer.path}, which was trained: expected one of a "
+            f"{run.path} is a dictionary of {run.transformer.path}, which was trained: expected one of a "
             "transformer that experiments.train_transformer --shuffle_of made"
         )
-    return feature_set(found, name)
 
 
 def match(a: Path | SaeRun | FeatureSet, b: Path | SaeRun | FeatureSet, tokens: np.ndarray) -> Matches:
@@ -192,8 +203,18 @@ def match(a: Path | SaeRun | FeatureSet, b: Path | SaeRun | FeatureSet, tokens: 
 
     Raises BadInput on sets of other tokenizers, on tokens that the models do not have, and when nothing fires.
     """
-    sets = [x if isinstance(x, FeatureSet) else feature_set(x, name) for x, name in ((a, "a"), (b, "b"))]
+    runs = [x if isinstance(x, FeatureSet) else _dictionary(x) for x in (a, b)]
+    _check_tokenizers([x for x in runs if isinstance(x, SaeRun)])
+    sets = [x if isinstance(x, FeatureSet) else feature_set(x, name) for x, name in zip(runs, ("a", "b"), strict=True)]
     return match_sets(sets[0], sets[1], tokens)
+
+
+def _check_tokenizers(runs: Sequence[SaeRun]) -> None:
+    """Raises BadInput unless all dictionaries are of one tokenizer: other tokens of the same number look alike."""
+    found = {run.transformer.text.manifest.get("tokenizer_sha256"): run.path for run in runs}
+    if len(found) > 1:
+        first, second, *_ = found.values()
+        raise BadInput(f"{first} and {second} are of transformers with another tokenizer: expected the same")
 
 
 def _dictionary(run: Path | SaeRun) -> SaeRun:

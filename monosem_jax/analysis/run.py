@@ -150,7 +150,7 @@ class CompareRun(LoadedRun):
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of `NAME.npz` by their names. Raises BadInput when there is no such file, or it is damaged."""
-        check_name("the arrays", name, tuple(sorted(p.stem for p in self.path.glob("*.npz"))))
+        check_name("the name of the arrays", name, tuple(sorted(p.stem for p in self.path.glob("*.npz"))))
         return read_arrays(self.path / f"{name}.npz")
 
     def _parents(self, kind: str) -> list[SaeRun]:

@@ -30,7 +30,7 @@ from monosem_jax.runtime.mesh import make_mesh
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.stages.compared_crosscoders import OpenedCrosscoder, crosscoder_sets, open_crosscoders
-from monosem_jax.stages.compared_sets import Opened, check_same_text, compared_sets, open_runs
+from monosem_jax.stages.compared_sets import Opened, check_controls, check_same_text, compared_sets, open_runs
 from monosem_jax.stages.kept_relations import find_once, is_kept
 
 ENOUGH_TOKENS = 1_000_000  # correlations of rare features over fewer tokens are rough
@@ -90,6 +90,7 @@ def compare(workdir: str | pathlib.Path, config: CompareRunConfig) -> dict[str, 
     begin = time.perf_counter()
     runs, left_out = open_runs(config.runs, "config.runs")
     controls, _ = open_runs(config.control, "config.control") if config.control else ([], [])
+    check_controls(runs, controls)
     text = check_same_text([*runs, *controls], config.split)
     crosscoders = open_crosscoders(config.crosscoder, runs, text)
     heldout = ExampleText.of(text, config.split)

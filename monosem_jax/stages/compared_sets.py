@@ -13,10 +13,11 @@ import numpy as np
 
 from monosem_jax.analysis import feature_sets
 from monosem_jax.analysis.relations.base import Compared
-from monosem_jax.load import control, feature_set, load_run
+from monosem_jax.load import check_control, control, feature_set, is_control, load_run
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.locations import separated
+from monosem_jax.sae.architectures.crosscoder import CrosscoderConfig
 from monosem_jax.sae.run import SaeRun, SweepRun
 from monosem_jax.stages.evaluate import open_dictionary
 from monosem_jax.text.directory import Text
@@ -41,6 +42,8 @@ def open_runs(paths: str, key: str) -> tuple[list[Opened], list[str]]:
     left_out = []
     for path in separated(paths, key) if paths else []:
         opened = load_run(path)
+        if isinstance(opened, SaeRun) and opened.summary is not None and "transformer" not in opened.record["parents"]:
+            _check_no_crosscoder(opened, key)
         if not isinstance(opened, SweepRun):
             found.append(open_dictionary(path))
             continue
@@ -58,6 +61,26 @@ def open_runs(paths: str, key: str) -> tuple[list[Opened], list[str]]:
         twice = next(p for p in places if places.count(p) > 1)
         raise BadInput(f"{key} has {twice} twice: expected different runs")
     return [Opened(name, run) for name, run in zip(names_of(places), found, strict=True)], left_out
+
+
+def _check_no_crosscoder(run: SaeRun, key: str) -> None:
+    """Raises BadInput on a crosscoder of two models, which has no transformer of its own."""
+    if isinstance(run.sae.config, CrosscoderConfig):
+        raise BadInput(
+            f"{key} has {run.path}, a crosscoder of several models: expected dictionaries of one model each there, and "
+            "crosscoders in config.crosscoder"
+        )
+
+
+def check_controls(runs: Sequence[Opened], controls: Sequence[Opened]) -> None:
+    """Raises BadInput on a control of a trained transformer, and on one among the runs that is compared with a
+    dictionary: it would be taken for one of another model."""
+    for each in controls:
+        check_control(each.run)
+    known = [is_control(each.run) for each in runs]
+    if len(set(known)) > 1:
+        path = runs[known.index(True)].run.path
+        raise BadInput(f"config.runs has {path}, a dictionary of a control transformer: expected it in config.control")
 
 
 def names_of(paths: Sequence[pathlib.Path]) -> list[str]:

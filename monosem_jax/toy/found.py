@@ -64,15 +64,15 @@ class DictionariesConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        check_bounds(self, "dictionaries.")
+        check_bounds(self, "config.dictionaries.")
         for key in ("architectures", "split_by", "absorb_by"):
             for name in getattr(self, key):
                 if name not in SETTINGS:
-                    raise BadInput(f"dictionaries.{key} has {name!r}: expected some of {', '.join(SETTINGS)}")
+                    raise BadInput(f"config.dictionaries.{key} has {name!r}: expected some of {', '.join(SETTINGS)}")
         if not self.factors or min(self.factors) < 1:
-            raise BadInput(f"dictionaries.factors is {self.factors}: expected numbers of 1 or more")
+            raise BadInput(f"config.dictionaries.factors is {self.factors}: expected numbers of 1 or more")
         if self.batch_size > self.rows:
-            raise BadInput(f"dictionaries.batch_size is {self.batch_size}: expected at most rows, {self.rows}")
+            raise BadInput(f"config.dictionaries.batch_size is {self.batch_size}: expected at most rows, {self.rows}")
 
     def train(self, learning_rate: float = 0.0) -> TrainConfig:
         """The training of a dictionary."""

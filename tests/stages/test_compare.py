@@ -15,7 +15,7 @@ from monosem_jax.analysis.relations.table import RELATIONS
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.stages.compare import CompareRunConfig, compare
-from monosem_jax.stages.compared_sets import compared_sets, open_runs
+from monosem_jax.stages.compared_sets import check_controls, compared_sets, open_runs
 from tests import planted
 
 CONFIG = CompareRunConfig(batch_contexts=50, least_tokens=1000)
@@ -59,6 +59,8 @@ def test_every_kind_of_relation_was_looked_for(found, root):
     assert {"universality.png", "universality.svg"} <= {p.name for p in (found.path / "figures").iterdir()}
     with pytest.raises(BadInput, match="the table"):
         found.table("nothing")
+    with pytest.raises(BadInput, match=r"^the name of the arrays is 'nothing': expected "):
+        found.arrays("nothing")
 
 
 def test_a_comparison_that_was_stopped_goes_on_with_the_kind_that_is_left(root, runs, found, monkeypatch, capsys):
@@ -164,7 +166,24 @@ def test_impossible_configurations_are_refused(root, runs, tmp_path):
     ):
         with pytest.raises(BadInput, match=message):
             compare(tmp_path / "out", dataclasses.replace(CONFIG, **{"runs": runs, **change}))
-    assert not (tmp_path / "out" / "config.json").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_control_among_the_runs_is_refused(root, tmp_path):
+    control = altered(root, tmp_path, lambda text: None).split(",")[1]
+    path = tmp_path / "transformer" / "config.json"
+    record = json.loads(path.read_text())
+    record["parents"]["shuffle_of"] = {"path": str(root / "transformer"), "sha256": "x"}
+    write_json(path, record)
+    config = dataclasses.replace(CONFIG, runs=f"{root / 'sae'},{control}")
+    with pytest.raises(
+        BadInput, match=rf"config\.runs has {control}, a dictionary of a control .*: expected it in config"
+    ):
+        compare(tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+    for runs, controls in ((control, ""), (str(root / "sae"), control)):
+        opened = [open_runs(paths, "config.runs")[0] if paths else [] for paths in (runs, controls)]
+        check_controls(*opened)
 
 
 def test_members_of_a_sweep_come_by_size_without_those_that_diverged(root, tmp_path):

@@ -131,6 +131,10 @@ def test_what_cannot_be_compared_is_refused_in_a_line(root, config, tmp_path):
         with pytest.raises(BadInput, match=message) as e:
             compare(tmp_path / "out", dataclasses.replace(config, crosscoder=crosscoder))
         assert "\n" not in str(e.value)
+    with pytest.raises(
+        BadInput, match=r"config\.runs has .*crosscoder, a crosscoder of several models: .*config\.cross"
+    ):
+        compare(tmp_path / "out", dataclasses.replace(config, runs=f"{config.runs},{good}"))
     only = dataclasses.replace(config, runs=str(root / "a" / "sae"), crosscoder=good)
     with pytest.raises(BadInput, match=r"expected a dictionary of it in config\.runs, which are of mlp_hidden\.0 of"):
         compare(tmp_path / "out", only)

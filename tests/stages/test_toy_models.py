@@ -88,9 +88,12 @@ def test_a_finished_run_is_left_as_it_is_and_another_configuration_is_refused(ma
         ({"instances": 1}, "config.instances is 1: expected 2 or more"),
         ({"geometry": ToyConfig(steps=0)}, "geometry.steps is 0"),
         ({"families": ToyConfig(5, 5)}, "must be even"),
-        ({"dictionaries": {"architectures": ("crosscoder",)}}, "dictionaries.architectures has 'crosscoder'"),
-        ({"dictionaries": {"factors": ()}}, r"dictionaries.factors is \(\)"),
-        ({"dictionaries": {"rows": 10}}, "dictionaries.batch_size is 32: expected at most rows, 10"),
+        (
+            {"dictionaries": {"architectures": ("crosscoder",)}},
+            r"^config\.dictionaries\.architectures has 'crosscoder'",
+        ),
+        ({"dictionaries": {"factors": ()}}, r"^config\.dictionaries\.factors is \(\)"),
+        ({"dictionaries": {"rows": 10}}, r"^config\.dictionaries\.batch_size is 32: expected at most rows, 10"),
     ],
 )
 def test_impossible_settings_are_named_before_any_work(tmp_path, changes, message):

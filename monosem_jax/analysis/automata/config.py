@@ -53,16 +53,16 @@ class AutomataConfig:
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         check_counts(
-            self, "relations.automata.", "training_contexts", "heldout_contexts", "per_feature", "least_firings",
+            self, "config.relations.automata.", "training_contexts", "heldout_contexts", "per_feature", "least_firings",
             "looked_at", "shuffles", "prompt_tokens", "samples", "held_tokens", "random", "walk_tokens",
         )  # fmt: skip
         for name in ("most", "walk_texts", "least_weight"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise BadInput(f"relations.automata.{name} is {value}: expected 0 or more")
+                raise BadInput(f"config.relations.automata.{name} is {value}: expected 0 or more")
         for name in ("largest_false_share", "alike", "least_effect"):
             value = getattr(self, name)
             if not 0 < value <= 1:
-                raise BadInput(f"relations.automata.{name} is {value}: expected more than 0, at most 1")
+                raise BadInput(f"config.relations.automata.{name} is {value}: expected more than 0, at most 1")
         if self.prompts < 8:
-            raise BadInput(f"relations.automata.prompts is {self.prompts}: expected at least 8, for intervals")
+            raise BadInput(f"config.relations.automata.prompts is {self.prompts}: expected at least 8, for intervals")

@@ -105,12 +105,16 @@ class Relations(OnText):
     def seeds(self) -> list[int]:
         """The dictionaries that differ from the first by their seed alone: of its transformer, site, number of features
         and recipe. Stability is measured against them."""
-        first = self.sets[0]
-        key = (first.n_features, first.recipe)
+        return self.seeds_of(0)
+
+    def seeds_of(self, i: int) -> list[int]:
+        """The dictionaries that differ from that of number `i` by their seed alone."""
+        own = self.sets[i]
+        key = (own.n_features, own.recipe)
         return [
-            i
-            for i in self.dictionaries[1:]
-            if (s := self.sets[i]).same_space(first) and (s.n_features, s.recipe) == key and s.seed != first.seed
+            j
+            for j in self.dictionaries
+            if j != i and (s := self.sets[j]).same_space(own) and (s.n_features, s.recipe) == key and s.seed != own.seed
         ]
 
     def fits(self, pair: Pair) -> bool:

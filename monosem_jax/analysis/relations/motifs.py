@@ -36,9 +36,11 @@ class MotifsConfig:
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
-        check_counts(self, "relations.motifs.", "contexts", "most")
+        check_counts(self, "config.relations.motifs.", "contexts", "most")
         if not 0 < self.loose_share <= 1:
-            raise BadInput(f"relations.motifs.loose_share is {self.loose_share}: expected more than 0, at most 1")
+            raise BadInput(
+                f"config.relations.motifs.loose_share is {self.loose_share}: expected more than 0, at most 1"
+            )
 
 
 def motifs(study: Relations, config: MotifsConfig) -> None:

@@ -62,15 +62,18 @@ class SplittingConfig:
 
 
 def needs(study: Relations, config: SplittingConfig) -> list[Pair]:
-    """The masked sums of each size and the next, and of the first dictionary and another seed of it."""
+    """The masked sums of each size and the next, and of two dictionaries that differ by their seed."""
     if len(study.sizes) < 2:
         return []
     return [Pair(a, b, masked=True) for a, b in (*itertools.pairwise(study.sizes), *_same_size(study))]
 
 
 def _same_size(study: Relations) -> list[tuple[int, int]]:
-    """A pair of dictionaries of one size that differ by their seed: what splitting is compared with, if there is."""
-    return [(0, i) for i in study.seeds[:1]]
+    """A pair of dictionaries of one size that differ by their seed: what splitting is compared with, if there is. The
+    first dictionary's comes before others."""
+    ours = [i for i in study.dictionaries if study.sets[i].same_space(study.sets[0])]
+    pairs = ((a, b) for a in ours for b in study.seeds_of(a) if study.fits(Pair(a, b, masked=True)))
+    return list(itertools.islice(pairs, 1))
 
 
 def find(study: Relations, config: SplittingConfig) -> None:

@@ -47,5 +47,8 @@ def test_too_few_prompts_are_a_gap(root):
     (gap,) = [g for g in found.table("gaps") if g["kind"].startswith("automata")]
     assert gap["kind"] == "automata of sae" and "expected 400" in gap["reason"]
     assert "automata" not in found.summary and found.table("motifs")["set"] == "sae"
-    with pytest.raises(BadInput, match=r"relations.motifs.loose_share is 2"):
+    with pytest.raises(BadInput, match=r"^config\.relations\.motifs\.loose_share is 2"):
         MotifsConfig(loose_share=2).check()
+    for change in ({"alike": -2.0}, {"least_weight": -1.0}, {"prompts": 7}, {"looked_at": 0}):
+        with pytest.raises(BadInput, match=rf"^config\.relations\.automata\.{next(iter(change))} is "):
+            dataclasses.replace(AUTOMATA, **change).check()

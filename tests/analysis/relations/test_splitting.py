@@ -12,7 +12,7 @@ import pytest
 
 from monosem_jax.analysis import feature_sets
 from monosem_jax.analysis.examples import ExampleText
-from monosem_jax.analysis.joint.pair_sums import pair_sums
+from monosem_jax.analysis.joint.pair_sums import Pair, pair_sums
 from monosem_jax.analysis.relations import maps
 from monosem_jax.analysis.relations.base import Compared, Relations
 from monosem_jax.analysis.relations.splitting import SplittingConfig, find, needs
@@ -154,6 +154,10 @@ def test_another_seed_of_one_size_stands_beside_the_steps(text, study):
     assert row["best"]["children"] == [0, planted.F, 0, 0] and row["best"]["child_to_parent"][2] == 1
     assert study.tables["splitting"]["same_size"] == [] and "cover" not in row
     assert "d2 | again" in markdown(found.tables)
+    # Also where the first dictionary has no other seed.
+    turned = dataclasses.replace(found, sets=[chosen[1], chosen[0], again])
+    assert needs(turned, CONFIG) == [Pair(1, 0, masked=True), Pair(1, 2, masked=True)] and turned.seeds == []
+    assert needs(dataclasses.replace(turned, most_bytes=1), CONFIG) == [Pair(1, 0, masked=True)]
 
 
 def test_sizes_without_an_edge_give_a_table(text):

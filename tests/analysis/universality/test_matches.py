@@ -12,6 +12,7 @@ from monosem_jax.analysis import feature_sets
 from monosem_jax.analysis.universality.distribution import BINS, distribution
 from monosem_jax.analysis.universality.matches import candidates, match_sets, one_to_one, stability
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.files import read_json, write_json
 from monosem_jax.sae import architectures
 from monosem_jax.sae.published import PublishedSAE
 from tests import planted
@@ -126,6 +127,15 @@ def test_the_package_matches_directories_and_sets(tmp_path):
     np.testing.assert_array_equal(found.feature[planted.LIVE], np.argsort(ORDER)[planted.LIVE])
     again = mj.match(tmp_path / "sae", tmp_path / "sae", TOKENS)
     np.testing.assert_array_equal(again.feature[planted.LIVE], planted.LIVE)
+
+
+def test_directories_of_another_tokenizer_are_not_matched(tmp_path):
+    for name in "ab":
+        planted.write_runs(tmp_path / name, 50)
+    text = tmp_path / "b" / "transformer" / "text" / "text.json"
+    write_json(text, {**read_json(text), "tokenizer_sha256": "another"})
+    with pytest.raises(BadInput, match="with another tokenizer: expected the same"):
+        mj.match(tmp_path / "a" / "sae", tmp_path / "b" / "sae", TOKENS)
 
 
 def test_a_distribution_says_who_is_counted():
