@@ -74,6 +74,8 @@ class CompareRunConfig:
         check_name("config.split", self.split, ("heldout", "validation"))
         for name in self.without:
             check_name("config.without", name, tuple(RELATIONS))
+        if set(RELATIONS) <= set(self.without):
+            raise BadInput(f"config.without has all kinds, {', '.join(RELATIONS)}: expected one to be looked for")
         self.relations.check()
         if self.mesh:
             make_mesh(self.mesh)

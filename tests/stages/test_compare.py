@@ -161,6 +161,7 @@ def test_impossible_configurations_are_refused(root, runs, tmp_path):
         ({"least_tokens": 10**6}, "tokens to compare on: expected config.least_tokens, 1000000"),
         ({"contexts": 10}, "has 230 tokens to compare on"),
         ({"without": ("nothing",)}, "config.without"),
+        ({"without": tuple(RELATIONS)}, "config.without has all kinds"),
         ({"control": str(root / "sae")}, "which was trained: expected one of a transformer"),
         ({"table_gb": 0.0}, "table_gb"),
     ):
