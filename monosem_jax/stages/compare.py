@@ -133,8 +133,15 @@ def _compare(
         study.gap("tokens", f"{tokens} tokens: correlations of rare features are rough below {ENOUGH_TOKENS}")
     chosen = {name: relation for name, relation in RELATIONS.items() if name not in config.without}
     left = {name: relation for name, relation in chosen.items() if not is_kept(study, name)}
-    needs = {name: r.needs(study, getattr(config.relations, name)) for name, r in left.items()}
-    _sum_pairs(study, [pair for found in needs.values() for pair in found])
+    needed = []
+    for name, relation in left.items():
+        try:
+            needed += relation.needs(study, getattr(config.relations, name))
+        except BadInput as e:  # before minutes of work for the others
+            study.gap(name, str(e))
+            study.seconds[name] = 0.0
+            del chosen[name]
+    _sum_pairs(study, needed)
     for name, relation in chosen.items():
         find_once(study, name, functools.partial(_find, study, name, relation, config))
     _write(study)

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -96,6 +97,15 @@ def test_a_comparison_that_was_stopped_goes_on_with_the_kind_that_is_left(root, 
                     np.testing.assert_array_equal(a[key], b[key])
         elif path.name not in ("summary.json", "config.json"):  # which have times
             assert path.read_bytes() == stopped[name].read_bytes(), name
+
+
+def test_what_is_not_installed_is_said_before_the_work(root, runs, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    without = tuple(name for name in RELATIONS if name not in ("map", "splitting"))
+    summary = compare(root / "without_umap", dataclasses.replace(CONFIG, runs=runs, without=without))
+    said = capsys.readouterr().out
+    assert said.index("note: map: the map needs umap-learn") < said.index("relation: splitting")
+    assert summary["seconds"]["map"] == 0 and "relation: map" not in said
 
 
 def test_sets_share_what_they_can(runs):

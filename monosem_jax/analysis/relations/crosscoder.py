@@ -72,6 +72,8 @@ def find(study: Relations, config: CrosscoderConfig) -> None:
     if rows:
         study.tables["crosscoder"] = rows
         study.arrays["crosscoder"] = found.arrays
+        counts = {row["name"]: {c["class"]: c["features"] for c in row["classes"]} for row in rows}
+        study.summary["crosscoder"] = counts
 
 
 class _Found:

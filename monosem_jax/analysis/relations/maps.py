@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from monosem_jax.analysis.joint.pair_sums import Pair
 from monosem_jax.analysis.maps.embedding import Map, MapRule, make_map, require_umap
 from monosem_jax.analysis.maps.joins import joined
-from monosem_jax.analysis.relations.base import Relation, Relations, no_pairs
+from monosem_jax.analysis.relations.base import Relation, Relations
 from monosem_jax.runtime.errors import BadInput, check_counts
 
 
@@ -107,4 +108,10 @@ def _joins(study: Relations, made: Map, number: np.ndarray, feature: np.ndarray)
     return found
 
 
-MAP = Relation(no_pairs, find)
+def needs(study: Relations, config: MapConfig) -> list[Pair]:
+    """No pairs. Raises BadInput where umap-learn is missing."""
+    require_umap()
+    return []
+
+
+MAP = Relation(needs, find)

@@ -147,6 +147,7 @@ def _stability(study: Relations, matched: dict[tuple[int, int], Matches]) -> Non
     """The stability of the first dictionary's features over the other seeds."""
     seeds = [i for i in study.seeds if (0, i) in matched]
     if not seeds:
+        study.gap("stability", "no run has the first one's recipe, size and transformer, and another seed")
         study.summary |= {"stability": None, "stable_features": None}
         return
     found = stability([matched[0, i].correlation for i in seeds])
