@@ -5,35 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from monosem_jax.analysis.examples import ExampleText
-from monosem_jax.analysis.joint.pair_sums import pair_sums
-from monosem_jax.analysis.relations.base import Relations
-from monosem_jax.analysis.relations.crosscoder import CrosscoderConfig, find, needs
-from monosem_jax.load import load_transformer
+from monosem_jax.analysis.relations.crosscoder import CROSSCODER, CrosscoderConfig
 from monosem_jax.report.relations import markdown
 from monosem_jax.runtime.errors import BadInput
 from tests import planted
-from tests.analysis.relations import two_models
+from tests.analysis.relations import studies, two_models
 from tests.analysis.relations.two_models import BOTH, ONLY_A, ONLY_B, SHRUNK
 
 CONFIG = CrosscoderConfig(loss_contexts=50)
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    root = tmp_path_factory.mktemp("planted")
-    planted.write_runs(root)
-    return load_transformer(root / "transformer").text
-
-
-def study_of(text, sets, **changes) -> Relations:
-    study = Relations(sets, text, ExampleText.of(text, "heldout"), text.path, 0, 50, **changes)
-    pairs = [p for p in dict.fromkeys(needs(study, CONFIG)) if study.fits(p)]
-    if pairs:
-        sums = pair_sums([s.features for s in sets], pairs, study.heldout.tokens, batch=50)
-        study.sums.update(zip(pairs, sums, strict=True))
-    find(study, CONFIG)
-    return study
+def study_of(text, chosen, config=CONFIG, **changes):
+    return studies.study_of(CROSSCODER, text, chosen, config, **changes)
 
 
 @pytest.fixture(scope="module")

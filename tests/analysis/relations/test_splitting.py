@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 
 from monosem_jax.analysis import feature_sets
-from monosem_jax.analysis.examples import ExampleText
-from monosem_jax.analysis.joint.pair_sums import Pair, pair_sums
+from monosem_jax.analysis.joint.pair_sums import Pair
 from monosem_jax.analysis.relations import maps
-from monosem_jax.analysis.relations.base import Compared, Relations
-from monosem_jax.analysis.relations.splitting import SplittingConfig, find, needs
-from monosem_jax.load import load_transformer
+from monosem_jax.analysis.relations.base import Compared
+from monosem_jax.analysis.relations.splitting import SPLITTING, SplittingConfig, needs
 from monosem_jax.report import splitting_figures
 from monosem_jax.report.relations import markdown
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.published import PublishedSAE
 from tests import planted
+from tests.analysis.relations import studies
 
 CONFIG = SplittingConfig(told=3)
 SET = planted.SET_FEATURE
@@ -64,21 +63,8 @@ def sets() -> tuple[Compared, ...]:
     return tuple(Compared(divided(n, f"d{n}"), "dictionary", "A", "relu") for n in (2, 4, 1))
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    root = tmp_path_factory.mktemp("planted")
-    planted.write_runs(root)
-    return load_transformer(root / "transformer").text
-
-
-def study_of(text, chosen, config=CONFIG) -> Relations:
-    study = Relations(chosen, text, ExampleText.of(text, "heldout"), text.path, 0, 50)
-    pairs = needs(study, config)
-    if pairs:
-        sums = pair_sums([s.features for s in chosen], pairs, study.heldout.tokens, batch=50)
-        study.sums.update(zip(pairs, sums, strict=True))
-    find(study, config)
-    return study
+def study_of(text, chosen, config=CONFIG, **changes):
+    return studies.study_of(SPLITTING, text, chosen, config, **changes)
 
 
 @pytest.fixture(scope="module")

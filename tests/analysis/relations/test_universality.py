@@ -6,16 +6,14 @@ import functools
 import numpy as np
 import pytest
 
-from monosem_jax.analysis.examples import ExampleText
-from monosem_jax.analysis.joint.pair_sums import pair_sums
-from monosem_jax.analysis.relations.base import Compared, Relations
-from monosem_jax.analysis.relations.universality import UniversalityConfig, find, needs
+from monosem_jax.analysis.relations.base import Compared
+from monosem_jax.analysis.relations.universality import UNIVERSALITY, UniversalityConfig
 from monosem_jax.analysis.universality.distribution import distribution
 from monosem_jax.analysis.universality.matches import match_sets
-from monosem_jax.load import load_transformer
 from monosem_jax.report.relations import markdown
 from monosem_jax.runtime.errors import BadInput
 from tests import planted
+from tests.analysis.relations import studies
 from tests.analysis.universality.test_matches import ORDER, twin
 
 CONFIG = UniversalityConfig(attribution_contexts=100, attribution_features=8, covariance_contexts=50)
@@ -41,23 +39,8 @@ def sets() -> tuple[Compared, ...]:
     )
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    root = tmp_path_factory.mktemp("planted")
-    planted.write_runs(root)
-    return load_transformer(root / "transformer").text
-
-
-def study_of(text, chosen, config=CONFIG, **changes) -> Relations:
-    here = range(len(chosen))
-    chosen = [s if s.neurons in here else dataclasses.replace(s, neurons=None) for s in chosen]
-    study = Relations(chosen, text, ExampleText.of(text, "heldout"), text.path, 0, 50, **changes)
-    pairs = [p for p in needs(study, config) if study.fits(p)]
-    if pairs:
-        sums = pair_sums([s.features for s in chosen], pairs, study.heldout.tokens, batch=50)
-        study.sums.update(zip(pairs, sums, strict=True))
-    find(study, config)
-    return study
+def study_of(text, chosen, config=CONFIG, **changes):
+    return studies.study_of(UNIVERSALITY, text, chosen, config, **changes)
 
 
 @pytest.fixture(scope="module")
