@@ -28,7 +28,7 @@ class CrosscoderConfig:
     """On how much text crosscoders are measured beside the correlations, which are those of all of it."""
 
     contexts: int = field(512, at_least=1)
-    """Contexts, drawn at random, on whose tokens features are told to belong to one model or to both."""
+    """Random contexts whose tokens decide whether a feature belongs to one model or to both."""
     loss_contexts: int = field(256, at_least=1)
     """Contexts, drawn at random, on which each model is run with its half of the reconstruction."""
 

@@ -1,4 +1,4 @@
-"""Feature splitting over the dictionaries of different sizes: edges, families, refinement, and what is told of them."""
+"""Feature splitting over dictionaries of different sizes: edges, families, refinement, examples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EDGE_FIGURES = ("similarity", "chance", "cosine", "child_to_parent", "matched", 
 
 @dataclasses.dataclass(frozen=True)
 class SplittingConfig:
-    """Which pairs of features are parent and child, and how many families are told."""
+    """When a feature is the child of another, and how many families are shown with examples."""
 
     threshold: float = 0.4
     """Masked cosine similarity above which features of two sizes are joined."""
@@ -40,7 +40,7 @@ class SplittingConfig:
     implied: float = 0.5
     """The least P(parent fires | child fires) of the descendants that the summary counts."""
     told: int = 6
-    """Families told with examples, of each step and of labels."""
+    """Families shown with examples: so many for each step between sizes, and so many for labels."""
     children: int = 8
     """Children shown of each parent."""
     examples: int = 2

@@ -1,4 +1,4 @@
-"""Families that are told with examples: the clearest splits of each step, and those of features of a label."""
+"""Families shown with examples: the clearest splits of each step, and the families of features that follow a label."""
 
 from __future__ import annotations
 
