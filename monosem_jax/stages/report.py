@@ -1,87 +1,98 @@
-"""The records of an analysis → one static page."""
+"""The records of analyses → a browser of features: static files that open from disk."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
+import time
+from collections.abc import Sequence
 from typing import Any
 
-from monosem_jax.analysis.records import Feature
+from monosem_jax import __version__
 from monosem_jax.analysis.run import AnalyzeRun
 from monosem_jax.load import load_run
-from monosem_jax.report.page import require_libraries, write_page
-from monosem_jax.report.records import Records
-from monosem_jax.runtime.config import field, from_dict, upgrade
+from monosem_jax.report.browser.site import write_site
+from monosem_jax.runtime.config import field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.locations import Place
+from monosem_jax.runtime.locations import Place, separated
 from monosem_jax.runtime.workdir import RunDir, parent
-from monosem_jax.sae.resample import ResampleConfig
-from monosem_jax.training.config import TrainConfig
+from monosem_jax.stages.browser_material import comparison_material, dictionary_material, open_comparison
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportRunConfig:
-    """Which analysis the page shows."""
+    """Which analyses the browser shows."""
 
-    analysis: str = field("", place=Place())
-    """Directory of a finished analyze run."""
-    title: str = "Dictionary report"
-    """Title of the page."""
-    n_features: int = field(60, at_least=0)
-    """Features on the page: those that are best for a label or a proxy, then others spread over all that fire."""
+    analysis: str = field("", place=Place(several=True))
+    """Directories of finished analyze runs, with commas between; or the directory of a sweep's analyses. The first one
+    is shown first."""
+    compare: str = field("", place=Place())
+    """Directory of a finished compare run, or empty: for twins, splitting, the map, and automata."""
+    title: str = "Features of a dictionary"
+    """Title of the browser."""
 
 
 @stage
 def report(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, Any]:
-    """Writes `index.html` into `workdir` and returns the summary."""
-    require_libraries()
-    if not config.analysis:
-        raise BadInput("config.analysis is empty: expected the directory of a finished analyze run")
-    analysis = load_run(config.analysis)
-    if not isinstance(analysis, AnalyzeRun) or analysis.summary is None:
-        raise BadInput(f"{config.analysis} is not a finished analyze run")
-    parents = {"analysis": parent(config.analysis, "summary.json")}
-    about = {"title": config.title, "n_features": config.n_features}
-    with RunDir(workdir, "report", about, parents, ReportRunConfig()) as rundir:
+    """Writes `index.html` and its files into `workdir` and returns the summary.
+
+    Raises BadInput on what is not a finished run of the kind expected, on damaged records, and on records of a newer
+    format.
+    """
+    analyses = open_analyses(config.analysis)
+    compared = open_comparison(config.compare) if config.compare else None
+    parents = {f"analysis{i or ''}": parent(run.path, "summary.json") for i, run in enumerate(analyses)}
+    if compared is not None:
+        parents["compare"] = parent(compared.path, "summary.json")
+    with RunDir(workdir, "report", {"title": config.title}, parents, ReportRunConfig()) as rundir:
 
         def write() -> dict[str, Any]:
-            shown = _shown(analysis, config.n_features)
-            write_page(rundir.path / "index.html", _records(config.title, analysis, shown))
-            return {"features": len(shown)}
+            begin = time.perf_counter()
+            shown = [dictionary_material(id, run) for id, run in named(analyses).items()]
+            related = None if compared is None else comparison_material(compared, shown, analyses)
+            manifest = write_site(rundir.path, config.title, __version__, shown, related)
+            seconds = time.perf_counter() - begin
+            records = sum(s["records"] for d in manifest["dictionaries"] for s in d["sets"].values())
+            size = sum(file.stat().st_size for file in rundir.path.rglob("*") if file.is_file())
+            return {"records": records, "bytes": size, "records_per_second": records / seconds, "wall_seconds": seconds}
 
-        return rundir.once(write)
-
-
-def _shown(analysis: AnalyzeRun, n: int) -> list[Feature]:
-    """The features that are best for a label or a proxy, then others, evenly spaced by number among those that fire."""
-    records = {r.feature: r for r in analysis.feature_records}
-    proxies = (analysis.summary or {}).get("proxies") or {}
-    best = [*(c.feature for c in analysis.category_records), *(p.get("feature") for p in proxies.values())]
-    first = list(dict.fromkeys(i for i in best if i in records))
-    others = [i for i, r in records.items() if r.largest > 0 and i not in first]
-    missing = min(max(n - len(first), 0), len(others))
-    spread = [others[len(others) * k // missing] for k in range(missing)]
-    return [records[i] for i in [*first, *spread]]
+        summary = rundir.once(write)
+    print(f"{rundir.path / 'index.html'} opens in a browser: {summary.get('records', 0):,} records")
+    return summary
 
 
-def _records(title: str, analysis: AnalyzeRun, shown: list[Feature]) -> Records:
-    dictionary = analysis.dictionary
-    steps: tuple[int, ...] = ()
-    if "train" in dictionary.config:  # otherwise it was imported
-        resample = from_dict(ResampleConfig, dictionary.config["resample"])
-        train = from_dict(TrainConfig, upgrade(TrainConfig, dictionary.config["train"]))
-        steps = resample.resolve(train).steps
-    return Records(
-        title=title,
-        dictionary=dictionary.summary or {},
-        transformer=dictionary.transformer.summary,
-        transformer_metrics=dictionary.transformer.metrics,
-        dictionary_metrics=dictionary.metrics,
-        resample_steps=list(steps),
-        density=analysis.density,
-        density_tokens=(analysis.summary or {})["scanned_tokens"],
-        categories=analysis.category_records,
-        features=shown,
-        evidence=analysis.summary or {},
-    )
+def open_analyses(paths: str) -> list[AnalyzeRun]:
+    """The analyses of a comma-separated list of analyze runs and of directories that hold some (the analysis of a
+    sweep).
+
+    Raises BadInput on an empty list, an unfinished analysis, one that is given twice, and on what is no analysis.
+    """
+    if not paths:
+        raise BadInput("config.analysis is empty: expected the directory of a finished analyze run")
+    found: list[AnalyzeRun] = []
+    for path in separated(paths, "config.analysis"):
+        place = pathlib.Path(path)
+        inside = [] if (place / "config.json").exists() else sorted(f.parent for f in place.glob("*/config.json"))
+        for one in inside or [place]:
+            run = load_run(one)
+            if not isinstance(run, AnalyzeRun) or run.summary is None:
+                raise BadInput(f"{one} is not a finished analyze run: expected one as config.analysis")
+            found.append(run)
+    places = [run.path for run in found]
+    for place in places:
+        if places.count(place) > 1:
+            raise BadInput(f"config.analysis has {place} twice: expected each analysis once")
+    return found
+
+
+def named(analyses: Sequence[AnalyzeRun]) -> dict[str, AnalyzeRun]:
+    """Each analysis under a short name for addresses: the end of the path of its dictionary."""
+    found: dict[str, AnalyzeRun] = {}
+    for run in analyses:
+        path = pathlib.PurePath(run.record["parents"]["run"]["path"])
+        plain = re.sub(r"[^A-Za-z0-9_+-]", "_", path.name) or "dictionary"
+        ids = [plain, *(f"{plain}-{n}" for n in range(2, len(found) + 3))]
+        found[next(id for id in ids if id not in found)] = run
+    return found

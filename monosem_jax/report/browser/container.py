@@ -1,0 +1,40 @@
+"""Data files of the browser: scripts that hand a key and bytes to the page.
+
+Browsers refuse to read files for a page that was opened from disk, but they load scripts. So the data file KEY is
+`data/KEY.js`, one call `monosem("KEY", "base64 of gzip")`; the page unpacks it.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import pathlib
+import re
+from typing import Any
+
+from monosem_jax.runtime.files import write_bytes
+
+KEY = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")  # nothing that a script or an address could take for more
+
+
+def write_chunk(folder: pathlib.Path, key: str, data: bytes) -> int:
+    """Writes `data` as the data file `key` of the browser in `folder`; returns the size of the file in bytes."""
+    return write_packed(folder, key, gzip.compress(data, 6, mtime=0))
+
+
+def write_json_chunk(folder: pathlib.Path, key: str, value: Any) -> int:
+    """The same with a value as JSON. Raises ValueError on a number that is not finite."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return write_chunk(folder, key, text.encode("utf-8", "backslashreplace"))
+
+
+def write_packed(folder: pathlib.Path, key: str, packed: bytes) -> int:
+    """The same with bytes that are gzip already. Raises ValueError when `key` could be read as more than a name."""
+    if not KEY.fullmatch(key) or ".." in key:
+        raise ValueError(f"{key!r} cannot name a data file")
+    path = folder / "data" / f"{key}.js"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    script = b'monosem("%s","%s")\n' % (key.encode(), base64.b64encode(packed))
+    write_bytes(path, script)
+    return len(script)

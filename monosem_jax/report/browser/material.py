@@ -1,0 +1,48 @@
+"""What a browser is made from. The stage gathers it; the writers know no run directories."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from monosem_jax.analysis.records_io import Records
+
+
+@dataclasses.dataclass(frozen=True)
+class DictionaryMaterial:
+    """A dictionary with its records.
+
+    `id` names it in addresses and files, `name` to readers. `run` says what was trained on what, in the order in which
+    it is shown: names → text or numbers. `overview` is everything that the overview shows (see `overview.py`).
+    `vectors`: the dictionary vectors [F, M] and `rating`: the rating material, if there are any. `model` writes the
+    transformer and the dictionary for the page "Try it" (see `model.py`), given the folder and the prefix of keys, and
+    returns the size in bytes. `absent` says why something is not there: its name → one sentence.
+    """
+
+    id: str
+    name: str
+    run: Mapping[str, str | float | None]
+    site: str
+    n_features: int
+    records: Records
+    records_folder: pathlib.Path
+    overview: Mapping[str, Any]
+    vectors: np.ndarray | None = None
+    rating: Mapping[str, Any] | None = None
+    model: Callable[[pathlib.Path, str], int] | None = None
+    absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparisonMaterial:
+    """A comparison of dictionaries. `sets` are those of its table of sets, each with `dictionary`: the id of the
+    dictionary in this browser whose records it is, or None. `tables` and `arrays` are what the comparison wrote."""
+
+    sets: Sequence[Mapping[str, Any]]
+    tables: Mapping[str, Any]
+    arrays: Mapping[str, Mapping[str, np.ndarray]]
+    summary: Mapping[str, Any]
