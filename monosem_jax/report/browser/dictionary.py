@@ -86,8 +86,8 @@ def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) ->
             bar.update(len(records))
     if len(texts) != len(columns["feature"]):
         raise BadInput(
-            f"{material.records_folder / name} holds {len(texts)} records, its index {len(columns['feature'])}: expected "
-            "the same number"
+            f"{material.records_folder / name} holds {len(texts)} records, its index {len(columns['feature'])}: "
+            "expected the same number"
         )
     columns = {**columns, "text": texts, "best": best}
     for segment, begin in enumerate(range(0, len(texts), SEGMENT)):
