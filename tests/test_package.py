@@ -42,7 +42,7 @@ def test_a_stage_is_a_function_of_a_directory_and_a_configuration(name):
     assert list(inspect.signature(getattr(mj, name)).parameters) == ["workdir", "config"]
 
 
-@pytest.mark.parametrize("before", ["", "import monosem_jax.report.page", "from monosem_jax import report"])
+@pytest.mark.parametrize("before", ["", "import monosem_jax.report.browser.site", "from monosem_jax import report"])
 def test_the_report_can_be_called_whatever_was_imported_before(before, tmp_path):
     code = f"import monosem_jax as mj\n{before}\nmj.report({str(tmp_path)!r}, mj.ReportRunConfig())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 
 from monosem_jax.activations.harvest import HarvestConfig
-from monosem_jax.report.page import require_libraries
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.stages import analyze, harvest, report, train_sae, train_transformer
@@ -42,7 +41,6 @@ class QuickstartConfig:
 @stage
 def quickstart(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]:
     """Runs the stages that are not finished and returns the summary of all."""
-    require_libraries()
     config.check()
     begin = time.perf_counter()
     root = pathlib.Path(workdir)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from monosem_jax import __version__
 from monosem_jax.analysis.run import AnalyzeRun
 from monosem_jax.load import load_run
 from monosem_jax.report.browser.site import write_site
@@ -17,6 +16,7 @@ from monosem_jax.runtime.config import field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.locations import Place, separated
+from monosem_jax.runtime.provenance import versions
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.stages.browser_material import comparison_material, dictionary_material, open_comparison
 
@@ -52,7 +52,7 @@ def report(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, An
             begin = time.perf_counter()
             shown = [dictionary_material(id, run) for id, run in named(analyses).items()]
             related = None if compared is None else comparison_material(compared, shown, analyses)
-            manifest = write_site(rundir.path, config.title, __version__, shown, related)
+            manifest = write_site(rundir.path, config.title, versions()["monosem_jax"], shown, related)
             seconds = time.perf_counter() - begin
             records = sum(s["records"] for d in manifest["dictionaries"] for s in d["sets"].values())
             size = sum(file.stat().st_size for file in rundir.path.rglob("*") if file.is_file())

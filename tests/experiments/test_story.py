@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from monosem_jax.report.browser.container import unpacked
 from tests.experiments.tiny import quickstart_flags, run, small_corpus, start
 
 # What must not depend on how often a run was interrupted; the rest are times and rates.
@@ -41,8 +42,9 @@ def test_the_quickstart_leaves_a_finished_directory_per_stage_and_a_report(finis
     workdir, done = finished
     for stage in ("transformer", "store", "sae", "analysis", "report"):
         assert (workdir / stage / "summary.json").exists(), stage
-    page = (workdir / "report" / "index.html").read_text(encoding="utf-8")
-    assert page.count('id="f') >= 30
+    (shown,) = unpacked(workdir / "report" / "data" / "site.js")["dictionaries"]
+    assert shown["id"] == "sae" and shown["sets"]["features"]["records"] >= 30
+    assert (workdir / "report" / "data" / "sae" / "features" / "00000.js").exists()
     assert str(workdir / "report" / "index.html") in done.stdout
     assert "loss recovered" in done.stdout
 

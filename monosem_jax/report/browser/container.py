@@ -11,10 +11,13 @@ import gzip
 import json
 import pathlib
 import re
+import zlib
 from typing import Any
 
+from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_bytes
 
+CALL = re.compile(rb'monosem\("[^"]+","([A-Za-z0-9+/=]+)"\)\n')
 KEY = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")  # nothing that a script or an address could take for more
 
 
@@ -38,3 +41,12 @@ def write_packed(folder: pathlib.Path, key: str, packed: bytes) -> int:
     script = b'monosem("%s","%s")\n' % (key.encode(), base64.b64encode(packed))
     write_bytes(path, script)
     return len(script)
+
+
+def unpacked(path: pathlib.Path) -> Any:
+    """The JSON value of a data file, as the page reads it. Raises BadInput when the file is damaged."""
+    found = CALL.fullmatch(path.read_bytes())
+    try:
+        return json.loads(gzip.decompress(base64.b64decode(found[1], validate=True)))  # type: ignore[index]
+    except (OSError, EOFError, TypeError, ValueError, zlib.error):
+        raise BadInput(f"{path} is damaged: expected a data file of a browser of features") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import pathlib
 import zlib
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from monosem_jax.analysis.records_io import LARGEST
 from monosem_jax.report.browser.container import write_chunk, write_json_chunk, write_packed
 from monosem_jax.report.browser.material import DictionaryMaterial
 from monosem_jax.runtime.errors import BadInput
@@ -19,6 +17,7 @@ from monosem_jax.runtime.progress import SHORT, progress
 
 SEGMENT = 8192  # records of a segment of the index: the first is enough for the first rows of the table
 VECTORS = 64  # dictionary vectors of a file
+LARGEST = 1 << 28  # bytes of a chunk, unpacked: a file that unpacks to more is refused
 LONGEST_TEXT = 100  # characters of an explanation in the index
 
 
@@ -108,11 +107,3 @@ def _write_vectors(folder: pathlib.Path, material: DictionaryMaterial) -> None:
     for number, begin in enumerate(range(0, len(vectors), VECTORS)):
         data = np.ascontiguousarray(vectors[begin : begin + VECTORS], "<f4").tobytes()
         write_chunk(folder, f"{material.id}/vectors/{number:05d}", data)
-
-
-def unpacked(path: pathlib.Path) -> Any:
-    """The JSON value of a data file, as the page reads it. For tests and exports."""
-    import base64
-
-    text = path.read_text(encoding="ascii")
-    return json.loads(gzip.decompress(base64.b64decode(text.split('","')[1].split('"')[0])))

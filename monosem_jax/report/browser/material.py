@@ -5,11 +5,20 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from monosem_jax.analysis.records_io import Records
+
+class RecordsReader(Protocol):
+    """An opened folder of records: `header` is its records.json, `index` the columns of a set."""
+
+    header: dict[str, Any]
+
+    @property
+    def sets(self) -> tuple[str, ...]: ...
+    def vocabulary(self) -> list[str]: ...
+    def index(self, name: str) -> dict[str, list[Any]]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +37,7 @@ class DictionaryMaterial:
     run: Mapping[str, str | float | None]
     site: str
     n_features: int
-    records: Records
+    records: RecordsReader
     records_folder: pathlib.Path
     overview: Mapping[str, Any]
     vectors: np.ndarray | None = None
