@@ -1,0 +1,72 @@
+"""A small browser of features, and a Chromium to open it from disk."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.report.browser.made import write_browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars"),
+)
+
+
+@pytest.fixture(scope="session")
+def browser_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The directory of a browser over the records of `made.py`. Tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("browser")
+    write_browser(folder / "site", folder / "records")
+    return folder / "site"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A running Chromium (a Browser of Playwright), or a skip that says what is missing."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("needs playwright: pip install playwright")
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("needs Chromium: none of its names is on the PATH")
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *sandbox])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(chromium: Any, browser_folder: pathlib.Path) -> Iterator[Callable[..., Any]]:
+    """visit(route, width=1400, theme="light", folder=the small browser): a page opened from disk at that route.
+
+    The test fails at its end if a page reported an error that it did not expect: what the test names in
+    `visit.expected` may occur in the text of one.
+    """
+    problems: list[str] = []
+    opened: list[Any] = []
+
+    def open_page(route: str, width: int = 1400, theme: str = "light", folder: pathlib.Path = browser_folder) -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: problems.append(str(e)))
+        page.goto(f"{(folder / 'index.html').as_uri()}{route}")
+        return page
+
+    open_page.expected = []  # type: ignore[attr-defined]
+    yield open_page
+    for context in opened:
+        context.close()
+    left = [p for p in problems if not any(e in p for e in open_page.expected)]  # type: ignore[attr-defined]
+    assert left == []
