@@ -64,7 +64,7 @@ def _run_stages(root: pathlib.Path, config: QuickstartConfig, begin: float) -> d
         "store": (harvest.harvest, made_from),
         "sae": (train_sae.train_sae, dataclasses.replace(config.sae, source=str(root / "store"))),
         "analysis": (analyze.analyze, dataclasses.replace(config.analyze, run=str(root / "sae"))),
-        "report": (report.report, report.ReportRunConfig(str(root / "analysis"), "Quickstart")),
+        "report": (report.report, report.ReportRunConfig(str(root / "analysis"), title="Quickstart")),
     }
     summaries: dict[str, Any] = {}
     seconds: dict[str, float] = {}
