@@ -1,6 +1,6 @@
 """The browser made by hand is what the tests of pages take it for."""
 
-from monosem_jax.report.browser.dictionary import unpacked
+from monosem_jax.report.browser.container import unpacked
 from tests.report.browser import made
 
 
