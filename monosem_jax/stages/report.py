@@ -46,7 +46,8 @@ def report(workdir: str | pathlib.Path, config: ReportRunConfig) -> dict[str, An
     parents = {f"analysis{i or ''}": parent(run.path, "summary.json") for i, run in enumerate(analyses)}
     if compared is not None:
         parents["compare"] = parent(compared.path, "summary.json")
-    with RunDir(workdir, "report", {"title": config.title}, parents, ReportRunConfig()) as rundir:
+    identity = dataclasses.replace(config, analysis="", compare="")
+    with RunDir(workdir, "report", identity, parents, ReportRunConfig()) as rundir:
 
         def write() -> dict[str, Any]:
             begin = time.perf_counter()
