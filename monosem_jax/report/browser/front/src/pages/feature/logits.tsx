@@ -1,0 +1,86 @@
+// What the feature makes more and less likely next.
+
+import type { FeatureRecord, Histogram } from "../../records.ts";
+import { json, padded } from "../../data.ts";
+import type { Dictionary } from "../../site.ts";
+import { decimals, digits, loneToken, signed, whole } from "../../text.ts";
+import { HistogramChart } from "../../ui/histogram.tsx";
+import { useOptional } from "../../ui/loaded.tsx";
+import { Absent, Term } from "../../ui/note.tsx";
+
+export function Logits({ record, dictionary, set }: { record: FeatureRecord; dictionary: Dictionary; set: string }) {
+  const all = [...record.top_logits, ...record.bottom_logits].map(([, weight]) => Math.abs(weight));
+  const most = Math.max(...all, 1e-9);
+  return (
+    <section aria-labelledby="logits" class="panel">
+      <div class="section-head"><h2 id="logits" tabIndex={-1}>Next token</h2></div>
+      {all.length === 0 ? (
+        <Absent>The records hold no logit weights of it.</Absent>
+      ) : (
+        <>
+          <p class="small quiet">
+            <Term means="the direct effect of the dictionary vector on the logit of each token, with the final normalisation folded in, shifted so that the median over tokens that are not rare is 0">
+              Logit weights
+            </Term>
+            : which tokens it makes more and less likely.
+          </p>
+          <div class="logit-lists">
+            <Ends title="More likely" pairs={record.top_logits} most={most} />
+            <Ends title="Less likely" pairs={record.bottom_logits} most={most} />
+          </div>
+          <Distribution record={record} dictionary={dictionary} set={set} />
+        </>
+      )}
+    </section>
+  );
+}
+
+function Ends({ title, pairs, most }: { title: string; pairs: [string, number][]; most: number }) {
+  return (
+    <table class="logits">
+      <caption class="small">{title}</caption>
+      <tbody>
+        {pairs.map(([token, weight]) => (
+          <tr>
+            <th scope="row"><bdi class="token-chip" title={loneToken(token).slice(0, 300)}>{loneToken(token).slice(0, 24)}</bdi></th>
+            <td class="logit-bar" aria-hidden="true">
+              <span class={weight < 0 ? "less" : "plus"} style={{ width: `${Math.min((100 * Math.abs(weight)) / most, 100)}%` }} />
+            </td>
+            <td class="number small">{signed(weight)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Distribution({ record, dictionary, set }: { record: FeatureRecord; dictionary: Dictionary; set: string }) {
+  const has = Boolean(dictionary.has["logits"]) && set === "features";
+  const chunk = Math.floor(record.feature / dictionary.chunk);
+  const { value, problem } = useOptional<Record<string, Histogram>>(
+    () => (has ? json(`${dictionary.id}/logits/${padded(chunk)}`) : Promise.resolve({})),
+    `${dictionary.id}/logits/${has ? chunk : ""}`,
+  );
+  const of = value?.[record.feature];
+  const numbers = record.logits;
+  return (
+    <>
+      {of && (
+        <HistogramChart
+          of={of}
+          logY
+          label={`Histogram of its logit weights over ${numbers ? whole(numbers.n_tokens) : "all"} tokens, from ${digits(of.edges[0] ?? 0)} to ${digits(of.edges[of.edges.length - 1] ?? 0)}`}
+          unit="tokens"
+          height={120}
+        />
+      )}
+      {problem && <Absent>{problem}</Absent>}
+      {numbers && numbers.n_tokens > 0 && (
+        <p class="small quiet caption">
+          Over {whole(numbers.n_tokens)} tokens that are not rare{of ? ", counts on a log scale" : ""}: standard deviation {digits(numbers.deviation)}, skewness {decimals(numbers.skewness)},{" "}
+          <Term means="a normal distribution has 3; a larger one means that few tokens get most of the effect">kurtosis</Term> {decimals(numbers.kurtosis)}.
+        </p>
+      )}
+    </>
+  );
+}
