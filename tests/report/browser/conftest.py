@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.report.browser.made import write_browser
 
+FRONT = pathlib.Path(__file__).parents[3] / "monosem_jax" / "report" / "browser" / "front"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -70,3 +72,46 @@ def visit(chromium: Any, browser_folder: pathlib.Path) -> Iterator[Callable[...,
         context.close()
     left = [p for p in problems if not any(e in p for e in open_page.expected)]  # type: ignore[attr-defined]
     assert left == []
+
+
+@pytest.fixture(scope="session")
+def serious() -> Callable[[Any], list[str]]:
+    """serious(page): what axe-core finds that is serious or critical, as "rule: element", or a skip without axe-core."""
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ImportError:
+        pytest.skip("needs axe-core: pip install axe-playwright-python")
+    axe = Axe()
+
+    def found(page: Any) -> list[str]:
+        violations = axe.run(page).response["violations"]
+        return [
+            f"{v['id']}: {node['html'][:200]}"
+            for v in violations
+            if v["impact"] in ("serious", "critical")
+            for node in v["nodes"]
+        ]
+
+    return found
+
+
+@pytest.fixture(scope="session")
+def module(chromium: Any) -> Iterator[Callable[[str], Any]]:
+    """module("tokens.ts"): a page in which that source file of the front end is `it`, for tests of plain functions; a
+    skip where the front end cannot be bundled."""
+    tool = FRONT / "node_modules" / ".bin" / "esbuild"
+    if not tool.exists():
+        pytest.skip("needs esbuild: npm ci in monosem_jax/report/browser/front")
+    pages = []
+
+    def load(name: str) -> Any:
+        command = [tool, FRONT / "src" / name, "--bundle", "--format=iife", "--global-name=it", "--charset=utf8"]
+        script = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60, check=True)
+        page = chromium.new_page()
+        pages.append(page)
+        page.add_script_tag(content=script.stdout)
+        return page
+
+    yield load
+    for page in pages:
+        page.close()

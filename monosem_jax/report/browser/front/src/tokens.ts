@@ -57,7 +57,7 @@ export function pieces(tokens: readonly string[]): Piece[] {
   const found: Piece[] = [];
   let text = "";
   const flush = (token: number) => {
-    if (text !== "") found.push({ segments: segments(text), tokens: [token], shared: false });
+    if (text !== "") found.push({ segments: segments(text, tokens[token]), tokens: [token], shared: false });
     text = "";
   };
   for (let i = 0; i < all.length; ) {
@@ -80,10 +80,11 @@ export function pieces(tokens: readonly string[]): Piece[] {
   return found;
 }
 
-/** The text of a token inside a context: single spaces stay, other white space is shown by symbols. */
-export function segments(text: string): Segment[] {
+/** The text of (a part of) a token inside a context: single spaces stay unless they are all of the token, other white
+ * space is shown by symbols. */
+export function segments(text: string, token = text): Segment[] {
   const cut = text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
-  if (cut === " ") return [{ text: "␣", blank: true }];
+  if (token === " ") return [{ text: "␣", blank: true }];
   return cut
     .split(/( {2,}|[\n\t\r]+)/)
     .filter((part) => part !== "")

@@ -1,5 +1,6 @@
 // A histogram whose bars can be divided into parts.
 
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Histogram } from "../records.ts";
 import { digits, whole } from "../text.ts";
 
@@ -17,7 +18,6 @@ interface Props {
   label: string;
   unit: string; // of what is counted: "firings"
   marks?: number[]; // values marked below the axis
-  width?: number;
   height?: number;
 }
 
@@ -26,7 +26,8 @@ const BOTTOM = 26;
 const TOP = 8;
 const RIGHT = 8;
 
-export function HistogramChart({ of, logX, logY, parts = [], label, unit, marks = [], width = 560, height = 200 }: Props) {
+export function HistogramChart({ of, logX, logY, parts = [], label, unit, marks = [], height = 200 }: Props) {
+  const [chart, width] = useWidth();
   const { edges, counts } = of;
   const low = edges[0] ?? 0;
   const high = edges[edges.length - 1] ?? 1;
@@ -36,7 +37,7 @@ export function HistogramChart({ of, logX, logY, parts = [], label, unit, marks 
   const tall = (n: number) => (n <= 0 ? 0 : inner.height * (logY ? Math.log(n + 1) / Math.log(most + 1) : n / most));
   const base = TOP + inner.height;
   return (
-    <svg class="histogram" viewBox={`0 0 ${width} ${height}`} role="img" aria-label={label}>
+    <svg class="histogram" ref={chart} viewBox={`0 0 ${width} ${height}`} role="img" aria-label={label}>
       {ticks(most, logY).map((n) => (
         <g>
           <line class="grid" x1={LEFT} x2={width - RIGHT} y1={base - tall(n)} y2={base - tall(n)} />
@@ -63,6 +64,22 @@ export function HistogramChart({ of, logX, logY, parts = [], label, unit, marks 
       ))}
     </svg>
   );
+}
+
+/** The width of a chart in pixels, so that its letters have the size of others. */
+function useWidth() {
+  const chart = useRef<SVGSVGElement>(null);
+  const [width, setWidth] = useState(520);
+  useLayoutEffect(() => {
+    const element = chart.current;
+    if (!element) return;
+    const measure = () => setWidth(Math.max(Math.round(element.getBoundingClientRect().width), 200));
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  return [chart, width] as const;
 }
 
 /** [colour, share below it, its share] of the parts of the bar around a value, from the bottom. */

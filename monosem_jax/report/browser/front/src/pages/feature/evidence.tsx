@@ -41,7 +41,8 @@ export function Evidence({ record, dictionary }: { record: FeatureRecord; dictio
           <article>
             <h3>{visible(judge)}</h3>
             {record.explanations.filter((e) => e.judge === judge).map((e) => <Said explanation={e} />)}
-            <Scores scores={record.scores.filter((s) => s.judge === judge)} typical={(kind) => typical(value, judge, kind)} />
+            <Scores scores={record.scores.filter((s) => s.judge === judge)} />
+            <Typical summary={value} judge={judge} />
           </article>
         ))}
       </div>
@@ -60,15 +61,20 @@ function Said({ explanation }: { explanation: Explanation }) {
 }
 
 /** The mean scores of features and of neurons in the evidence of the analysis, which is about its first judge. */
-function typical(summary: Summary | undefined, judge: string, kind: string): Record<string, number> {
+function Typical({ summary, judge }: { summary: Summary | undefined; judge: string }) {
   const evidence = summary?.evidence ?? {};
-  if (evidence["judge"] !== judge) return {};
-  const key = kind === "simulation" ? "judge_score" : kind === "logits" ? "judge_logits" : "";
-  const found = { features: evidence[key], neurons: evidence[`${key}_neurons`] };
-  return Object.fromEntries(Object.entries(found).filter((pair): pair is [string, number] => typeof pair[1] === "number"));
+  if (evidence["judge"] !== judge) return null;
+  const row = (kind: string, key: string) => {
+    const [features, neurons] = [evidence[key], evidence[`${key}_neurons`]];
+    if (typeof features !== "number") return "";
+    return `${kind} ${decimals(features)}${typeof neurons === "number" ? ` (neurons ${decimals(neurons)})` : ""}`;
+  };
+  const rows = [row("simulation", "judge_score"), row("logits", "judge_logits")].filter((text) => text !== "");
+  if (rows.length === 0) return null;
+  return <p class="small quiet">For comparison, the mean over all features that it judged: {rows.join(", ")}.</p>;
 }
 
-function Scores({ scores, typical }: { scores: Score[]; typical: (kind: string) => Record<string, number> }) {
+function Scores({ scores }: { scores: Score[] }) {
   if (scores.length === 0) return null;
   return (
     <table class="scores small">
@@ -81,9 +87,9 @@ function Scores({ scores, typical }: { scores: Score[]; typical: (kind: string) 
               <td colSpan={3} class="quiet">not measured{s.note ? `: ${visible(s.note)}` : ""}</td>
             ) : (
               <>
-                <td class="number strong">{decimals(s.value)}</td>
+                <td class="number strong" title={`over ${whole(s.samples)} predictions`}>{decimals(s.value)}</td>
                 <td><Meter value={s.value} shuffled={s.shuffled} /></td>
-                <td class="quiet">{compared(s, typical(s.kind))}</td>
+                <td class="quiet">{compared(s)}</td>
               </>
             )}
           </tr>
@@ -93,14 +99,8 @@ function Scores({ scores, typical }: { scores: Score[]; typical: (kind: string) 
   );
 }
 
-function compared(score: Score, typical: Record<string, number>): string {
-  const parts = [`shuffled ${decimals(score.shuffled)}`];
-  if (typical["features"] !== undefined) parts.push(`mean of features ${decimals(typical["features"])}`);
-  if (typical["neurons"] !== undefined) parts.push(`of neurons ${decimals(typical["neurons"])}`);
-  if (score.samples > 0) parts.push(`${whole(score.samples)} predictions`);
-  if (score.note) parts.push(visible(score.note));
-  return parts.join(" · ");
-}
+const compared = (s: Score): string =>
+  [s.shuffled === null ? "" : `shuffled ${decimals(s.shuffled)}`, visible(s.note)].filter((text) => text !== "").join(" · ");
 
 function Meter({ value, shuffled }: { value: number; shuffled: number | null }) {
   const x = (v: number) => 4 + 92 * Math.max(0, Math.min(v, 1));

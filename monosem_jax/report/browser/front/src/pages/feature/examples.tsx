@@ -83,7 +83,7 @@ export function Intervals({ record, route }: Props) {
       ))}
       {bins.length === 0 && intervals.map((i) => (
         <Group
-          title={`${Math.round((12 * i.low) / record.largest)}–${Math.round((12 * i.high) / record.largest)} twelfths`}
+          title={`${part(i.low, record)} to ${part(i.high, record)} of the maximum`}
           values={`${digits(i.low)} – ${digits(i.high)}`}
           count={`${whole(i.count)} ${i.count === 1 ? "firing" : "firings"}`}
           examples={i.examples}
@@ -106,6 +106,13 @@ export function RandomExamples({ record }: { record: FeatureRecord }) {
       <List examples={record.random} record={record} shading={{ by: "activation", most: record.largest }} label="Random example" short />
     </section>
   );
+}
+
+/** A border of an interval as a fraction of the maximum. */
+function part(value: number, record: FeatureRecord): string {
+  const n = record.intervals.length;
+  const k = Math.round((n * value) / record.largest);
+  return k === 0 || k === n ? String(k / n) : `${k}/${n}`;
 }
 
 function Cuts({ own, problem, apply }: { own: string; problem: string; apply: (text: string) => void }) {

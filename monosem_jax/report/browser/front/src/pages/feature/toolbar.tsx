@@ -32,7 +32,7 @@ export function Toolbar({ record, dictionary, set, feature, order, help }: Props
     <div class="feature-tools" role="toolbar" aria-label="This feature">
       <div class="steps">
         {step(place?.previous, "previous", "‹")}
-        <a href={list} class="small">{place && place.at >= 0 ? `${whole(place.at + 1)} of ${whole(place.n)}${order.filtered ? " in your list" : ""}` : "all features"}</a>
+        <a href={list} class="small">{place?.at !== undefined && place.at >= 0 && order?.filtered ? `${whole(place.at + 1)} of ${whole(place.n)} in your list` : `all ${whole(dictionary.sets[set]?.records ?? 0)} ${set}`}</a>
         {step(place?.next, "next", "›")}
       </div>
       <div class="row">
