@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import pathlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from monosem_jax.report.browser.container import write_chunk, write_json_chunk, write_packed
 from monosem_jax.report.browser.material import DictionaryMaterial
+from monosem_jax.report.browser.search import SearchIndex
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.progress import SHORT, progress
 
@@ -27,7 +29,7 @@ def write_dictionary(folder: pathlib.Path, material: DictionaryMaterial) -> dict
     Raises BadInput naming the file of records that is damaged.
     """
     header = material.records.header
-    has, absent = {"overview": True}, dict(material.absent)
+    has, absent = {"overview": True, "search": True}, dict(material.absent)
     for name in material.records.sets:
         _write_set(folder, material, name)
     write_json_chunk(folder, f"{material.id}/vocabulary", material.records.vocabulary())
@@ -73,25 +75,55 @@ def chunks(folder: pathlib.Path, name: str) -> Iterator[tuple[str, bytes, list[d
 
 
 def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) -> None:
-    labels = {label: i for i, label in enumerate(material.records.header["labels"])}
     columns = material.records.index(name)
-    texts: list[str] = []
-    best: list[int] = []
-    with progress(len(columns["feature"]), f"browser: {name} of {material.name}", "features", delay=SHORT) as bar:
+    added = _Added(folder, {label: i for i, label in enumerate(material.records.header["labels"])})
+    # Files are written while the next ones are unpacked and read.
+    with (
+        progress(len(columns["feature"]), f"browser: {name} of {material.name}", "features", delay=SHORT) as bar,
+        ThreadPoolExecutor(1) as writer,
+    ):
+        writing: list[Future[int]] = []
         for number, packed, records in chunks(material.records_folder, name):
-            write_packed(folder, f"{material.id}/{name}/{number}", packed)
-            texts += [_explained(r) for r in records]
-            best += [labels.get(r.get("label") or "", -1) for r in records]
+            writing = [*writing[-3:], writer.submit(write_packed, folder, f"{material.id}/{name}/{number}", packed)]
+            writing[0].result()  # so that few wait at a time
+            added.add(records, material.records_folder / name / number)
             bar.update(len(records))
-    if len(texts) != len(columns["feature"]):
+        for last in writing:
+            last.result()
+    if len(added.text) != len(columns["feature"]):
         raise BadInput(
-            f"{material.records_folder / name} holds {len(texts)} records, its index {len(columns['feature'])}: "
+            f"{material.records_folder / name} holds {len(added.text)} records, its index {len(columns['feature'])}: "
             "expected the same number"
         )
-    columns = {**columns, "text": texts, "best": best}
-    for segment, begin in enumerate(range(0, len(texts), SEGMENT)):
+    added.search.write(folder, f"{material.id}/{name}/search")
+    columns = {**columns, "density": added.density, "text": added.text, "best": added.best}
+    for segment, begin in enumerate(range(0, len(added.text), SEGMENT)):
         part = {column: values[begin : begin + SEGMENT] for column, values in columns.items()}
         write_json_chunk(folder, f"{material.id}/{name}/index-{segment}", part)
+
+
+class _Added:
+    """What the index of the browser has beside that of the records, and the words for the search. `density` has 6
+    digits in place of 3, so that no feature changes sides of a bound such as a hundredth."""
+
+    def __init__(self, folder: pathlib.Path, labels: Mapping[str, int]):
+        self.density: list[float] = []
+        self.text: list[str] = []
+        self.best: list[int] = []
+        self.search = SearchIndex(folder)
+        self._labels = labels
+
+    def add(self, records: Sequence[Mapping[str, Any]], file: pathlib.Path) -> None:
+        for r in records:
+            try:
+                self.search.add(len(self.text), r)
+                self.density.append(float(f"{r['density']:.6g}"))
+            except (TypeError, KeyError, ValueError, AttributeError) as e:
+                raise BadInput(
+                    f"{file} is damaged: feature {r['feature']} is no record ({type(e).__name__} {str(e)[:80]})"
+                ) from None
+            self.text.append(_explained(r))
+            self.best.append(self._labels.get(r.get("label") or "", -1))
 
 
 def _explained(record: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import { Splitting } from "./pages/splitting.tsx";
 import { TryIt } from "./pages/try.tsx";
 import { go, type Route, routeTo } from "./route.ts";
 import type { Dictionary, Site } from "./site.ts";
+import { Find } from "./ui/find.tsx";
 import { ThemeButton } from "./ui/theme.tsx";
 
 export interface PageProps {
@@ -96,6 +97,7 @@ export function Shell({ site, route }: { site: Site; route: Route }) {
             </a>
           ))}
         </nav>
+        <Find dictionary={dictionary} />
         <ThemeButton />
       </header>
       <main id="content" class="page" tabIndex={-1} ref={heading}>

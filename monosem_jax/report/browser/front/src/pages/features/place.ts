@@ -1,0 +1,28 @@
+// Where someone is in a page, kept in the entry of the browser's history: "back" finds it again, a new visit does not.
+
+export interface Place {
+  scroll?: number; // pixels
+  row?: number; // of the table
+}
+
+export const kept = (): Place => (history.state as { place?: Place } | null)?.place ?? {};
+
+export function keep(place: Place): void {
+  const before = kept();
+  if (Object.entries(place).every(([key, value]) => before[key as keyof Place] === value)) return;
+  history.replaceState({ ...(history.state as object | null), place: { ...before, ...place } }, "");
+}
+
+const CAP = 20_000;
+
+/** The order of the features that are shown, for "previous" and "next" of a feature's page: at most 20,000 around the
+ * one that is opened. */
+export function keepOrder(dictionary: string, set: string, features: Float64Array, rows: Uint32Array, around = 0): void {
+  const begin = Math.max(0, Math.min(around - CAP / 2, rows.length - CAP));
+  const order = Array.from(rows.subarray(begin, begin + CAP), (row) => features[row] ?? 0);
+  try {
+    sessionStorage.setItem("monosem.order", JSON.stringify({ dictionary, set, features: order }));
+  } catch {
+    // no storage: the feature's page goes by number
+  }
+}
