@@ -27,9 +27,10 @@ class DictionaryMaterial:
 
     `id` names it in addresses and files, `name` to readers. `run` says what was trained on what, in the order in which
     it is shown: names → text or numbers. `overview` is everything that the overview shows, `figures` the few numbers of
-    it that stand in the manifest (see `overview.py`). `vectors`: the dictionary vectors [F, M] and `rating`: the rating material, if there are any. `model` writes the
-    transformer and the dictionary for the page "Try it" (see `model.py`), given the folder and the prefix of keys, and
-    returns the size in bytes. `absent` says why something is not there: its name → one sentence.
+    it that stand in the manifest (see `overview.py`). `vectors`: the dictionary vectors [F, M] and `rating`: the rating
+    material, if there are any. `model` writes the transformer and the dictionary for the page "Try it" (see
+    `model.py`), given the folder and the prefix of keys, and returns the size in bytes. `absent` says why something is
+    not there: its name → one sentence.
     """
 
     id: str

@@ -73,10 +73,10 @@ export function LineChart({ x: xAxis, y: yAxis, lines, marks = [], marksName = "
         return (
           <>
             <Axes box={box} x={x} y={y} xName={xAxis.name} yName={yAxis.name} />
-            {marks.map((m, i) => (
+            {marks.filter((m) => m >= x.domain[0] && m <= x.domain[1]).map((m, i, shown) => (
               <g class="mark">
                 <line x1={x(m)} x2={x(m)} y1={box.top} y2={box.bottom} />
-                {i === marks.length - 1 && <text x={x(m) + 4} y={box.top + 9}>{marksName}</text>}
+                {i === shown.length - 1 && <text x={x(m) + 4} y={box.top + 9}>{marksName}</text>}
               </g>
             ))}
             {levels.map((l, i) => (

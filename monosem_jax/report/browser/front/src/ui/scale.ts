@@ -15,7 +15,7 @@ export interface Scale {
 export const plainNumber = (x: number): string => {
   const size = Math.abs(x);
   if (size >= 1e6) return `${Number((x / 1e6).toPrecision(3))} M`;
-  if (size >= 1e4) return `${Number((x / 1e3).toPrecision(3))} k`;
+  if (size >= 1e5) return `${Number((x / 1e3).toPrecision(3))} k`;
   return Number(x.toPrecision(6)).toLocaleString("en-US", { maximumFractionDigits: 6 }).replace("-", "−");
 };
 

@@ -19,7 +19,7 @@ export function Density({ data }: { data: OverviewData }) {
     values.reduce((total, v, i) => (((edges[i] ?? 0) >= from - 1e-9 && (edges[i] ?? 0) < to - 1e-9) ? total + v : total), 0);
   const [dense, denser] = [sum(counts, -2, 9), sum(counts, -1, 9)];
   const [carried, more] = [sum(l0, -2, 9), sum(l0, -1, 9)];
-  const says = `${count(dense)} of ${count(n)} features fire on more than 1 % of tokens and carry ${percent(carried, 0)} of L0; ${denser ? `${count(denser)} on more than 10 % carry ${percent(more, 0)}` : "none fires on more than 10 %"}. ${count(dead)} never fired.`;
+  const says = `${count(dense)} of ${count(n)} features fire on more than 1 % of tokens and carry ${percent(carried, 0)} of L0; ${denser ? `${count(denser)} on more than 10 % carry ${percent(more, 0)}` : "none fires on more than 10 %"}. ${dead ? `${count(dead)} never fired` : "All fired"}.`;
   const marks = [{ at: -2, name: "1 %" }, { at: -1, name: "10 %" }];
   const shaded = first < -6 ? [{ from: domain[0], to: -6, name: "ultralow" }] : [];
   const axis = { name: "density: share of tokens on which a feature fires (log scale)", format: density, domain };

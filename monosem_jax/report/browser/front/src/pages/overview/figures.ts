@@ -14,6 +14,7 @@ export interface Headline {
   name: string;
   value: string;
   meaning: string;
+  detail?: string;
   rule: string; // what counts as good, said beside the number whether it is met or not
   warnings: string[];
   versus?: { rows: Versus[]; from: number; to: number };
@@ -52,12 +53,14 @@ function recovered({ dictionary: d }: OverviewData, paper: boolean): Headline | 
   const worst = Math.min(zero ?? 1, mean ?? 1);
   if (worst < 0.7) warnings.push("Much of what the model computes here is not in the dictionary.");
   const losses = intact !== null && reconstructed !== null && ablated !== null
-    ? ` Here: intact ${intact.toFixed(3)}, with the reconstruction ${reconstructed.toFixed(3)}, ablated ${ablated.toFixed(3)} nats a token.`
+    ? `Intact ${intact.toFixed(3)}, reconstructed ${reconstructed.toFixed(3)}, ablated ${ablated.toFixed(3)} nats a token`
     : "";
+  const tokens = number(d, "evaluated_tokens");
   return {
     name: "Loss recovered",
     value: percent(zero ?? mean),
-    meaning: `Share of the loss lost by ablating the site that the reconstruction wins back: (ablated − reconstructed) / (ablated − intact).${losses}`,
+    meaning: "Share of what ablating the site costs the model that the reconstruction wins back: (ablated − reconstructed) / (ablated − intact).",
+    detail: losses && `${losses}${tokens === null ? "" : `, on ${count(tokens)} held-out tokens`}.`,
     versus: {
       from: 0,
       to: 1,
@@ -97,9 +100,9 @@ function model({ transformer: t }: OverviewData): Headline | null {
 }
 
 function sparsity({ dictionary: d, evidence, health }: OverviewData, run: Numbers, paper: boolean): Headline | null {
-  const l0 = number(d, "l0") ?? number(evidence, "l0");
+  const l0 = number(evidence, "l0") ?? number(d, "l0"); // the analysis first: the density spectrum is of its tokens
   if (l0 === null) return null;
-  const above = (key: string) => number(d, key) ?? number(evidence, key);
+  const above = (key: string) => number(evidence, key) ?? number(d, key);
   const [dense, denser] = [above("l0_share_above_1pct"), above("l0_share_above_10pct")];
   const width = number(health.neurons, "n_features") ?? number(run, "neurons of a layer");
   const warnings = [];
@@ -126,7 +129,7 @@ function sparsity({ dictionary: d, evidence, health }: OverviewData, run: Number
 }
 
 function dead({ dictionary: d, evidence, density, density_tokens: tokens }: OverviewData, paper: boolean): Headline {
-  const ultralow = number(d, "ultralow") ?? number(evidence, "ultralow");
+  const ultralow = number(evidence, "ultralow") ?? number(d, "ultralow");
   const rate = density.dead / Math.max(1, density.n);
   const warnings = [];
   if (rate > 0.1) warnings.push(`${percent(rate)} of the dictionary is of no use.`);
@@ -135,7 +138,7 @@ function dead({ dictionary: d, evidence, density, density_tokens: tokens }: Over
   return {
     name: "Dead features",
     value: `${count(density.dead)} of ${count(density.n)}`,
-    meaning: `${percent(rate)} never fired on ${count(tokens)} held-out tokens. ${
+    meaning: `${density.dead ? `${percent(rate)} never fired` : "All fired"} on ${count(tokens)} held-out tokens. ${
       ultralow !== null
         ? `${count(ultralow)} more (${percent(ultralow / density.n)}) are ultralow: on fewer than one token in a million.`
         : "Ultralow features (on fewer than one token in a million) cannot be counted on fewer than 10 million tokens."

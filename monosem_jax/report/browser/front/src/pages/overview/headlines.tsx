@@ -24,6 +24,7 @@ function Tile({ figure }: { figure: Headline }) {
       {figure.versus && figure.versus.rows.length > 0 && <Versus {...figure.versus} />}
       {figure.warnings.map((w) => <Warning>{w}</Warning>)}
       <p class="meaning">{figure.meaning}</p>
+      {figure.detail && <p class="quiet">{figure.detail}</p>}
       {figure.paper && <p class="quiet">In the paper: {figure.paper}.</p>}
       <p class="quiet">{figure.rule}</p>
     </article>

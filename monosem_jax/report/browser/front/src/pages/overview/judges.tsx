@@ -4,6 +4,7 @@ import { decimals, visible } from "../../text.ts";
 import { Absent } from "../../ui/note.tsx";
 import type { JudgeRow, JudgeSummary } from "./data.ts";
 
+const NAMES: Record<string, string> = { random: "random directions" };
 const MEANS: Record<string, string> = {
   simulation: "rank correlation of the activations predicted from the explanation with those measured; 0 by chance",
   detection: "balanced accuracy of saying in which texts the feature fires; 0.5 by chance",
@@ -25,7 +26,7 @@ export function Judges({ rows }: { rows: JudgeRow[] }) {
       <p>A judge writes an explanation of each feature drawn and predicts from it. Mean scores; in brackets: with the explanation of another feature.</p>
       <div class="scroll" tabIndex={0} role="region" aria-label="Judges">
         <table>
-          <thead><tr><th scope="col">judge</th><th scope="col">score</th>{sets.map((s) => <th scope="col" class="number">{visible(s)}</th>)}</tr></thead>
+          <thead><tr><th scope="col">judge</th><th scope="col">score</th>{sets.map((s) => <th scope="col" class="number">{NAMES[s] ?? visible(s)}</th>)}</tr></thead>
           <tbody>
             {lines.map(({ judge, kind }, i) => (
               <tr>

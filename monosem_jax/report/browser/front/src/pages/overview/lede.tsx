@@ -46,7 +46,7 @@ export function Lede({ dictionary, data }: { dictionary: Dictionary; data: Overv
             {text && <> of {text === "embedded" ? "the text that comes with the package" : <>the text <code>{text}</code></>}</>}.{" "}
           </>
         )}
-        {data && <>Everything below was measured on {many(data.density_tokens)} tokens that neither has seen.</>}
+        {data && <>Its features were measured on {many(data.density_tokens)} tokens that neither has seen.</>}
       </p>
     </>
   );

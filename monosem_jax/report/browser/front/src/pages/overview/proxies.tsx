@@ -22,7 +22,7 @@ export function Proxies({ dictionary, rows }: { dictionary: Dictionary; rows: Pr
       <h3>Does a feature fire where the text is of a kind?</h3>
       <p>
         A proxy says token by token whether the text is Arabic, DNA, a comment. For each, the best of every set was chosen on training text and
-        measured on held-out text. In {won} of {rows.length} the feature correlates more than {sets.length > 1 ? "all others" : "nothing else"}.
+        measured on held-out text. {sets.length > 1 && `In ${won} of ${rows.length} the feature correlates more than every other.`}
       </p>
       <p class="keys small">{sets.map((s) => <span><span class={`key-dot s${TONES[s]}`} aria-hidden="true" />{NAMES[s]}</span>)}</p>
       <div class="scroll" tabIndex={0} role="region" aria-label="Proxies">

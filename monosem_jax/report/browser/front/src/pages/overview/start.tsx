@@ -2,7 +2,7 @@
 
 import { routeTo, routeToFeature } from "../../route.ts";
 import type { Dictionary } from "../../site.ts";
-import { digits, loneToken, share, visible } from "../../text.ts";
+import { decimals, loneToken, share, visible } from "../../text.ts";
 import type { OverviewData, Start } from "./data.ts";
 
 interface Way {
@@ -29,7 +29,7 @@ export function StartHere({ dictionary, data }: { dictionary: Dictionary; data: 
       about: "judge's score, beside the token on which it fires most",
       all: routeTo(dictionary.id, "features", "", { sort: "score" }),
       sorted: true,
-      items: tokens(data.start.explained, (x) => digits(x, 2)),
+      items: tokens(data.start.explained, (x) => decimals(x)),
     },
     {
       title: "Densest",
@@ -78,5 +78,5 @@ function bestProxies({ proxies, categories }: OverviewData): Way["items"] {
     return best?.pearson === undefined ? [] : [{ feature: best.feature, name: row.proxy, r: best.pearson }];
   });
   const labels = categories.map((c) => ({ feature: c.feature, name: c.label, r: c.feature_correlation }));
-  return (found.length ? found : labels).sort((a, b) => b.r - a.r).map((b) => ({ feature: b.feature, name: visible(b.name), value: digits(b.r, 2) }));
+  return (found.length ? found : labels).sort((a, b) => b.r - a.r).map((b) => ({ feature: b.feature, name: visible(b.name), value: decimals(b.r) }));
 }

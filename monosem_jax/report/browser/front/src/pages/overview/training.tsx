@@ -29,7 +29,7 @@ export function Training({ data }: { data: OverviewData }) {
                 title={c.title}
                 says={`${c.unit}: from ${digits(one.y[0] ?? 0)} at step ${one.x[0]} to ${digits(one.y[one.y.length - 1] ?? 0)} at step ${one.x[one.x.length - 1]}.`}
                 x={{ name: "step" }}
-                y={{ name: c.unit, log: c.log && one.y.every((v) => v > 0) }}
+                y={{ name: c.unit, domain: c.log ? undefined : [0, Math.max(4, ...one.y)], log: c.log && one.y.every((v) => v > 0) }}
                 lines={[one]}
                 marks={data.resample_steps}
                 marksName="resampling"
