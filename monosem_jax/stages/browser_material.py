@@ -12,7 +12,7 @@ from monosem_jax.analysis.records_parse import plain
 from monosem_jax.analysis.run import TABLES, AnalyzeRun, CompareRun
 from monosem_jax.load import load_run
 from monosem_jax.report.browser.material import ComparisonMaterial, DictionaryMaterial
-from monosem_jax.report.browser.overview import overview
+from monosem_jax.report.browser.overview import figures, overview, starts
 from monosem_jax.runtime.config import from_dict, upgrade
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json
@@ -20,6 +20,7 @@ from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.training.config import TrainConfig
 
+SPARSITY = ("l1_coefficient", "k", "l0_coefficient", "target_l0")
 ARRAYS = ("matches", "splitting_edges", "map", "stability", "crosscoder")
 
 
@@ -43,6 +44,7 @@ def dictionary_material(id: str, analysis: AnalyzeRun) -> DictionaryMaterial:
         records=analysis.records,
         records_folder=analysis.path / "records",
         overview=_overview(analysis, dictionary),
+        figures=figures(dictionary.summary or {}, analysis.summary or {}),
         vectors=_vectors(dictionary, absent),
         rating=read_json(rating, dict) if rating.exists() else None,
         absent=absent,
@@ -50,25 +52,48 @@ def dictionary_material(id: str, analysis: AnalyzeRun) -> DictionaryMaterial:
 
 
 def _provenance(analysis: AnalyzeRun, dictionary: SaeRun) -> dict[str, str | float | None]:
-    sae = dictionary.config.get("sae", {})
+    """What was trained on what. `X sha256` is the hash of the run named X."""
     summary = dictionary.summary or {}
-    parents = dictionary.record["parents"]
+    config = dictionary.config
+    train, text = config.get("train", {}), dictionary.transformer.config.get("text", {})
     found: dict[str, str | float | None] = {
         "dictionary": dictionary.path.name,
         "dictionary sha256": analysis.record["parents"]["run"]["sha256"],
-        "architecture": sae.get("architecture"),
+        "architecture": config.get("sae", {}).get("architecture"),
         "features": summary.get("n_features"),
         "site": str(dictionary.site),
         "rows trained": summary.get("rows_trained"),
-        "seed": dictionary.config.get("seed"),
+        "steps": train.get("steps"),
+        "rows a step": train.get("batch_size"),
+        "learning rate": train.get("learning_rate"),
+        **{name.replace("_", " "): summary[name] for name in SPARSITY if summary.get(name) is not None},
+        "seed": config.get("seed"),
     }
-    for name, record in parents.items():
-        found[f"{name}"] = str(record.get("path", "")).rstrip("/").rpartition("/")[2]
+    for name, record in dictionary.record["parents"].items():
+        found[name] = str(record.get("path", "")).rstrip("/").rpartition("/")[2]
         found[f"{name} sha256"] = record.get("sha256")
+    found |= _transformer(dictionary)
+    found["text"] = str(text.get("corpus") or "").rstrip("/").rpartition("/")[2] or None
     found["records measured on"] = f"{(analysis.summary or {}).get('scanned_tokens', 0):,} held-out tokens"
-    found["monosem_jax"] = analysis.record.get("versions", {}).get("monosem_jax")
+    found["analysis"] = analysis.path.name
+    for package in ("monosem_jax", "jax"):
+        found[package] = analysis.record.get("versions", {}).get(package)
     found["git revision"] = analysis.record.get("git")
     return found
+
+
+def _transformer(dictionary: SaeRun) -> dict[str, str | float | None]:
+    """What is known of the transformer's training; an imported one has no summary."""
+    transformer = dictionary.transformer
+    summary, shape = transformer.summary or {}, transformer.config.get("transformer", {})
+    return {
+        "transformer layers": shape.get("n_layers"),
+        "transformer width": shape.get("d_model"),
+        "neurons of a layer": shape.get("d_mlp"),
+        "parameters": summary.get("parameters"),
+        "tokens trained": summary.get("tokens_trained"),
+        "transformer seed": transformer.config.get("seed"),
+    }
 
 
 def _overview(analysis: AnalyzeRun, dictionary: SaeRun) -> dict[str, Any]:
@@ -89,6 +114,7 @@ def _overview(analysis: AnalyzeRun, dictionary: SaeRun) -> dict[str, Any]:
         density_tokens=summary["scanned_tokens"],
         categories=plain(analysis.category_records),
         tables={name: analysis.table(name) for name in TABLES if (analysis.path / f"{name}.json").exists()},
+        start=starts(analysis.records.index("features"), analysis.records.vocabulary()),
     )
 
 

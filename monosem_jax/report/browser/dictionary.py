@@ -50,6 +50,7 @@ def write_dictionary(folder: pathlib.Path, material: DictionaryMaterial) -> dict
         "sets": header["sets"],
         "chunk": header["chunk"],
         "segment": SEGMENT,
+        "figures": dict(material.figures),
         "labels": header["labels"],
         "proxies": header["proxies"],
         "has": has,

@@ -26,10 +26,11 @@ class DictionaryMaterial:
     """A dictionary with its records.
 
     `id` names it in addresses and files, `name` to readers. `run` says what was trained on what, in the order in which
-    it is shown: names → text or numbers. `overview` is everything that the overview shows (see `overview.py`).
-    `vectors`: the dictionary vectors [F, M] and `rating`: the rating material, if there are any. `model` writes the
-    transformer and the dictionary for the page "Try it" (see `model.py`), given the folder and the prefix of keys, and
-    returns the size in bytes. `absent` says why something is not there: its name → one sentence.
+    it is shown: names → text or numbers. `overview` is everything that the overview shows, `figures` the few numbers of
+    it that stand in the manifest (see `overview.py`). `vectors`: the dictionary vectors [F, M] and `rating`: the rating
+    material, if there are any. `model` writes the transformer and the dictionary for the page "Try it" (see
+    `model.py`), given the folder and the prefix of keys, and returns the size in bytes. `absent` says why something is
+    not there: its name → one sentence.
     """
 
     id: str
@@ -40,6 +41,7 @@ class DictionaryMaterial:
     records: RecordsReader
     records_folder: pathlib.Path
     overview: Mapping[str, Any]
+    figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     vectors: np.ndarray | None = None
     rating: Mapping[str, Any] | None = None
     model: Callable[[pathlib.Path, str], int] | None = None

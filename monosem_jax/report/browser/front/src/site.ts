@@ -18,6 +18,7 @@ export interface Dictionary {
   sets: Record<string, SetInfo>; // features, neurons, control, random
   chunk: number; // features of a chunk of records
   segment: number; // records of a segment of the index
+  figures?: Record<string, number | string | null>; // a few numbers of its overview, for tables of all dictionaries
   labels: string[];
   proxies: string[];
   has: Record<string, boolean>; // overview, search, decoder, model, rating, …
