@@ -10,8 +10,6 @@ import { type Family, type Line, type Place, same } from "./family.ts";
 
 const ROW = 46;
 const HEAD = 28;
-const CARD = 188;
-const GAP = 110;
 const BOX = 38;
 
 interface Props {
@@ -26,6 +24,9 @@ export function FamilyGraph({ family, centre, sets, names, onChoose }: Props) {
   const [shown, show] = useState<Line | null>(null);
   useEffect(() => show(null), [centre.level, centre.feature]);
   const scroller = useRef<HTMLDivElement>(null);
+  const narrow = innerWidth < 640;
+  const CARD = narrow ? 152 : 188;
+  const GAP = narrow ? 56 : 110;
   const tallest = Math.max(...family.columns.map((c) => c.features.length));
   const height = HEAD + tallest * ROW;
   const x = (level: number) => (level - (family.columns[0]?.level ?? 0)) * (CARD + GAP);

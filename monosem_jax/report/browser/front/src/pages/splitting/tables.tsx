@@ -5,7 +5,7 @@ import { nameKey } from "../../names.ts";
 import type { SplittingStep, SplittingTable } from "../../relations_types.ts";
 import { routeTo } from "../../route.ts";
 import type { ComparedSet, Site } from "../../site.ts";
-import { decimals, share, visible, whole } from "../../text.ts";
+import { decimals, digits, share, visible, whole } from "../../text.ts";
 import { FeatureLink } from "../../ui/feature_link.tsx";
 import { Term } from "../../ui/note.tsx";
 import type { Line, Place } from "./family.ts";
@@ -128,7 +128,7 @@ function Families({ table }: { table: SplittingTable }) {
       Of {whole(implied.roots)} features of the smallest dictionary, {whole(implied.with_two)} have two or more descendants among the {whole(table.sizes.at(-1) ?? 0)} features of the
       largest, counting children on at least {share(families.implied_least)} of whose tokens the best parent fires. A dictionary n times as large has n
       times as many features to give to its families, so that families grow is no finding; that children fire where their parent does is.
-      Along all edges the largest family has {families.all.largest_component_share == null ? "–" : share(families.all.largest_component_share)} of all features, so it says little.
+      Along all edges the largest family has {families.all.largest_component_share == null ? "–" : `${digits(100 * families.all.largest_component_share)} %`} of all features, so it says little.
     </p>
   );
 }
