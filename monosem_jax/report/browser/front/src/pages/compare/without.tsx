@@ -3,6 +3,7 @@
 import type { Comparison } from "../../relations.ts";
 import { visible } from "../../text.ts";
 import { Absent } from "../../ui/note.tsx";
+import "../../styles/compare.css";
 
 export function WithoutComparison({ title, kind, what, comparison }: {
   title: string;

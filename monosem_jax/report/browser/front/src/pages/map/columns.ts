@@ -31,11 +31,11 @@ export class Columns {
     const row = this.rows[i]!;
     if (!known || row < 0) return undefined;
     const size = known.dictionary.segment;
-    return known.columns[Math.floor(row / size)]?.[name][row % size];
+    return known.columns[Math.floor(row / size)]?.[name]?.[row % size];
   }
 
   number(i: number, name: NumberColumn): number | null {
-    if (name === "stability" && this.stable?.set === this.p.set[i]) return this.stable.values[this.p.feature[i]!] ?? null;
+    if (name === "stability" && this.stable && this.stable.set === this.p.set[i]) return this.stable.values[this.p.feature[i]!] ?? null;
     return (this.at(i, name) as number | null | undefined) ?? null;
   }
 
