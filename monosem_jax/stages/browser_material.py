@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +20,6 @@ from monosem_jax.sae.run import SaeRun
 from monosem_jax.training.config import TrainConfig
 
 SPARSITY = ("l1_coefficient", "k", "l0_coefficient", "target_l0")
-ARRAYS = ("matches", "splitting_edges", "map", "stability", "crosscoder")
-
 
 def dictionary_material(id: str, analysis: AnalyzeRun) -> DictionaryMaterial:
     """The dictionary of an analysis, under the name that it has in addresses.
@@ -137,12 +134,37 @@ def open_comparison(path: str) -> CompareRun:
 def comparison_material(
     compared: CompareRun, shown: Sequence[DictionaryMaterial], analyses: Sequence[AnalyzeRun]
 ) -> ComparisonMaterial:
-    """A comparison, whose sets know by the hash of their run which of the dictionaries in the browser they are."""
-    ids = {run.record["parents"]["run"]["sha256"]: material.id for run, material in zip(analyses, shown, strict=True)}
+    """A comparison, whose sets know by the hash of their run which dictionary of the browser has their records;
+    neurons and the control have theirs in the analysis of a dictionary."""
     runs = {
-        r["path"]: r["sha256"] for name, r in compared.record["parents"].items() if name.startswith(("run", "contr"))
+        r["path"]: r["sha256"] for name, r in compared.record["parents"].items() if name.startswith(("run", "control"))
     }
-    sets = [{**s, "dictionary": ids.get(runs.get(s.get("run") or "", ""))} for s in compared.table("sets")]
-    arrays = {name: compared.arrays(name) for name in ARRAYS if (compared.path / f"{name}.npz").exists()}
+    shown_as: dict[str, tuple[str, str]] = {}
+    for run, material in zip(analyses, shown, strict=True):
+        for parent_name, name in (("run", "features"), ("control", "control")):
+            record = run.record["parents"].get(parent_name)
+            if record is not None and name in material.records.sets:
+                shown_as.setdefault(record["sha256"], (material.id, name))
+    sets = [dict(s) for s in compared.table("sets")]
+    for row in sets:
+        row["dictionary"], row["set"] = shown_as.get(runs.get(row.get("run") or "", ""), (None, "features"))
+    with_neurons = {material.id for material in shown if "neurons" in material.records.sets}
+    for row in sets:
+        if row["role"] == "neurons":
+            row["set"] = "neurons"
+            row["dictionary"] = next(
+                (
+                    s["dictionary"]
+                    for s in sets
+                    if s["role"] == "dictionary"
+                    and s["dictionary"] in with_neurons
+                    and (s["model"], s["site"]) == (row["model"], row["site"])
+                ),
+                None,
+            )
     tables = {name: compared.table(name) for name in compared.tables if name != "sets"}
-    return ComparisonMaterial(json.loads(json.dumps(sets)), tables, arrays, compared.summary or {})
+
+    def arrays(name: str) -> dict[str, np.ndarray] | None:
+        return compared.arrays(name) if (compared.path / f"{name}.npz").exists() else None
+
+    return ComparisonMaterial(sets, tables, arrays, compared.summary or {})

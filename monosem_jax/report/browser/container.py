@@ -11,8 +11,12 @@ import gzip
 import json
 import pathlib
 import re
+import struct
 import zlib
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_bytes
@@ -50,3 +54,29 @@ def unpacked(path: pathlib.Path) -> Any:
         return json.loads(gzip.decompress(base64.b64decode(found[1], validate=True)))  # type: ignore[index]
     except (OSError, EOFError, TypeError, ValueError, zlib.error):
         raise BadInput(f"{path} is damaged: expected a data file of a browser of features") from None
+
+
+def write_arrays_chunk(folder: pathlib.Path, key: str, arrays: Mapping[str, np.ndarray]) -> int:
+    """The same with arrays by their names, as the page's `arrays.ts` reads them.
+
+    A header of JSON that says names, kinds and numbers of values, and then the values, little-endian. Whole numbers are
+    kept as int32 or uint8, others as float32. Raises ValueError on other kinds of values.
+    """
+    stored = {name: _stored(name, values) for name, values in arrays.items()}
+    header = json.dumps([[name, x.dtype.str[1:], x.size] for name, x in stored.items()]).encode()
+    parts = [struct.pack("<I", len(header)), header]
+    for x in (None, *stored.values()):  # each begins at a multiple of 4 bytes
+        parts.append(b"" if x is None else x.tobytes())
+        parts.append(bytes(-sum(map(len, parts)) % 4))
+    return write_chunk(folder, key, b"".join(parts))
+
+
+def _stored(name: str, values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    kinds = {"i": "<i4", "u": "<i4", "f": "<f4", "b": "u1"}
+    if values.dtype.kind not in kinds:
+        raise ValueError(f"the array {name} has values of the kind {values.dtype}: expected numbers")
+    kind = "u1" if values.dtype == np.uint8 else kinds[values.dtype.kind]
+    if kind == "<i4" and values.size and max(abs(int(values.min())), abs(int(values.max()))) >= 1 << 31:
+        raise ValueError(f"the array {name} has numbers beyond 32 bits")
+    return np.ascontiguousarray(values.ravel(), kind)

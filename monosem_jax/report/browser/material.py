@@ -50,10 +50,14 @@ class DictionaryMaterial:
 
 @dataclasses.dataclass(frozen=True)
 class ComparisonMaterial:
-    """A comparison of dictionaries. `sets` are those of its table of sets, each with `dictionary`: the id of the
-    dictionary in this browser whose records it is, or None. `tables` and `arrays` are what the comparison wrote."""
+    """A comparison of dictionaries.
+
+    `sets` are those of its table of sets, each with `dictionary`: the id of the dictionary in this browser that has its
+    records, or None, and `set`: which of the sets of that dictionary. `tables` are what it wrote by name; `arrays`
+    opens those of a name and gives None where there are none, so that few are in memory at a time.
+    """
 
     sets: Sequence[Mapping[str, Any]]
     tables: Mapping[str, Any]
-    arrays: Mapping[str, Mapping[str, np.ndarray]]
+    arrays: Callable[[str], Mapping[str, np.ndarray] | None]
     summary: Mapping[str, Any]

@@ -31,6 +31,10 @@ export interface ComparedSet {
   n_features: number;
   dictionary: string | null; // id of the dictionary in this browser, if its records are here
   set: string; // which of its sets
+  model?: string; // hash of the transformer's parameters
+  architecture?: string | null;
+  seed?: number | null;
+  site?: string;
 }
 
 export interface Site {

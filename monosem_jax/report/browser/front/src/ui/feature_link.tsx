@@ -1,0 +1,40 @@
+// A feature in a list: its number, a link where its records are in the browser, its top tokens and its label.
+
+import type { Named } from "../names.ts";
+import { addressOf } from "../relations.ts";
+import type { ComparedSet, Site } from "../site.ts";
+import { loneToken, visible } from "../text.ts";
+import "../styles/feature_link.css";
+
+const TOKENS = 3;
+
+export function Tokens({ tokens, most = TOKENS }: { tokens: string[]; most?: number }) {
+  return (
+    <span class="name-tokens">
+      {tokens.slice(0, most).map((token) => (
+        <bdi class="token-chip">{shortened(loneToken(token))}</bdi>
+      ))}
+    </span>
+  );
+}
+
+const LONGEST = 24;
+export const shortened = (text: string, most = LONGEST): string => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
+export function FeatureLink({ site, set, feature, name, plain }: {
+  site: Site;
+  set: ComparedSet;
+  feature: number;
+  name?: Named;
+  plain?: boolean; // without the name of the set
+}) {
+  const address = addressOf(site, set, feature);
+  const text = plain ? String(feature) : `${visible(set.name)} ${feature}`;
+  return (
+    <span class="feature-name">
+      {address ? <a href={address}>{text}</a> : <span title="The records of this dictionary are not in this browser">{text}</span>}
+      {name && <Tokens tokens={name.tokens} />}
+      {name?.label && <span class="quiet small">{shortened(visible(name.label))}</span>}
+    </span>
+  );
+}
