@@ -1,6 +1,6 @@
 /** Causal attention with rotary positions, and the keys and values of the tokens before. */
-import { dot, linear } from "./kernels";
-import type { Matrix } from "./tensors";
+import { dot, linear } from "./kernels.ts";
+import type { Matrix } from "./tensors.ts";
 
 /** Keys, already rotated, and values of each layer, for the first positions of one context. */
 export class Cache {

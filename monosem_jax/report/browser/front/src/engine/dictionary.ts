@@ -1,7 +1,7 @@
 /** A dictionary in its published form (`monosem_jax/sae/activation_fns.py`): for raw activations, each row by itself. */
-import { dot, linear } from "./kernels";
-import type { DictionaryShape } from "./model";
-import type { Matrix, Weights } from "./tensors";
+import { dot, linear } from "./kernels.ts";
+import type { DictionaryShape } from "./model.ts";
+import type { Matrix, Weights } from "./tensors.ts";
 
 export class Dictionary {
   private readonly encoder: Matrix;

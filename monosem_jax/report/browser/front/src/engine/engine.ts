@@ -1,11 +1,11 @@
 /** The model with its dictionary: reads texts, changes features, continues texts. */
-import type { Cache } from "./attention";
-import { type Change, shift, shifted } from "./change";
-import { Dictionary } from "./dictionary";
-import type { Manifest } from "./model";
-import { draw } from "./random";
-import { Weights } from "./tensors";
-import { type Place, rowsOf, Transformer } from "./transformer";
+import type { Cache } from "./attention.ts";
+import { type Change, shift, shifted } from "./change.ts";
+import { Dictionary } from "./dictionary.ts";
+import type { Manifest } from "./model.ts";
+import { draw } from "./random.ts";
+import { Weights } from "./tensors.ts";
+import { type Place, rowsOf, Transformer } from "./transformer.ts";
 
 /** A text of one context, BOS first, as the model reads it. */
 export interface Reading {
@@ -92,7 +92,7 @@ export class Engine {
     const { bos, transformer: shape } = this.manifest, length = ids.length + how.n;
     if (length > shape.context_length) throw new Error(`${length} tokens are more than a context has`);
     const plain = this.transformer.cache(length), held = this.transformer.cache(length);
-    const direction = change && this.direction(change.feature), width = this.transformer.width(this.effectSite);
+    const direction = change && this.direction(change.feature);
     let fresh: number[] = [...ids], from = 0;
     for (let step = 0; step < how.n; step++) {
       const { rows, place } = this.cut(fresh, from, plain), columns = rows.length / fresh.length;
@@ -103,7 +103,7 @@ export class Engine {
         });
         place.acts = shifted(place.acts, shifts, direction);
       }
-      const logits = this.lastLogits(place, held, width);
+      const logits = this.lastLogits(place, held);
       from += fresh.length;
       fresh = [draw(logits, how.temperature, how.seed, from, bos)];
       yield fresh[0]!;
@@ -119,7 +119,7 @@ export class Engine {
   }
 
   /** The logits after the last token of a place. */
-  private lastLogits(place: Place, cache: Cache, width: number): Float32Array {
+  private lastLogits(place: Place, cache: Cache): Float32Array {
     if (!this.transformer.looksBack(this.effect)) return this.transformer.logits(rowsOf(place, [place.count - 1]), cache);
     const end = this.transformer.advance(place, this.transformer.end, cache);
     return this.transformer.logits(rowsOf(end, [place.count - 1]), cache);

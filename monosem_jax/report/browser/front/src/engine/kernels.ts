@@ -1,5 +1,5 @@
 /** The products and sums that a model consists of. Sums are of doubles, results fp32. */
-import type { Matrix } from "./tensors";
+import type { Matrix } from "./tensors.ts";
 
 /** y[t, n] = Σ_k x[t, k] w[n, k] (+ bias[n]) for `count` rows of x. */
 export function linear(x: Float32Array, count: number, w: Matrix, bias: Float32Array | null = null): Float32Array {

@@ -1,7 +1,7 @@
 /** What the page asks of the worker and what the worker answers. Each answer has the number of its question. */
-import type { Change } from "./change";
-import type { Manifest, TokenizerData } from "./model";
-import type { Predictions } from "./predictions";
+import type { Change } from "./change.ts";
+import type { Manifest, TokenizerData } from "./model.ts";
+import type { Predictions } from "./predictions.ts";
 
 export interface Tokens {
   /** The contexts of the text, each BOS first, one after the other. */

@@ -1,5 +1,5 @@
 /** Arrays of weights from the bytes of the model's files. */
-import type { Manifest, TensorEntry } from "./model";
+import type { Manifest, TensorEntry } from "./model.ts";
 
 export interface Matrix {
   /** [rows, columns], one row after the other. */

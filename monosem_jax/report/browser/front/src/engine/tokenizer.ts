@@ -2,8 +2,8 @@
  * Byte-level BPE as Hugging Face's `tokenizers` does it, with the ids of `monosem_jax/text/tokenizer.py`: special tokens in
  * a text are plain text, and surrogates without a partner become U+FFFD.
  */
-import { merge, pairKey, type Merges } from "./merges";
-import type { TokenizerData } from "./model";
+import { merge, pairKey, type Merges } from "./merges.ts";
+import type { TokenizerData } from "./model.ts";
 
 // GPT-2's pieces. White space is Unicode's, of which JavaScript's \s lacks U+0085 and has U+FEFF too many.
 const PIECES =

@@ -2,10 +2,10 @@
  * The transformer of `monosem_jax/models/transformer.py`, cut at its sites: a chain of stations, and between two of them a
  * pair (carry, acts), where acts is the array at the station's site and carry the residual stream still to be added.
  */
-import { attention, Cache } from "./attention";
-import { layerNorm, linear, relu, sum } from "./kernels";
-import type { TransformerShape } from "./model";
-import type { Weights } from "./tensors";
+import { attention, Cache } from "./attention.ts";
+import { layerNorm, linear, relu, sum } from "./kernels.ts";
+import type { TransformerShape } from "./model.ts";
+import type { Weights } from "./tensors.ts";
 
 const SITES = ["resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_hidden", "mlp_out"];
 

@@ -1,10 +1,10 @@
 /** The engine off the page's own thread: takes questions, posts answers. The build makes a string of this program. */
-import { type Change } from "./change";
-import { Engine, type Reading } from "./engine";
-import { divergences, everyLogSumExp, type Predictions, predictions, tokenLosses } from "./predictions";
-import type { Answer, ChangedText, Question, ReadText } from "./protocol";
-import { joined } from "./tensors";
-import { Tokenizer } from "./tokenizer";
+import { type Change } from "./change.ts";
+import { Engine, type Reading } from "./engine.ts";
+import { divergences, everyLogSumExp, type Predictions, predictions, tokenLosses } from "./predictions.ts";
+import type { Answer, ChangedText, Question, ReadText } from "./protocol.ts";
+import { joined } from "./tensors.ts";
+import { Tokenizer } from "./tokenizer.ts";
 
 interface Worker {
   onmessage: ((event: { data: Question }) => void) | null;
