@@ -25,7 +25,7 @@ from monosem_jax.report.browser.tokenizer import NotServed, tokenizer_data
 FORMAT = 1
 LIMIT = 12_000_000  # bytes of the files of a model
 MOST_PARAMETERS = 5_000_000  # of a transformer: more take too long on a telephone
-PART = 4_000_000  # bytes of a chunk before it is packed
+PART = 3_000_000  # bytes of a chunk: at most 4 MB as a file
 FORMS = ("relu", "topk", "abs_topk", "jumprelu", "gated")
 # What becomes int8 first, until the files are small enough. W_enc comes after W_dec: it decides what fires.
 ROUNDED_FIRST = ("W_dec", "W_enc", "unembed", "embed", "")

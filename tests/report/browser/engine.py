@@ -88,13 +88,31 @@ def answers(*questions: dict[str, Any]) -> list[Any]:
 
 
 def _in_chromium(given: dict[str, Any]) -> list[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        try:
-            return chromium.new_page().evaluate(IN_CHROMIUM, given)
-        finally:
-            chromium.close()
+    page = _chromium().new_page()
+    try:
+        return page.evaluate(IN_CHROMIUM, given)
+    finally:
+        page.close()
+
+
+_open: dict[str, Any] = {}
+
+
+def _chromium() -> Any:
+    """One browser for all tests of a file: it takes seconds to start."""
+    if not _open:
+        _open["playwright"] = pytest.importorskip("playwright.sync_api").sync_playwright().start()
+        _open["browser"] = _open["playwright"].chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    return _open["browser"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed_at_the_end():
+    """For a file of tests to import: a thread can have one Playwright only."""
+    yield
+    if _open:
+        _open.pop("browser").close()
+        _open.pop("playwright").stop()
 
 
 def _in_node(given: dict[str, Any]) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from monosem_jax.models.base import token_losses
 from monosem_jax.report.browser.model import write_model
 from monosem_jax.stages.browser_model import served_values
 from tests.cases import cases
-from tests.report.browser.engine import answers, ask, load_question, stored
-from tests.report.browser.models import CASES, T, contexts, dictionary, feature_set, from_stored, tokenizer, transformer
+from tests.report.browser.engine import answers, ask, closed_at_the_end, load_question, stored  # noqa: F401
+from tests.report.browser.models import CASES, T, contexts, dictionary, feature_set, from_stored, tokenizer
 
 # With the same weights only the order of sums differs: a share of the largest number of its kind.
 EXACT = 2e-5
@@ -125,7 +124,8 @@ def test_what_a_text_is_read_as_follows_from_its_logits(models, measured):
     )
     ids = tokenizer().encode(text).ids
     tokens = [[0, *ids[i : i + T - 1]] for i in (0, T - 1)]
-    assert read["ids"].tolist() == sum(tokens, []) and read["starts"] == [0, T, T + len(tokens[1])]
+    assert read["ids"].tolist() == [i for context in tokens for i in context]
+    assert read["starts"] == [0, T, T + len(tokens[1])]
     assert read["left_out"] == len(ids) - sum(len(t) - 1 for t in tokens)
     rounded, _, _ = models["relu"]
     at = 0
@@ -152,16 +152,15 @@ def test_what_a_text_is_read_as_follows_from_its_logits(models, measured):
         at += n
 
 
-@cases("name", ["relu", "topk", "attn", "crosscoder"])
+@cases("name", ["relu", "abs_topk", "crosscoder"])
 def test_the_most_probable_continuation_is_that_of_python(models, measured, name):
     """Token by token with keys and values kept, where Python computes every context anew."""
-    name = {"attn": "abs_topk"}.get(name, name)
     rounded, _, load = models[name]
-    feature = measured[name][0]
+    feature, strong = measured[name][0], 20.0
     ids = tokenizer().encode("the fox").ids
     n, cold = 8, 1e-6
     asked = {"kind": "continue", "n": n, "temperature": cold, "seed": 1, "generated": False}
-    held = {"feature": feature, "mode": "pin", "value": 1.5}
+    held = {"feature": feature, "mode": "pin", "value": strong}
     found = answers(
         load,
         {"kind": "read", "text": "the fox", "contexts": 1, "k": 1},
@@ -170,7 +169,7 @@ def test_the_most_probable_continuation_is_that_of_python(models, measured, name
         {**asked, "change": held, "generated": True},
     )[2:]
     of, prompt = feature_set(*rounded), [0, *ids]
-    for answer, value, positions in zip(found, (np.nan, 1.5, 1.5), ("all", "all", "generated"), strict=True):
+    for answer, value, positions in zip(found, (np.nan, strong, strong), ("all", "all", "generated"), strict=True):
         text = sample(of, prompt, [feature], [value], n, positions=positions, temperature=cold)
         assert answer["ids"] == text[0, len(prompt) :].tolist()
     assert found[0] != found[1]
@@ -207,9 +206,7 @@ def test_a_long_text_is_continued_from_its_end(models):
     ids = tokenizer().encode(text).ids[-(T - 1 - 6) :]
     end = tokenizer().decode(ids)
     assert tokenizer().encode(end).ids == ids
-    whole, part = (
-        answers(load, {"kind": "read", "text": t, "contexts": 4, "k": 1}, asked)[-1] for t in (text, end)
-    )
+    whole, part = (answers(load, {"kind": "read", "text": t, "contexts": 4, "k": 1}, asked)[-1] for t in (text, end))
     assert whole == part and len(whole["ids"]) == 6
 
 

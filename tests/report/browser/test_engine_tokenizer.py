@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
@@ -12,14 +13,16 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from monosem_jax.report.browser.tokenizer import NotServed, tokenizer_data
 from monosem_jax.text.tokenizer import train_tokenizer
 from tests.report.browser import models as small
-from tests.report.browser.engine import answers
+from tests.report.browser.engine import answers, closed_at_the_end  # noqa: F401
 from tests.report.browser.test_engine import written
 
 PLAIN = "The quick brown fox, it's they'll WE'VE I'd don't 3.14159 1,000 0x7f don’t"
 HOSTILE = [
     "", " ", "  ", "\n", " \n ", "\t\t x  y", "a\u00a0b\u2003c\u3000d\u0085e\ufefff\u200bg", PLAIN, PLAIN.upper(),
-    "<bos>", "<bos>a <bos>", "<|endoftext|>", "👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 e\u0301 é ﷺ", "שלום עולם مرحبا بالعالم فارسی‌ها", "\u202eevil\u202c \u2066x\u2069",
-    "日本語テキスト 中文 한국어 ไทย हिन्दी", "\x00\x01\x02\x7f\x80\x9f", "\ud800", "a\udc00b", "\ud83d\ude00\ud83d x", "½ ² Ⅷ ٣ 𝟘 ①",
+    "<bos>", "<bos>a <bos>", "<|endoftext|>", "👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 e\u0301 é ﷺ", "שלום עולם مرحبا بالعالم فارسی‌ها",
+    "\u202eevil\u202c \u2066x\u2069",
+    "日本語テキスト 中文 한국어 ไทย हिन्दी", "\x00\x01\x02\x7f\x80\x9f", "\ud800", "a\udc00b",
+    "\ud83d\ude00\ud83d x", "½ ² Ⅷ ٣ 𝟘 ①",
     "'s 'S ''s 's's ' s", "a  b   c    d\n\n\n  e", "  \n\n  trailing   ", "_under_score__", "x" * 300, "ab" * 50_000,
     "é" * 33_333, " " * 100_000, "\U0010ffff\U000e0001\ue000", "</script><img src=x onerror=alert(1)>",
 ]  # fmt: skip
@@ -61,7 +64,7 @@ def test_ids_are_those_of_the_library(load):
     found = ask_ids(load, texts)
     for text, ids in zip(texts, found, strict=True):
         assert ids == known.encode(well_formed(text), add_special_tokens=False).ids, repr(text[:80])
-    assert max(map(len, found)) > 20_000 and len(set(sum(found, []))) > 200
+    assert max(map(len, found)) > 20_000 and len({i for ids in found for i in ids}) > 200
 
 
 def other(**changes):
@@ -79,13 +82,15 @@ def test_variants_of_byte_level_bpe_give_the_same_ids_too(load):
         other(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)),
         *(other(normalizer=getattr(normalizers, form)()) for form in ("NFC", "NFD", "NFKC", "NFKD")),
     ]
-    whole = other()
-    whole.model.ignore_merges = True
-    # Each word of this vocabulary is a token, though no merge leads to it.
-    variants.append(whole)
-    texts = [t for t in HOSTILE if len(t) < 400 and all(unicodedata.category(c) != "Cn" for c in t)]
+    whole = json.loads(small.tokenizer().to_str())
+    whole["model"] |= {"ignore_merges": True, "vocab": {**whole["model"]["vocab"], "Ġzebra": 400}}  # no merge makes it
+    variants.append(Tokenizer.from_str(json.dumps(whole)))
+    variants[-1].encode_special_tokens = True
+    assert 400 in variants[-1].encode("a zebra").ids
+    texts = ["a zebra zebra", *(t for t in HOSTILE if len(t) < 400 and all(unicodedata.category(c) != "Cn" for c in t))]
     for variant in variants:
-        for text, ids in zip(texts, ask_ids({**load, "tokenizer": tokenizer_data(variant.to_str())}, texts), strict=True):
+        found = ask_ids({**load, "tokenizer": tokenizer_data(variant.to_str())}, texts)
+        for text, ids in zip(texts, found, strict=True):
             assert ids == variant.encode(well_formed(text), add_special_tokens=False).ids, repr(text)
 
 

@@ -43,7 +43,7 @@ export class Tokenizer {
   encode(text: string): number[] {
     let whole = text; // TextEncoder replaces surrogates without a partner
     if (this.data.normalizer) whole = whole.normalize(this.data.normalizer);
-    if (this.data.add_prefix_space && !whole.startsWith(" ")) whole = ` ${whole}`;
+    if (this.data.add_prefix_space && whole && !whole.startsWith(" ")) whole = ` ${whole}`;
     const found: number[] = [];
     for (const piece of this.data.use_regex ? whole.match(PIECES) ?? [] : whole ? [whole] : []) {
       for (const id of this.piece(piece)) found.push(id);
