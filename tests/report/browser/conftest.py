@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.report.browser.engine import answers, ask  # noqa: F401
 from tests.report.browser.made import write_browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import json
 import pathlib
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,7 @@ import pytest
 import monosem_jax.report.browser as browser
 
 WORKER = pathlib.Path(browser.__file__).parent / "built" / "worker.js"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NODE = shutil.which("node")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 TYPES = {"Float32Array": "<f4", "Int32Array": "<i4", "Uint8Array": "u1"}
 
 # Bytes and typed arrays travel as base64, texts as UTF-16 units: a lone surrogate has no other way.
@@ -69,50 +69,43 @@ process.stdout.write(JSON.stringify(found));
 )
 
 
-def ask(*questions: dict[str, Any]) -> list[Any]:
-    """What a fresh worker answers to questions of protocol.ts, one after the other."""
+@pytest.fixture(scope="session")
+def ask(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
+    """ask(question, …): what a fresh worker answers to questions of protocol.ts, one after the other."""
     if not WORKER.exists():
         pytest.skip("the engine is not built: run `npm ci && npm run build` in monosem_jax/report/browser/front")
-    given = {"source": WORKER.read_text(encoding="utf-8"), "questions": [outward(q) for q in questions]}
-    answers = _in_chromium(given) if CHROMIUM else _in_node(given) if NODE else None
-    if answers is None:
-        pytest.skip("needs Chromium or Node: neither is on the PATH")
-    return [inward(a) for a in answers]
+    try:
+        run = functools.partial(_in_chromium, request.getfixturevalue("chromium"))
+    except pytest.skip.Exception as e:
+        if NODE is None:
+            pytest.skip(f"{e}, or Node.js")
+        run = _in_node
+
+    def asked(*questions: dict[str, Any]) -> list[Any]:
+        given = {"source": WORKER.read_text(encoding="utf-8"), "questions": [outward(q) for q in questions]}
+        return [inward(a) for a in run(given)]
+
+    return asked
 
 
-def answers(*questions: dict[str, Any]) -> list[Any]:
+@pytest.fixture(scope="session")
+def answers(ask: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     """The same, where no question may fail."""
-    found = ask(*questions)
-    assert not [a["error"] for a in found if "error" in a]
-    return [a["answer"] for a in found]
+
+    def answered(*questions: dict[str, Any]) -> list[Any]:
+        found = ask(*questions)
+        assert not [a["error"] for a in found if "error" in a]
+        return [a["answer"] for a in found]
+
+    return answered
 
 
-def _in_chromium(given: dict[str, Any]) -> list[Any]:
-    page = _chromium().new_page()
+def _in_chromium(chromium: Any, given: dict[str, Any]) -> list[Any]:
+    page = chromium.new_page()
     try:
         return page.evaluate(IN_CHROMIUM, given)
     finally:
         page.close()
-
-
-_open: dict[str, Any] = {}
-
-
-def _chromium() -> Any:
-    """One browser for all tests of a file: it takes seconds to start."""
-    if not _open:
-        _open["playwright"] = pytest.importorskip("playwright.sync_api").sync_playwright().start()
-        _open["browser"] = _open["playwright"].chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    return _open["browser"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def closed_at_the_end():
-    """For a file of tests to import: a thread can have one Playwright only."""
-    yield
-    if _open:
-        _open.pop("browser").close()
-        _open.pop("playwright").stop()
 
 
 def _in_node(given: dict[str, Any]) -> list[Any]:

@@ -13,7 +13,7 @@ from monosem_jax.models.base import token_losses
 from monosem_jax.report.browser.model import write_model
 from monosem_jax.stages.browser_model import served_values
 from tests.cases import cases
-from tests.report.browser.engine import answers, ask, closed_at_the_end, load_question, stored  # noqa: F401
+from tests.report.browser.engine import load_question, stored
 from tests.report.browser.models import CASES, T, contexts, dictionary, feature_set, from_stored, tokenizer
 
 # With the same weights only the order of sums differs: a share of the largest number of its kind.
@@ -70,7 +70,7 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def measured(models):
+def measured(models, answers):
     """name → (the feature that is changed, f, reconstruction, logits as they are and with each change) in the page."""
     tokens, questions, features = contexts(), [], {}
     for name, (rounded, _, load) in models.items():
@@ -113,7 +113,7 @@ def test_half_precision_changes_little(models, measured, name):
     assert 0 < difference(logits, tapped.model.apply({"params": tapped.params}, contexts())) < ROUNDED
 
 
-def test_what_a_text_is_read_as_follows_from_its_logits(models, measured):
+def test_what_a_text_is_read_as_follows_from_its_logits(models, measured, answers):
     """Losses, expected tokens and divergences, over two contexts, with nothing and with a feature changed."""
     _, _, load = models["relu"]
     feature, *_ = measured["relu"]
@@ -153,7 +153,7 @@ def test_what_a_text_is_read_as_follows_from_its_logits(models, measured):
 
 
 @cases("name", ["relu", "abs_topk", "crosscoder"])
-def test_the_most_probable_continuation_is_that_of_python(models, measured, name):
+def test_the_most_probable_continuation_is_that_of_python(models, measured, answers, name):
     """Token by token with keys and values kept, where Python computes every context anew."""
     rounded, _, load = models[name]
     feature, strong = measured[name][0], 20.0
@@ -175,7 +175,7 @@ def test_the_most_probable_continuation_is_that_of_python(models, measured, name
     assert found[0] != found[1]
 
 
-def test_continuations_are_drawn_with_the_probabilities_of_the_model(models):
+def test_continuations_are_drawn_with_the_probabilities_of_the_model(models, answers):
     rounded, _, load = models["relu"]
     tapped = rounded[0]
     asked = {"kind": "continue", "change": None, "n": 1, "temperature": 1.0, "generated": False}
@@ -199,7 +199,7 @@ def test_continuations_are_drawn_with_the_probabilities_of_the_model(models):
     assert again[-1] == drawn[5]  # a seed always draws the same
 
 
-def test_a_long_text_is_continued_from_its_end(models):
+def test_a_long_text_is_continued_from_its_end(models, answers):
     _, _, load = models["relu"]
     asked = {"kind": "continue", "change": None, "n": 6, "temperature": 1e-6, "seed": 0, "generated": False}
     text = "the quick fox 12345 jumps over the lazy dog, the end. it's"
@@ -210,7 +210,7 @@ def test_a_long_text_is_continued_from_its_end(models):
     assert whole == part and len(whole["ids"]) == 6
 
 
-def test_a_question_that_cannot_be_answered_says_why(models):
+def test_a_question_that_cannot_be_answered_says_why(models, ask):
     _, _, load = models["relu"]
     found = ask({"kind": "tokenize", "text": "a"}, load, {"kind": "numbers", "ids": [0, 10_000], "change": None})
     assert found[0] == {"number": 0, "error": "the model is not loaded"}

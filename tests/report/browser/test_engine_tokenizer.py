@@ -13,7 +13,6 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from monosem_jax.report.browser.tokenizer import NotServed, tokenizer_data
 from monosem_jax.text.tokenizer import train_tokenizer
 from tests.report.browser import models as small
-from tests.report.browser.engine import answers, closed_at_the_end  # noqa: F401
 from tests.report.browser.test_engine import written
 
 PLAIN = "The quick brown fox, it's they'll WE'VE I'd don't 3.14159 1,000 0x7f don’t"
@@ -34,7 +33,7 @@ def well_formed(text):
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
-def ask_ids(load, texts):
+def ids_of(answers, load, texts):
     return [a["ids"] for a in answers(load, *({"kind": "tokenize", "text": text} for text in texts))[1:]]
 
 
@@ -55,13 +54,13 @@ def random_texts(n):
     return found
 
 
-def test_ids_are_those_of_the_library(load):
+def test_ids_are_those_of_the_library(load, answers):
     rng = np.random.default_rng(1)
     words = ["".join(rng.choice(list("theabcd "), 100_000)), "".join(rng.choice(list("the"), 100_000))]
     texts = [*HOSTILE, *words, *random_texts(60), *small.TEXTS]
     known = small.tokenizer()
     known.encode_special_tokens = True
-    found = ask_ids(load, texts)
+    found = ids_of(answers, load, texts)
     for text, ids in zip(texts, found, strict=True):
         assert ids == known.encode(well_formed(text), add_special_tokens=False).ids, repr(text[:80])
     assert max(map(len, found)) > 20_000 and len({i for ids in found for i in ids}) > 200
@@ -76,7 +75,7 @@ def other(**changes):
     return found
 
 
-def test_variants_of_byte_level_bpe_give_the_same_ids_too(load):
+def test_variants_of_byte_level_bpe_give_the_same_ids_too(load, answers):
     variants = [
         other(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True)),
         other(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)),
@@ -89,7 +88,7 @@ def test_variants_of_byte_level_bpe_give_the_same_ids_too(load):
     assert 400 in variants[-1].encode("a zebra").ids
     texts = ["a zebra zebra", *(t for t in HOSTILE if len(t) < 400 and all(unicodedata.category(c) != "Cn" for c in t))]
     for variant in variants:
-        found = ask_ids({**load, "tokenizer": tokenizer_data(variant.to_str())}, texts)
+        found = ids_of(answers, {**load, "tokenizer": tokenizer_data(variant.to_str())}, texts)
         for text, ids in zip(texts, found, strict=True):
             assert ids == variant.encode(well_formed(text), add_special_tokens=False).ids, repr(text)
 
