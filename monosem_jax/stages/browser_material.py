@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ from monosem_jax.analysis.records_parse import plain
 from monosem_jax.analysis.run import TABLES, AnalyzeRun, CompareRun
 from monosem_jax.load import load_run
 from monosem_jax.report.browser.material import ComparisonMaterial, DictionaryMaterial
+from monosem_jax.report.browser.model import write_model
 from monosem_jax.report.browser.overview import figures, overview, starts
+from monosem_jax.report.browser.tokenizer import NotServed
 from monosem_jax.runtime.config import from_dict, upgrade
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.run import SaeRun
+from monosem_jax.stages.browser_model import served_model
 from monosem_jax.training.config import TrainConfig
 
 SPARSITY = ("l1_coefficient", "k", "l0_coefficient", "target_l0")
@@ -31,7 +35,7 @@ def dictionary_material(id: str, analysis: AnalyzeRun) -> DictionaryMaterial:
     rating = analysis.path / "rating.json"
     if not rating.exists():
         absent["rating"] = "the analysis made no rating material (kind rating)"
-    absent["model"] = "this browser was written without the model"
+    model = _model(dictionary, absent)
     return DictionaryMaterial(
         id=id,
         name=id,
@@ -44,8 +48,19 @@ def dictionary_material(id: str, analysis: AnalyzeRun) -> DictionaryMaterial:
         figures=figures(dictionary.summary or {}, analysis.summary or {}),
         vectors=_vectors(dictionary, absent),
         rating=read_json(rating, dict) if rating.exists() else None,
+        model=model,
         absent=absent,
     )
+
+
+def _model(dictionary: SaeRun, absent: dict[str, str]) -> Callable[[pathlib.Path, str], int] | None:
+    """What writes the model that the page runs, or None with the reason in `absent`."""
+    try:
+        served = served_model(dictionary)
+    except NotServed as e:
+        absent["model"] = str(e)
+        return None
+    return lambda folder, key: write_model(folder, key, served)
 
 
 def _provenance(analysis: AnalyzeRun, dictionary: SaeRun) -> dict[str, str | float | None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.report.browser.engine import answers, ask  # noqa: F401
 from tests.report.browser.made import write_browser
 
 FRONT = pathlib.Path(__file__).parents[3] / "monosem_jax" / "report" / "browser" / "front"

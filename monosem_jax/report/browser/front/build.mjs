@@ -1,6 +1,7 @@
 // Builds ../built/ from src/ and index.html. The same sources and versions give the same bytes.
 import { build } from "esbuild";
 import { copyFile, readFile, writeFile } from "node:fs/promises";
+import { basename } from "node:path";
 
 const shared = { bundle: true, minify: true, target: "es2022", charset: "utf8", legalComments: "none" };
 
@@ -18,7 +19,9 @@ const workerText = {
     });
     b.onLoad({ filter: /.*/, namespace: "worker-text" }, async (args) => {
       const made = await build({ ...shared, entryPoints: [args.path], format: "iife", write: false });
-      return { contents: made.outputFiles[0].text, loader: "text" };
+      const contents = made.outputFiles[0].text;
+      await writeFile(`../built/${basename(args.path, ".ts")}.js`, contents); // tests run it by itself
+      return { contents, loader: "text" };
     });
   },
 };
