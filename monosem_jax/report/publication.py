@@ -73,28 +73,42 @@ def activation_histogram(feature: int, proxy: str, largest: float, score: Mappin
     counts.set_title(f"feature {feature}", fontsize=8, loc="left")
     shares.plot(middles[known], share[known], color=COLOURS[0], marker="o", markersize=3)
     shares.set_ylim(0, 1.05)
-    shares.set_ylabel(f"share on {name}" if len(name) < 14 else "share on it")
+    shares.set_ylabel("share")
     shares.set_xlabel("activation")
     _legend_above(figure, counts, 1)
     return figure
 
 
-def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]], label: str) -> Any:
-    """Groups of bars, one bar per series in each; a missing value has no bar. All groups in one row, slanted."""
-    wide = max(WIDTH, 0.24 * len(groups) * max(len(series), 1))
-    figure, (axes,) = _figure(1, width=wide)
+def grouped_bars(
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[float | None]],
+    label: str,
+    marks: Mapping[str, Sequence[float | None]] | None = None,
+    mark_label: str = "",
+) -> Any:
+    """Groups of bars, one bar per series in each; a missing value has no bar. `marks`: by the name of a series, values
+    drawn as lines across its bars, such as baselines; `mark_label` is what they are."""
+    wide = max(WIDTH, 0.17 * len(groups) * max(len(series), 1) + 0.5)
+    figure, (axes,) = _figure(1, width=wide, height=1.15 * HEIGHT)
     step = 0.8 / max(len(series), 1)
     for i, (name, values) in enumerate(series.items()):
-        there = [(j, v) for j, v in enumerate(values) if is_number(v)]
-        axes.bar([j + (i - (len(series) - 1) / 2) * step for j, _ in there], [v for _, v in there], 0.92 * step,
-                 color=COLOURS[i % len(COLOURS)], hatch=HATCHES[i % len(HATCHES)], edgecolor="white", linewidth=0,
-                 label=drawn_token(name))  # fmt: skip
+        shift = (i - (len(series) - 1) / 2) * step
+        there = [(j + shift, v) for j, v in enumerate(values) if is_number(v)]
+        axes.bar([x for x, _ in there], [v for _, v in there], 0.92 * step, color=COLOURS[i % len(COLOURS)],
+                 hatch=HATCHES[i % len(HATCHES)], edgecolor="white", linewidth=0, label=drawn_token(name))  # fmt: skip
+        lines = [(j + shift, v) for j, v in enumerate((marks or {}).get(name, ())) if is_number(v)]
+        last = mark_label if i == len(series) - 1 else None
+        ends = [(x - 0.46 * step, x + 0.46 * step) for x, _ in lines]
+        low, high = [a for a, _ in ends], [b for _, b in ends]
+        if lines:
+            axes.hlines([v for _, v in lines], low, high, color="#16191d", linewidth=1.4, label=last)
     axes.axhline(0, color=GREY, linewidth=0.6)
     axes.grid(False, axis="x")
     slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(groups)), [drawn_token(g) for g in groups], **slanted)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_ylabel(label)
-    _legend_above(figure, axes, min(len(series), 3))
+    _legend_above(figure, axes, len(series) + bool(marks) if wide > WIDTH else 2)
     return figure
 
 
@@ -102,7 +116,7 @@ def _figure(rows: int, width: float = WIDTH, height: float = HEIGHT) -> tuple[An
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    heights = [2] * (rows - 1) + [1] if rows > 1 else [1]
+    heights = [2] * (rows - 1) + [1]
     found = figure.subplots(rows, 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0].tolist()
     for axes in found:
         axes.tick_params(length=0, which="both")

@@ -40,13 +40,13 @@ def _figures(analysis: Analyzed) -> Iterator[Figure]:
     if rows:
         sets = list(dict.fromkeys(best["set"] for row in rows for best in row["best"]))
         found = {s: [_pearson(row, s) for row in rows] for s in sets}
-        label = "Pearson correlation with the proxy"
+        label = "Pearson correlation"
         yield "proxies", lambda: publication.grouped_bars([row["proxy"] for row in rows], found, label)
     yield from _activations(analysis, rows)
     means: Mapping[str, Mapping[str, Any]] = _table(analysis, "probes", {}).get("means") or {}
     if means:
         values = {name: [row.get(key) for key in CONCEPTS] for name, row in means.items()}
-        yield "concepts", lambda: publication.grouped_bars(list(CONCEPTS.values()), values, "held-out accuracy or score")
+        yield "concepts", lambda: publication.grouped_bars(list(CONCEPTS.values()), values, "accuracy or score")
     yield from _judges(analysis)
 
 
@@ -72,16 +72,20 @@ def _judges(analysis: Analyzed) -> Iterator[Figure]:
     """Mean scores of every judge and kind: of each set, and with the explanation of another feature."""
     groups: list[str] = []
     values: dict[str, dict[str, float]] = {}
+    shuffled: dict[str, dict[str, float]] = {}
     for row in _table(analysis, "judges", []):
         for s in row["summaries"]:
             if s["group"] == "all" and s["n"]:
                 group = f"{row['judge']}, {s['kind']}"
                 groups += [group] if group not in groups else []
                 values.setdefault(row["set"], {})[group] = s["mean"]
-                values.setdefault(f"{row['set']}, shuffled", {})[group] = s["shuffled_mean"]
+                shuffled.setdefault(row["set"], {})[group] = s["shuffled_mean"]
     if groups:
-        series = {name: [found.get(g) for g in groups] for name, found in values.items()}
-        yield "judges", lambda: publication.grouped_bars(groups, series, "mean score")
+        series, marks = (
+            {name: [of.get(g) for g in groups] for name, of in found.items()} for found in (values, shuffled)
+        )
+        said = "another feature's explanation"
+        yield "judges", lambda: publication.grouped_bars(groups, series, "mean score", marks, said)
 
 
 def _densities(analysis: Analyzed, name: str) -> np.ndarray:
