@@ -107,8 +107,8 @@ def _correlation(r: float | None) -> str:
 def _specific(p: Any) -> str:
     if not is_number(p.specificity_all):
         return ""
-    top = f", {share(p.specificity_top)} of the strongest" if is_number(p.specificity_top) else ""
-    return f", {share(p.specificity_all)} of its firings are on it{top}"
+    top = f", of the strongest {share(p.specificity_top)}" if is_number(p.specificity_top) else ""
+    return f", of its firings {share(p.specificity_all)} are on it{top}"
 
 
 def _explained(r: Any) -> Html | None:
