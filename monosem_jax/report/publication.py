@@ -97,11 +97,10 @@ def grouped_bars(
         axes.bar([x for x, _ in there], [v for _, v in there], 0.92 * step, color=COLOURS[i % len(COLOURS)],
                  hatch=HATCHES[i % len(HATCHES)], edgecolor="white", linewidth=0, label=drawn_token(name))  # fmt: skip
         lines = [(j + shift, v) for j, v in enumerate((marks or {}).get(name, ())) if is_number(v)]
-        last = mark_label if i == len(series) - 1 else None
-        ends = [(x - 0.46 * step, x + 0.46 * step) for x, _ in lines]
-        low, high = [a for a, _ in ends], [b for _, b in ends]
         if lines:
-            axes.hlines([v for _, v in lines], low, high, color="#16191d", linewidth=1.4, label=last)
+            low, high = ([x + side * 0.46 * step for x, _ in lines] for side in (-1, 1))
+            axes.hlines([v for _, v in lines], low, high, color="#16191d", linewidth=1.4, label=mark_label or None)
+            mark_label = ""  # one entry of the legend
     axes.axhline(0, color=GREY, linewidth=0.6)
     axes.grid(False, axis="x")
     slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
