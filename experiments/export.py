@@ -1,9 +1,12 @@
-"""Writes a dictionary for other programs, or makes a run directory of one that SAELens wrote.
+"""Writes a dictionary or an analysis for other programs, or makes a run directory of what SAELens wrote.
 
   python -m experiments.export --workdir=runs/a1 --format=saelens --output=out/a1
+  python -m experiments.export --workdir=runs/a1_analysis --format=neuronpedia --output=out/a1_features
   python -m experiments.export --workdir=runs/theirs --import=FOLDER --transformer=runs/transformer_a
 
-Formats: saelens, dictionary_learning, safetensors, numpy. Every member of a sweep is written. Nothing is overwritten.
+Formats of a dictionary: saelens, dictionary_learning, safetensors, numpy. Every member of a sweep is written. Formats of
+an analysis: neuronpedia (a JSON file per feature), saedashboard (batches for Neuronpedia's converter), delphi (its cache
+of activations), csv and parquet (a row per feature), figures (SVG and PDF). Nothing is overwritten.
 SAELens has no crosscoders and no transcoders with TopK, dictionary_learning has neither crosscoders nor transcoders;
 the other two formats take every architecture. SAELens' standard, topk, jumprelu and gated dictionaries can be imported.
 load_run opens an imported dictionary; experiments.evaluate and experiments.analyze take it if --transformer was given.
@@ -19,9 +22,9 @@ def stage(flags):
 
 
 FLAGS = {
-    "format": Flag("Export: saelens, dictionary_learning, safetensors or numpy.", sets=("format",)),
+    "format": Flag("Export: one of the formats above.", sets=("format",)),
     "output": Flag("Export: the folder to make.", sets=("output",)),
-    "step": Flag("Export: the checkpoint; by default the newest.", int, sets=("step",), least=0),
+    "step": Flag("Export of a dictionary: the checkpoint; by default the newest.", int, sets=("step",), least=0),
     "import": Flag("Import: the folder with cfg.json and sae_weights.safetensors.", sets=("source",)),
     "transformer": Flag(
         "Import: the run directory of the transformer whose activations the dictionary explains.", sets=("transformer",)

@@ -12,6 +12,7 @@ What analyses take is a feature set: `feature_set` of a dictionary, `neurons` of
 from __future__ import annotations
 
 import functools
+import importlib
 import pathlib
 from collections.abc import Sequence
 from typing import TypeVar
@@ -42,6 +43,10 @@ class ReportRun(LoadedRun):
     @property
     def page(self) -> pathlib.Path:
         return self.path / "index.html"
+
+    def browse(self) -> pathlib.Path:
+        """Opens the page in a web browser and returns its path."""
+        return importlib.import_module("monosem_jax.stages.browse").open_browser(self)
 
 
 class QuickstartRun(LoadedRun):

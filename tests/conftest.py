@@ -166,3 +166,11 @@ def write_words(path: pathlib.Path) -> None:
     words = ["the", "cat", "dog", "sat", "on", "mat", "and", "ran", "to", "me"]
     lines = [json.dumps({"text": " ".join(rng.choice(words, 40)), "label": "ab"[i % 2]}) for i in range(100)]
     path.write_text("\n".join(lines))
+
+
+@pytest.fixture(scope="session")
+def small_analysis(tmp_path_factory) -> pathlib.Path:
+    """The directory of a finished analysis; its dictionary and transformer lie beside it. See tests/small_analysis.py."""
+    from tests.small_analysis import make  # what it imports takes a second
+
+    return make(tmp_path_factory.mktemp("small_analysis"))

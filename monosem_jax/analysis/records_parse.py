@@ -24,6 +24,16 @@ def required(kind: type) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING)
 
 
+@functools.cache
+def form(kind: Any) -> tuple[str, tuple[Any, ...]]:
+    """What a type is, "record", "optional", "tuple" or "value", and its arguments: asked of every value that is read."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return "record", ()
+    if isinstance(kind, types.UnionType):
+        return "optional", typing.get_args(kind)
+    return ("tuple" if typing.get_origin(kind) is tuple else "value"), typing.get_args(kind)
+
+
 def plain(value: Any) -> Any:
     """A record as JSON-able dictionaries and lists; numbers that are not finite become null."""
     if dataclasses.is_dataclass(value):
@@ -38,20 +48,20 @@ def parsed(kind: Any, value: Any, where: str) -> Any:
 
     Raises BadInput naming the place of the first value that is missing or of another type; `where` is that of `value`.
     """
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+    what, arguments = form(kind)
+    if what == "record":
         found = value if isinstance(value, dict) else {}
         if missing := [name for name in required(kind) if name not in found]:
             raise BadInput(f"{where} has no {missing[0]}: expected {', '.join(required(kind))}")
         known = {name: t for name, t in fields(kind).items() if name in found}
         return kind(**{name: parsed(t, found[name], f"{where}.{name}") for name, t in known.items()})
-    arguments = typing.get_args(kind)
-    if isinstance(kind, types.UnionType):
+    if what == "optional":
         return None if value is None else parsed(arguments[0], value, where)
-    if typing.get_origin(kind) is tuple:
+    if what == "tuple":
         variable = arguments[-1] is Ellipsis
         if not isinstance(value, list) or not (variable or len(value) == len(arguments)):
             raise _wrong(value, where, "a list" if variable else f"a list of {len(arguments)}")
-        if variable and arguments[0] in (str, int) and all(type(v) is arguments[0] for v in value):
+        if variable and arguments[0] in (str, int, float) and all(type(v) is arguments[0] for v in value):
             return tuple(value)
         each = arguments[:1] * len(value) if variable else arguments
         return tuple(parsed(t, v, f"{where}[{i}]") for i, (t, v) in enumerate(zip(each, value, strict=True)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,16 @@ class AnalyzeRun(EvaluateRun):
                 return record
         raise BadInput(f"{self.path} has no record of feature {i}: it has {len(self.feature_records)} records")
 
+    def feature_card(self, i: int, name: str = "features") -> Any:
+        """The card of feature `i` of the set `name`, which a notebook shows: see
+        `monosem_jax.report.feature_card.FeatureCard`. Raises BadInput when there is no record of it."""
+        return _above("report.feature_card").FeatureCard(self.feature(i, name), str(self.path))
+
+    def browse(self, folder: str | pathlib.Path | None = None) -> pathlib.Path:
+        """Opens the browser of features of this analysis in a web browser and returns its page. It is built first,
+        unless it is there: in `folder`, or beside the analysis. See `monosem_jax.stages.browse.open_browser`."""
+        return _above("stages.browse").open_browser(self, folder)
+
     def table(self, name: str) -> Any:
         """A table of the analysis, `NAME.json`, as it is; TABLES has the names. Raises BadInput when it is unknown or
         was not made."""
@@ -119,6 +131,11 @@ class AnalyzeRun(EvaluateRun):
 
     def _check_format(self) -> None:
         check_format(self.path / "summary.json", (self.summary or {}).get("records_format", 1))
+
+
+def _above(module: str) -> Any:
+    """A module of a layer above this one, which is imported when a user first asks for what it shows."""
+    return importlib.import_module(f"monosem_jax.{module}")
 
 
 class CompareRun(LoadedRun):

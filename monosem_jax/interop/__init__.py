@@ -1,7 +1,8 @@
-"""Dictionaries in the formats of other programs: one file per format and one line in `WRITERS`.
+"""Dictionaries and analyses in the formats of other programs: one file per format and one line in a table.
 
-A writer fills an empty folder from an `ExportedSAE`, with one function per architecture. Folders of SAELens can also be
-read. Neither the other programs nor PyTorch are needed, and no file that is read can run code.
+A writer of `WRITERS` fills an empty folder from an `ExportedSAE`, with one function per architecture; those of an analysis
+(`stages/export_analysis.py` has their table) from an `Analyzed`. Folders of SAELens can also be read. Neither the other
+programs nor PyTorch are needed, and no file that is read can run code.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ WRITERS: dict[str, Callable[[pathlib.Path, ExportedSAE], None]] = {
 }
 
 
-def find_writer(name: str) -> Callable[[pathlib.Path, ExportedSAE], None]:
-    """The writer of a format; raises BadInput on an unknown name."""
+def find_writer(name: str, others: tuple[str, ...] = ()) -> Callable[[pathlib.Path, ExportedSAE], None]:
+    """The writer of a format; raises BadInput on an unknown name. `others`: formats that are not of dictionaries."""
     if name not in WRITERS:
-        raise BadInput(f"--format is {name!r}: expected one of {', '.join(WRITERS)}")
+        more = f"; of an analysis {', '.join(others)}" if others else ""
+        raise BadInput(f"--format is {name!r}: expected one of {', '.join(WRITERS)}{more}")
     return WRITERS[name]

@@ -16,6 +16,7 @@ from monosem_jax.runtime.files import read_json
 from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.mesh import Rules, tree_shardings
 from monosem_jax.runtime.metric_writers import read_metrics
+from monosem_jax.runtime.run_table import run_table, run_tree
 from monosem_jax.runtime.workdir import read_record, resolve_parent
 
 
@@ -56,6 +57,12 @@ class LoadedRun:
 
     def __repr__(self) -> str:
         return f"<{self.experiment} run {str(self.path)!r}, steps {self.steps}>"
+
+    def _repr_html_(self) -> str:
+        return str(run_table(self))
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        return run_tree(self, path, subtree_renderer)
 
 
 class TrainedRun(LoadedRun):

@@ -71,21 +71,32 @@ class SaeRun(TrainedRun, FromTransformer):
             raise BadInput(f"{self.path} is not the run of a dictionary: its configuration has no sae.architecture")
         return from_dict(sae_lib.SaeConfig, values, prefix="config.sae")
 
-    @pinned()
     def feature(self, i: int) -> dict[str, np.ndarray]:
         """The parameters of feature `i` alone, W_enc [M], b_enc [], W_dec [M], reading about 1 MB of each.
 
         What is read is compared with its checksums, if the checkpoint has them (earlier versions wrote only those of
         whole arrays). Raises BadInput when there is no such feature, or it is not what was saved.
         """
+        return self._part(whole_number(f"feature {i!r} of {self.path}", i, 0, self.sae.n_features - 1))
+
+    def features(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """The parameters of the features `start` to `stop` - 1 alone, W_enc [M,n], b_enc [n], W_dec [n,M], read and
+        compared like those of `feature`. Raises BadInput like it."""
+        n = self.sae.n_features
+        start = whole_number(f"the first feature {start!r} of {self.path}", start, 0, n - 1)
+        stop = whole_number(f"the end {stop!r} of the features of {self.path}", stop, start + 1, n)
+        return self._part(slice(start, stop))
+
+    @pinned()
+    def _part(self, at: int | slice) -> dict[str, np.ndarray]:
+        """Published parameters of a feature or of a range of them."""
         names = set(jax.eval_shape(self.sae.initial, jax.random.key(0)))
         if self.published and "log_threshold" in names:
             names = names - {"log_threshold"} | {"threshold"}
         axes = {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in names}
-        i = whole_number(f"feature {i!r} of {self.path}", i, 0, self.sae.n_features - 1)
         step, folder = self._newest(), self.checkpoints
         return self._finished({
-            name: load_slice(folder, step, name, (slice(None),) * axis + (i,)) for name, axis in axes.items()
+            name: load_slice(folder, step, name, (slice(None),) * axis + (at,)) for name, axis in axes.items()
         })  # fmt: skip
 
     @property

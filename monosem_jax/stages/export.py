@@ -1,4 +1,4 @@
-"""A dictionary → a folder for another program; and a folder of SAELens → a run directory."""
+"""A dictionary or an analysis → a folder for another program; and a folder of SAELens → a run directory."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from monosem_jax.runtime.files import file_hash, new_folder, write_json
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun
+from monosem_jax.stages import export_analysis
 from monosem_jax.stages.evaluate import check_split, write_metrics
 
 ANY_LAYER = 10_000  # if there is no transformer to give the number of layers
@@ -35,11 +36,12 @@ class ExportConfig:
     """The settings of an export or an import; `source` decides which of the two it is."""
 
     format: str = ""
-    """Export: saelens, dictionary_learning, safetensors or numpy."""
+    """Export of a dictionary: saelens, dictionary_learning, safetensors or numpy; of an analysis: neuronpedia,
+    saedashboard, delphi, csv, parquet or figures."""
     output: str = field("", place=Place(flag="--output"))
     """Export: the folder to make."""
     step: int = -1
-    """Export: the checkpoint; -1: the newest."""
+    """Export of a dictionary: the checkpoint; -1: the newest."""
     source: str = field("", place=Place(flag="--import"))
     """Import: the folder with cfg.json and sae_weights.safetensors; empty: this is an export."""
     transformer: str = field("", place=Place(flag="--transformer"))
@@ -62,6 +64,8 @@ class ExportConfig:
 def export(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
     """Imports if there is a source, exports otherwise."""
     config.check()
+    if config.format in export_analysis.WRITERS:
+        return export_analysis.export_analysis(workdir, config)
     return import_sae(workdir, config) if config.source else export_sae(workdir, config)
 
 
@@ -70,7 +74,7 @@ def export_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, i
 
     Raises BadInput when there is nothing to export, the format cannot hold it, or the output already exists.
     """
-    write = interop.find_writer(config.format)
+    write = interop.find_writer(config.format, tuple(export_analysis.WRITERS))
     if not config.output:
         raise BadInput("--output is missing: give the folder to make")
     members = members_of(load_run(workdir))
