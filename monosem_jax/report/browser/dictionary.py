@@ -41,6 +41,7 @@ def write_dictionary(folder: pathlib.Path, material: DictionaryMaterial) -> dict
     if material.model is not None:
         material.model(folder, f"{material.id}/model")
     has["model"] = material.model is not None
+    has["logits"] = material.logits is not None
     return {
         "id": material.id,
         "name": material.name,
@@ -75,6 +76,17 @@ def chunks(folder: pathlib.Path, name: str) -> Iterator[tuple[str, bytes, list[d
         yield file.name.removesuffix(".json.gz"), packed, found
 
 
+def _write_chunk(
+    folder: pathlib.Path, material: DictionaryMaterial, place: str, packed: bytes, features: Sequence[int]
+) -> None:
+    """A chunk of records as it is, at `place` (SET/NUMBER), and the histograms of its features' logit weights."""
+    write_packed(folder, f"{material.id}/{place}", packed)
+    name, number = place.split("/")
+    if name == "features" and material.logits is not None:
+        by_number = dict(zip(map(str, features), material.logits(features), strict=True))
+        write_json_chunk(folder, f"{material.id}/logits/{number}", by_number)
+
+
 def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) -> None:
     columns = material.records.index(name)
     added = _Added(folder, {label: i for i, label in enumerate(material.records.header["labels"])})
@@ -83,9 +95,13 @@ def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) ->
         progress(len(columns["feature"]), f"browser: {name} of {material.name}", "features", delay=SHORT) as bar,
         ThreadPoolExecutor(1) as writer,
     ):
-        writing: list[Future[int]] = []
+        writing: list[Future[None]] = []
         for number, packed, records in chunks(material.records_folder, name):
-            writing = [*writing[-3:], writer.submit(write_packed, folder, f"{material.id}/{name}/{number}", packed)]
+            numbers = [r["feature"] for r in records]
+            writing = [
+                *writing[-3:],
+                writer.submit(_write_chunk, folder, material, f"{name}/{number}", packed, numbers),
+            ]
             writing[0].result()  # so that few wait at a time
             added.add(records, material.records_folder / name / number)
             bar.update(len(records))
