@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from monosem_jax.sae.run import SaeRun
 from monosem_jax.text.directory import Text
 
 BINS = 48
+WEIGHTS = 1 << 21  # that are computed at a time: products of few rows are slow
 BLOCK = 1 << 22  # tokens of the training text that are counted at a time
 
 LogitHistograms = Callable[[Sequence[int]], list[dict[str, Any]]]
@@ -34,10 +36,16 @@ def logit_histograms(dictionary: SaeRun, absent: dict[str, str]) -> LogitHistogr
     except (BadInput, OSError) as e:
         absent["logits"] = f"no histograms of logit weights: {e}"
         return None
-    return lambda chosen: histograms(features, tokens, chosen)
+    size = max(WEIGHTS // len(tokens), 1)
+
+    @functools.lru_cache(maxsize=1)
+    def block(number: int) -> list[dict[str, Any]]:
+        return histograms(features, tokens, np.arange(number * size, min((number + 1) * size, features.n_features)))
+
+    return lambda chosen: [block(i // size)[i % size] for i in chosen]
 
 
-def histograms(features: FeatureSet, tokens: np.ndarray, chosen: Sequence[int]) -> list[dict[str, Any]]:
+def histograms(features: FeatureSet, tokens: np.ndarray, chosen: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
     """The histograms of the logit weights of the features `chosen` over `tokens` [n]."""
     site, columns = features.effect_site
     weights = logit_weights(features.tapped, site, features.directions[np.asarray(chosen)][:, columns], tokens)

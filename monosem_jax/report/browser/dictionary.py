@@ -76,15 +76,23 @@ def chunks(folder: pathlib.Path, name: str) -> Iterator[tuple[str, bytes, list[d
         yield file.name.removesuffix(".json.gz"), packed, found
 
 
-def _write_chunk(
-    folder: pathlib.Path, material: DictionaryMaterial, place: str, packed: bytes, features: Sequence[int]
-) -> None:
-    """A chunk of records as it is, at `place` (SET/NUMBER), and the histograms of its features' logit weights."""
-    write_packed(folder, f"{material.id}/{place}", packed)
-    name, number = place.split("/")
+def _files(
+    material: DictionaryMaterial, name: str, number: str, packed: bytes, features: Sequence[int]
+) -> dict[str, bytes | dict[str, Any]]:
+    """The data files of a chunk by key: the records as they are, and the histograms of the logit weights."""
+    files: dict[str, bytes | dict[str, Any]] = {f"{material.id}/{name}/{number}": packed}
     if name == "features" and material.logits is not None:
-        by_number = dict(zip(map(str, features), material.logits(features), strict=True))
-        write_json_chunk(folder, f"{material.id}/logits/{number}", by_number)
+        histograms = zip(map(str, features), material.logits(features), strict=True)
+        files[f"{material.id}/logits/{number}"] = dict(histograms)
+    return files
+
+
+def _write_files(folder: pathlib.Path, files: Mapping[str, bytes | dict[str, Any]]) -> None:
+    for key, content in files.items():
+        if isinstance(content, bytes):
+            write_packed(folder, key, content)
+        else:
+            write_json_chunk(folder, key, content)
 
 
 def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) -> None:
@@ -97,11 +105,8 @@ def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) ->
     ):
         writing: list[Future[None]] = []
         for number, packed, records in chunks(material.records_folder, name):
-            numbers = [r["feature"] for r in records]
-            writing = [
-                *writing[-3:],
-                writer.submit(_write_chunk, folder, material, f"{name}/{number}", packed, numbers),
-            ]
+            files = _files(material, name, number, packed, [r["feature"] for r in records])
+            writing = [*writing[-3:], writer.submit(_write_files, folder, files)]
             writing[0].result()  # so that few wait at a time
             added.add(records, material.records_folder / name / number)
             bar.update(len(records))

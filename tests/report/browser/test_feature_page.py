@@ -12,7 +12,7 @@ import pytest
 from monosem_jax.report.browser.container import unpacked
 from tests.report.browser import made
 
-TOP = ".top-examples .tokens"
+TOP = ".top-examples .token-line"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_bars_are_divided_by_the_proxy_and_scales_are_in_the_address(feature, re
         says = float(title.split(" on ")[1].split(" %")[0]) / 100 if "on" in title else None
         assert "too few to say" in title if share is None else says == pytest.approx(share, abs=1e-3)
     bars = chart.locator("rect:not(.catch)").count()
-    page.select_option(".legend select", "none")
+    page.select_option(".legend-row select", "none")
     page.wait_for_function(
         "n => document.querySelectorAll('svg.histogram')[0].querySelectorAll('rect:not(.catch)').length < n", arg=bars
     )
@@ -141,7 +141,7 @@ def test_a_character_of_several_tokens_is_one_piece_with_its_parts(feature, reco
     page = feature(made.CHINESE)
     example = records[made.CHINESE]["examples"][0]
     first = example["tokens"].index("\\xe6\\x89")
-    piece = page.locator(f"{TOP} >> nth=0 >> .piece", has_text="手").filter(has_not_text="手套").first
+    piece = page.locator(f"{TOP} >> nth=0 >> .token-piece", has_text="手").filter(has_not_text="手套").first
     piece.hover()
     assert page.locator(".token-card .token-chip").all_inner_texts() == ["\\xe6\\x89", "\\x8b"]
     ids = [
@@ -159,16 +159,16 @@ def test_a_character_of_several_tokens_is_one_piece_with_its_parts(feature, reco
 def test_right_to_left_text_is_laid_out_so_and_its_letters_join(feature):
     page = feature(made.ARABIC)
     assert page.get_attribute(f"{TOP} >> nth=0", "dir") == "rtl"
-    assert page.get_attribute("#random >> xpath=ancestor::section >> .tokens >> nth=3", "dir") == "ltr"
+    assert page.get_attribute("#random >> xpath=ancestor::section >> .token-line >> nth=3", "dir") == "ltr"
     script = """() => {
       const [spans, whole, apart] = [1, 2, 3].map(() => document.createElement("span"));
-      const box = document.querySelector(".tokens[dir=rtl]");
+      const box = document.querySelector(".token-line[dir=rtl]");
       box.append(spans, whole, apart);
       const letters = [..."مكتبة"];
       for (const letter of letters) {
         for (const [into, display] of [[spans, "inline"], [apart, "inline-block"]]) {
           const span = document.createElement("span");
-          span.className = "piece fires";
+          span.className = "token-piece fires";
           span.style.display = display;
           span.style.setProperty("--share", Math.random());
           span.textContent = letter;
@@ -210,9 +210,9 @@ def test_causes_are_shown_on_request(feature, records):
 def test_a_long_example_is_shown_around_its_peak_until_asked_for_more(feature):
     page = feature(2)
     long = page.locator(f"{TOP} >> nth=1")
-    few = long.locator(".piece").count()
+    few = long.locator(".token-piece").count()
     page.click(".top-examples .example >> nth=1 >> text=more (")
-    assert few < 50 < long.locator(".piece").count() and long.locator(".peak").count() == 1
+    assert few < 50 < long.locator(".token-piece").count() and long.locator(".peak").count() == 1
 
 
 def test_cut_points_regroup_the_examples_and_are_in_the_address(feature):
@@ -252,7 +252,7 @@ def test_keys_walk_through_the_features_but_not_while_typing(feature):
 
 def test_the_list_from_which_it_was_opened_gives_the_order(visit):
     page = visit("#/sae/overview")
-    order = {"dictionary": "sae", "set": "features", "features": [40, 2, 17]}
+    order = {"dictionary": "sae", "set": "features", "features": [40, 2, 17], "address": "#/sae/features?q=court"}
     page.evaluate("o => sessionStorage.setItem('monosem.order', JSON.stringify(o))", order)
     for at, number in enumerate((40, 2, 17)):
         if at:
@@ -263,7 +263,8 @@ def test_the_list_from_which_it_was_opened_gives_the_order(visit):
         page.wait_for_function(
             "t => document.querySelector('.steps').innerText.includes(t)", arg=f"{at + 1} of 3 in your list"
         )
-    page.keyboard.press("j")
+    assert page.get_attribute(".steps > a.small", "href") == "#/sae/features?q=court"
+    page.keyboard.press("j")  # there is none after the last
     page.evaluate("location.hash = '#/sae/feature/3'")  # not in the list
     page.wait_for_function("() => document.querySelector('.steps').innerText.includes('all 48 features')")
 
@@ -283,6 +284,15 @@ def test_the_record_and_the_vector_can_be_downloaded(feature, records):
     assert found.dtype == np.float32
     page = feature(2, "?set=neurons")
     assert page.locator(".feature-tools >> text=vector").count() == 0
+
+
+def test_the_histogram_of_logit_weights_stands_below_their_ends(feature):
+    page = feature(2)
+    page.wait_for_selector("#logits >> xpath=ancestor::section >> svg")
+    titles = page.locator("#logits >> xpath=ancestor::section >> svg title").all_text_contents()
+    assert titles[3] == "0.28 to 0.64: 802 tokens" and len(titles) == 5
+    page = feature(2, "?set=neurons")
+    assert page.locator("#logits >> xpath=ancestor::section >> svg").count() == 0
 
 
 def test_neighbours_of_every_set_are_links(feature):
@@ -306,7 +316,7 @@ def test_hostile_text_is_shown_as_text(feature):
     )
     assert len(shown) < 2000  # the long word is cut
     assert "\\ud800 label" in page.inner_text(".top-examples .tag >> nth=0")
-    page.hover(f"{TOP} >> nth=0 >> .piece >> nth=9")
+    page.hover(f"{TOP} >> nth=0 >> .token-piece >> nth=9")
     assert "(100,000 characters)" in page.inner_text(".token-card")
 
 

@@ -63,7 +63,7 @@ function Toggle({ name, value, choose, can }: { name: string; value: string; cho
 
 function Proxy({ measured, proxy, choose }: { measured: ProxyScore[]; proxy: ProxyScore | undefined; choose: (p: string) => void }) {
   return (
-    <p class="small legend">
+    <p class="small legend-row">
       {proxy && (
         <>
           <span class="key"><span class="box holds" aria-hidden="true" /><span>proxy <b>{visible(proxy.proxy)}</b> holds</span></span>
