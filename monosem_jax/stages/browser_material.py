@@ -20,10 +20,12 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.run import SaeRun
+from monosem_jax.stages.browser_logits import logit_histograms
 from monosem_jax.stages.browser_model import served_model
 from monosem_jax.training.config import TrainConfig
 
 SPARSITY = ("l1_coefficient", "k", "l0_coefficient", "target_l0")
+
 
 def dictionary_material(id: str, analysis: AnalyzeRun) -> DictionaryMaterial:
     """The dictionary of an analysis, under the name that it has in addresses.
@@ -49,6 +51,7 @@ def dictionary_material(id: str, analysis: AnalyzeRun) -> DictionaryMaterial:
         vectors=_vectors(dictionary, absent),
         rating=read_json(rating, dict) if rating.exists() else None,
         model=model,
+        logits=logit_histograms(dictionary, absent),
         absent=absent,
     )
 

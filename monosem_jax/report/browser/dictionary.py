@@ -41,6 +41,7 @@ def write_dictionary(folder: pathlib.Path, material: DictionaryMaterial) -> dict
     if material.model is not None:
         material.model(folder, f"{material.id}/model")
     has["model"] = material.model is not None
+    has["logits"] = material.logits is not None
     return {
         "id": material.id,
         "name": material.name,
@@ -75,6 +76,25 @@ def chunks(folder: pathlib.Path, name: str) -> Iterator[tuple[str, bytes, list[d
         yield file.name.removesuffix(".json.gz"), packed, found
 
 
+def _files(
+    material: DictionaryMaterial, name: str, number: str, packed: bytes, features: Sequence[int]
+) -> dict[str, bytes | dict[str, Any]]:
+    """The data files of a chunk by key: the records as they are, and the histograms of the logit weights."""
+    files: dict[str, bytes | dict[str, Any]] = {f"{material.id}/{name}/{number}": packed}
+    if name == "features" and material.logits is not None:
+        histograms = zip(map(str, features), material.logits(features), strict=True)
+        files[f"{material.id}/logits/{number}"] = dict(histograms)
+    return files
+
+
+def _write_files(folder: pathlib.Path, files: Mapping[str, bytes | dict[str, Any]]) -> None:
+    for key, content in files.items():
+        if isinstance(content, bytes):
+            write_packed(folder, key, content)
+        else:
+            write_json_chunk(folder, key, content)
+
+
 def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) -> None:
     columns = material.records.index(name)
     added = _Added(folder, {label: i for i, label in enumerate(material.records.header["labels"])})
@@ -83,9 +103,10 @@ def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) ->
         progress(len(columns["feature"]), f"browser: {name} of {material.name}", "features", delay=SHORT) as bar,
         ThreadPoolExecutor(1) as writer,
     ):
-        writing: list[Future[int]] = []
+        writing: list[Future[None]] = []
         for number, packed, records in chunks(material.records_folder, name):
-            writing = [*writing[-3:], writer.submit(write_packed, folder, f"{material.id}/{name}/{number}", packed)]
+            files = _files(material, name, number, packed, [r["feature"] for r in records])
+            writing = [*writing[-3:], writer.submit(_write_files, folder, files)]
             writing[0].result()  # so that few wait at a time
             added.add(records, material.records_folder / name / number)
             bar.update(len(records))

@@ -29,8 +29,9 @@ class DictionaryMaterial:
     it is shown: names → text or numbers. `overview` is everything that the overview shows, `figures` the few numbers of
     it that stand in the manifest (see `overview.py`). `vectors`: the dictionary vectors [F, M] and `rating`: the rating
     material, if there are any. `model` writes the transformer and the dictionary for the page "Try it" (see
-    `model.py`), given the folder and the prefix of keys, and returns the size in bytes. `absent` says why something is
-    not there: its name → one sentence.
+    `model.py`), given the folder and the prefix of keys, and returns the size in bytes. `logits`: features → the
+    histogram of the logit weights of each, as the page of a feature shows it. `absent` says why something is not there:
+    its name → one sentence.
     """
 
     id: str
@@ -45,6 +46,7 @@ class DictionaryMaterial:
     vectors: np.ndarray | None = None
     rating: Mapping[str, Any] | None = None
     model: Callable[[pathlib.Path, str], int] | None = None
+    logits: Callable[[Sequence[int]], Sequence[Mapping[str, Any]]] | None = None
     absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 

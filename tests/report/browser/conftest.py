@@ -76,27 +76,6 @@ def visit(chromium: Any, browser_folder: pathlib.Path) -> Iterator[Callable[...,
 
 
 @pytest.fixture(scope="session")
-def serious() -> Callable[[Any], list[str]]:
-    """serious(page): what axe-core finds that is serious or critical, as "rule: element", or a skip without axe-core."""
-    try:
-        from axe_playwright_python.sync_playwright import Axe
-    except ImportError:
-        pytest.skip("needs axe-core: pip install axe-playwright-python")
-    axe = Axe()
-
-    def found(page: Any) -> list[str]:
-        violations = axe.run(page).response["violations"]
-        return [
-            f"{v['id']}: {node['html'][:200]}"
-            for v in violations
-            if v["impact"] in ("serious", "critical")
-            for node in v["nodes"]
-        ]
-
-    return found
-
-
-@pytest.fixture(scope="session")
 def module(chromium: Any) -> Iterator[Callable[[str], Any]]:
     """module("tokens.ts"): a page in which that source file of the front end is `it`, for tests of plain functions; a
     skip where the front end cannot be bundled."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import gzip
 import json
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -206,6 +208,11 @@ def _proxy(name: str, holds: bool) -> ProxyScore:
                       1.0, 0.89 if holds else 0.01, 0.98 if holds else 0.02, 0.85 if holds else 0.01, 1030)  # fmt: skip
 
 
+def histograms(features: Sequence[int]) -> list[dict[str, Any]]:
+    """Histograms of the logit weights of features."""
+    return [{"low": -0.8, "high": 1.0, "counts": [1, 20, 3000, 800 + i, 100]} for i in features]
+
+
 def write_records(folder: pathlib.Path) -> None:
     """Writes the records of every set into `folder`, in chunks of CHUNK."""
     usual, records_io.CHUNK = records_io.CHUNK, CHUNK
@@ -250,6 +257,7 @@ def material(folder: pathlib.Path, id: str = "sae") -> DictionaryMaterial:
         records_folder=folder,
         overview=shown,
         vectors=vectors(),
+        logits=histograms,
         absent={"rating": "the analysis made no rating material (kind rating)"},
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 
@@ -26,7 +28,7 @@ def pieces(page, tokens: list[str]) -> list[tuple[str, list[int]]]:
         ([" The", " court"], [(" The", [0]), (" court", [1])]),
         (["\\xe6\\x89", "\\x8b", "。"], [("手", [0, 1]), ("。", [2])]),
         ([" 실\\xed", "\\x8c", "\\xa8", "하"], [(" 실", [0]), ("패", [0, 1, 2]), ("하", [3])]),
-        (["x\\xed", "\\x8c\\xa8하\\xec", "\\x98\\x80!"], [("x", [0]), ("패", [0, 1]), ("하", [1]), ("였", [1, 2]), ("!", [2])]),
+        (["x\\xed", "\\x8c\\xa8하\\xec", "\\x98\\x80"], [("x", [0]), ("패", [0, 1]), ("하", [1]), ("였", [1, 2])]),
         (["\\xf0\\x9f", "\\x98", "\\x80"], [("😀", [0, 1, 2])]),
         ([" \\xec", "\\xb6", "\\x94"], [(" ", [0]), ("추", [0, 1, 2])]),
         # A character within one token would have been decoded: the token is source code that spells its bytes.
@@ -52,7 +54,7 @@ def test_every_token_is_in_a_piece_and_pieces_keep_the_order(tokens):
     given = [parts[(i * i + 3 * i) % len(parts)] for i in range(200)]
     found = pieces(tokens, given)
     assert sorted({t for _, of in found for t in of}) == list(range(200))
-    assert all(a[1][-1] <= b[1][0] for a, b in zip(found, found[1:], strict=False))
+    assert all(a[1][-1] <= b[1][0] for a, b in itertools.pairwise(found))
 
 
 def test_a_long_word_is_cut(tokens):
@@ -80,8 +82,15 @@ def test_direction(tokens, text, expected):
 
 @pytest.mark.parametrize(
     ("n", "peak", "expected"),
-    [(10, 3, [0, 10]), (46, 0, [0, 46]), (47, 0, [0, 41]), (200, 100, [72, 113]), (200, 199, [159, 200]), (200, 5, [0, 41])],
-)  # fmt: skip
+    [
+        (10, 3, [0, 10]),
+        (46, 0, [0, 46]),
+        (47, 0, [0, 41]),
+        (200, 100, [72, 113]),
+        (200, 199, [159, 200]),
+        (200, 5, [0, 41]),
+    ],
+)
 def test_windows(tokens, n, peak, expected):
     assert tokens.evaluate("([n, p]) => it.windowAround(n, p)", [n, peak]) == expected
 

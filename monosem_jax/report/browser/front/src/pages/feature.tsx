@@ -70,7 +70,7 @@ function One({ site, dictionary, route, set, feature }: PageProps & { set: strin
     l: () => flip("shade", "loss"),
     x: () => flip("x", "log"),
     c: () => document.querySelector<HTMLButtonElement>("[data-key=copy]")?.click(),
-    "/": () => go(routeTo(dictionary.id, "features")),
+    b: () => go(order?.address ?? routeTo(dictionary.id, "features")),
     "?": () => setHelp(true),
   });
   return (

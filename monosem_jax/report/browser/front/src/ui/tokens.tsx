@@ -9,7 +9,7 @@ export type Shade = "fire" | "diverging";
 export type Facts = [name: string, value: string][];
 
 interface Shown {
-  at: DOMRect;
+  of: Element; // the piece that is pointed at
   parts: { token: string; facts: Facts }[];
   shared: boolean;
 }
@@ -22,21 +22,22 @@ export function TokenCard() {
   const card = useRef<HTMLDivElement>(null);
   useEffect(() => {
     listener = show;
-    const hide = () => show(null);
-    addEventListener("scroll", hide, { passive: true });
+    const follow = () => show((now) => (now?.of.isConnected ? { ...now } : null));
+    addEventListener("scroll", follow, { passive: true, capture: true });
     return () => {
       listener = null;
-      removeEventListener("scroll", hide);
+      removeEventListener("scroll", follow, { capture: true });
     };
   }, []);
   useLayoutEffect(() => {
     const element = card.current;
     if (!element || !shown) return;
     const { width, height } = element.getBoundingClientRect();
-    const below = shown.at.bottom + 6;
+    const at = shown.of.getClientRects()[0] ?? shown.of.getBoundingClientRect();
+    const below = at.bottom + 6;
     const fits = below + height < innerHeight - 8;
-    element.style.left = `${Math.max(8, Math.min(shown.at.left, document.documentElement.clientWidth - width - 8))}px`;
-    element.style.top = `${fits ? below : Math.max(8, shown.at.top - height - 6)}px`;
+    element.style.left = `${Math.max(8, Math.min(at.left, document.documentElement.clientWidth - width - 8))}px`;
+    element.style.top = `${fits ? below : Math.max(8, at.top - height - 6)}px`;
   }, [shown]);
   if (!shown) return null;
   return (
@@ -81,7 +82,7 @@ export function Tokens({ tokens, all, from, to, peak, values, most, shade, label
   const show = (i: number) => {
     const piece = all[i];
     const element = box.current?.querySelector(`[data-piece="${i}"]`);
-    if (piece && element) listener?.({ at: element.getClientRects()[0] ?? element.getBoundingClientRect(), parts: partsOf(piece), shared: piece.shared });
+    if (piece && element) listener?.({ of: element, parts: partsOf(piece), shared: piece.shared });
   };
   const move = (i: number) => {
     const to_ = Math.max(from, Math.min(i, to - 1));
@@ -107,7 +108,7 @@ export function Tokens({ tokens, all, from, to, peak, values, most, shade, label
   const active = all[current];
   return (
     <div
-      class="tokens"
+      class="token-line"
       dir={dir}
       ref={box}
       role="listbox"
@@ -135,7 +136,7 @@ export function Tokens({ tokens, all, from, to, peak, values, most, shade, label
             aria-selected={is}
             aria-label={is ? spoken(partsOf(piece)) : undefined}
             data-piece={i}
-            class={`piece${piece.tokens.includes(peak) ? " peak" : ""}${is ? " current" : ""} ${shadeClass(value, shade)}`}
+            class={`token-piece${piece.tokens.includes(peak) ? " peak" : ""}${is ? " current" : ""} ${shadeClass(value, shade)}`}
             style={value !== 0 && most > 0 ? { "--share": String(strength(value, most)) } : undefined}
           >
             {piece.segments.map((s) => (s.blank ? <span class="blank">{s.text}</span> : s.text))}
@@ -167,12 +168,12 @@ function beside(element: HTMLElement | null, step: number): HTMLElement | undefi
 export function Legend({ shade, low, high, children }: { shade: Shade; low: string; high: string; children: string }) {
   const steps = shade === "fire" ? [0, 0.25, 0.5, 0.75, 1] : [-1, -0.5, 0, 0.5, 1];
   return (
-    <p class="legend small">
+    <p class="shade-legend small">
       <span class="quiet">{children}</span>{" "}
       <span class="ramp">
         <span>{low}</span>
         {steps.map((s) => (
-          <span class={`swatch ${shadeClass(s, shade)}`} style={{ "--share": String(strength(s, 1)) }} aria-hidden="true" />
+          <span class={`shade ${shadeClass(s, shade)}`} style={{ "--share": String(strength(s, 1)) }} aria-hidden="true" />
         ))}
         <span>{high}</span>
       </span>

@@ -34,6 +34,7 @@ export function Activation({ record, route, tokens }: { record: FeatureRecord; r
             parts={proxy ? partsOf(proxy, record.largest) : []}
             label={spoken(record, tokens)}
             unit="firings"
+            height={270}
             marks={Array.from({ length: 11 }, (_, i) => (record.largest * (i + 1)) / 12)}
           />
           <p class="small quiet caption">
@@ -62,10 +63,10 @@ function Toggle({ name, value, choose, can }: { name: string; value: string; cho
 
 function Proxy({ measured, proxy, choose }: { measured: ProxyScore[]; proxy: ProxyScore | undefined; choose: (p: string) => void }) {
   return (
-    <p class="small legend">
+    <p class="small legend-row">
       {proxy && (
         <>
-          <span class="key"><span class="box holds" aria-hidden="true" /> proxy <b>{visible(proxy.proxy)}</b> holds</span>
+          <span class="key"><span class="box holds" aria-hidden="true" /><span>proxy <b>{visible(proxy.proxy)}</b> holds</span></span>
           <span class="key"><span class="box fails" aria-hidden="true" /> it does not</span>
           {proxy.specificity.some((s) => s === null) && <span class="key"><span class="box unsure" aria-hidden="true" /> too few firings to say</span>}
           <span class="quiet">measured in each twelfth of the maximum; a bar is divided in proportion</span>

@@ -2,6 +2,7 @@
 
 import type { Example, Source, Sources } from "../../records.ts";
 import { digits, loneToken, signed } from "../../text.ts";
+import { Scroll } from "../../ui/scroll.tsx";
 
 interface Props {
   example: Example;
@@ -19,7 +20,7 @@ export function Causes({ example, sources }: Props) {
         {signed(sources.bias, 3)} from biases, with attention patterns, scales and gates held fixed. The context above is now shaded by what
         each token contributes.
       </p>
-      <div class="scroll">
+      <Scroll label="Tokens that cause the activation">
         <table class="small">
           <thead>
             <tr><th>token</th><th class="number">back</th><th>contribution</th><th class="number">direct</th><th class="number">attention</th><th class="number">head</th></tr>
@@ -40,7 +41,7 @@ export function Causes({ example, sources }: Props) {
             </tr>
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </div>
   );
 }

@@ -119,8 +119,9 @@ function Cuts({ own, problem, apply }: { own: string; problem: string; apply: (t
   const [text, setText] = useState(own);
   useEffect(() => setText(own), [own]);
   const wrong = cutPoints(text).problem || problem;
+  const group = () => wrong === "" && apply(text.trim());
   return (
-    <form class="cuts" onSubmit={(e) => (e.preventDefault(), wrong || apply(text.trim()))}>
+    <div class="cuts">
       <label for="cut-points" class="small quiet">own cut points</label>
       <input
         id="cut-points"
@@ -130,13 +131,14 @@ function Cuts({ own, problem, apply }: { own: string; problem: string; apply: (t
         aria-describedby="cut-help"
         aria-invalid={wrong !== ""}
         onInput={(e) => setText(e.currentTarget.value)}
+        onKeyDown={(e) => e.key === "Enter" && group()}
       />
-      <button type="submit" disabled={wrong !== "" || text.trim() === own}>group</button>
+      <button type="button" disabled={wrong !== "" || text.trim() === own} onClick={group}>group</button>
       {own && <button type="button" onClick={() => apply("")}>intervals</button>}
       <span id="cut-help" class={wrong ? "problem small" : "unseen"} role={wrong ? "alert" : undefined}>
         {wrong || "numbers between 0 and 1, in units of the maximum"}
       </span>
-    </form>
+    </div>
   );
 }
 

@@ -12,7 +12,8 @@ export const KEYS: [keys: string[], does: string][] = [
   [["l"], "shade by loss or by activation"],
   [["x"], "activations on a linear or a log scale"],
   [["c"], "copy the link to this view"],
-  [["/"], "back to the list of features"],
+  [["b"], "back to the list of features"],
+  [["/"], "search"],
   [["?"], "this list"],
 ];
 

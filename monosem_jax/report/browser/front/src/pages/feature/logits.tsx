@@ -54,14 +54,25 @@ function Ends({ title, pairs, most }: { title: string; pairs: [string, number][]
   );
 }
 
+interface Packed {
+  low: number;
+  high: number;
+  counts: number[];
+}
+
+/** The histogram of logit weights, whose bins have equal widths. */
+function unpackedOf(h: Packed | undefined): Histogram | undefined {
+  return h && { counts: h.counts, edges: Array.from({ length: h.counts.length + 1 }, (_, i) => h.low + ((h.high - h.low) * i) / h.counts.length) };
+}
+
 function Distribution({ record, dictionary, set }: { record: FeatureRecord; dictionary: Dictionary; set: string }) {
   const has = Boolean(dictionary.has["logits"]) && set === "features";
   const chunk = Math.floor(record.feature / dictionary.chunk);
-  const { value, problem } = useOptional<Record<string, Histogram>>(
+  const { value, problem } = useOptional<Record<string, Packed>>(
     () => (has ? json(`${dictionary.id}/logits/${padded(chunk)}`) : Promise.resolve({})),
     `${dictionary.id}/logits/${has ? chunk : ""}`,
   );
-  const of = value?.[record.feature];
+  const of = unpackedOf(value?.[record.feature]);
   const numbers = record.logits;
   return (
     <>

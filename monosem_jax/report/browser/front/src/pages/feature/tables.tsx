@@ -6,6 +6,7 @@ import { routeToFeature } from "../../route.ts";
 import { decimals, digits, loneToken, share, signed, visible, whole } from "../../text.ts";
 import { useOptional } from "../../ui/loaded.tsx";
 import { Term } from "../../ui/note.tsx";
+import { Scroll } from "../../ui/scroll.tsx";
 import { nameOf } from "./sets.ts";
 
 export function TopTokens({ record }: { record: FeatureRecord }) {
@@ -13,7 +14,7 @@ export function TopTokens({ record }: { record: FeatureRecord }) {
   return (
     <section aria-labelledby="top-tokens" class="panel">
       <div class="section-head"><h2 id="top-tokens">Tokens on which it fires</h2></div>
-      <div class="scroll">
+      <Scroll label="Tokens on which it fires">
         <table class="small">
           <thead>
             <tr>
@@ -35,7 +36,7 @@ export function TopTokens({ record }: { record: FeatureRecord }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
       {record.token_in_context && <InContext of={record.token_in_context} />}
     </section>
   );
@@ -59,7 +60,7 @@ export function Proxies({ record }: { record: FeatureRecord }) {
   return (
     <section aria-labelledby="proxies" class="panel">
       <div class="section-head"><h2 id="proxies">Proxies</h2></div>
-      <div class="scroll">
+      <Scroll label="Proxies">
         <table class="small">
           <thead>
             <tr>
@@ -74,7 +75,7 @@ export function Proxies({ record }: { record: FeatureRecord }) {
           </thead>
           <tbody>{sorted.map((p) => <ProxyRow of={p} />)}</tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }
@@ -155,7 +156,7 @@ function Nearest({ set, of, dictionary }: { set: string; of: Neighbour[]; dictio
     </tr>
   );
   return (
-    <div class="scroll">
+    <Scroll label={set === "features" ? "Nearest in this dictionary" : `Nearest: ${set}`}>
       <table class="small">
         <caption>{set === "features" ? "in this dictionary" : set}</caption>
         <thead><tr><th>{nameOf(set).toLowerCase()}</th><th class="number">corr.</th><th class="number">cosine</th>{hints && <th>fires on</th>}</tr></thead>
@@ -164,7 +165,7 @@ function Nearest({ set, of, dictionary }: { set: string; of: Neighbour[]; dictio
       {of.length > SHOWN && (
         <details class="small"><summary>{of.length - SHOWN} more</summary><table class="small"><tbody>{of.slice(SHOWN).map(row)}</tbody></table></details>
       )}
-    </div>
+    </Scroll>
   );
 }
 

@@ -27,12 +27,11 @@ export function Toolbar({ record, dictionary, set, feature, order, help }: Props
         {sign}<span class="unseen">{name}: {to}</span>
       </a>
     );
-  const list = routeTo(dictionary.id, "features", "", listQuery(set));
   return (
     <div class="feature-tools" role="toolbar" aria-label="This feature">
       <div class="steps">
         {step(place?.previous, "previous", "‹")}
-        <a href={list} class="small">{place?.at !== undefined && place.at >= 0 && order?.filtered ? `${whole(place.at + 1)} of ${whole(place.n)} in your list` : `all ${whole(dictionary.sets[set]?.records ?? 0)} ${set}`}</a>
+        <a href={order?.address ?? routeTo(dictionary.id, "features")} class="small">{place?.at !== undefined && place.at >= 0 && order?.filtered ? `${whole(place.at + 1)} of ${whole(place.n)} in your list` : `all ${whole(dictionary.sets[set]?.records ?? 0)} ${set}`}</a>
         {step(place?.next, "next", "›")}
       </div>
       <div class="row">
@@ -45,13 +44,6 @@ export function Toolbar({ record, dictionary, set, feature, order, help }: Props
       </div>
     </div>
   );
-}
-
-/** The filter of the list that was shown last, so that the way back leads to it. */
-function listQuery(set: string): URLSearchParams {
-  const query = new URLSearchParams();
-  if (set !== "features") query.set("set", set);
-  return query;
 }
 
 function CopyLink() {

@@ -15,13 +15,13 @@ export function keep(place: Place): void {
 
 const CAP = 20_000;
 
-/** The order of the features that are shown, for "previous" and "next" of a feature's page: at most 20,000 around the
+/** The order of the features that are shown, and the address of their list, for "previous" and "next" of a feature's page: at most 20,000 around the
  * one that is opened. */
 export function keepOrder(dictionary: string, set: string, features: Float64Array, rows: Uint32Array, around = 0): void {
   const begin = Math.max(0, Math.min(around - CAP / 2, rows.length - CAP));
   const order = Array.from(rows.subarray(begin, begin + CAP), (row) => features[row] ?? 0);
   try {
-    sessionStorage.setItem("monosem.order", JSON.stringify({ dictionary, set, features: order }));
+    sessionStorage.setItem("monosem.order", JSON.stringify({ dictionary, set, features: order, address: location.hash }));
   } catch {
     // no storage: the feature's page goes by number
   }
