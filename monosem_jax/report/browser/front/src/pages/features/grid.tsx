@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { go, routeToFeature } from "../../route.ts";
 import { COLUMNS, type ColumnOf } from "./columns.tsx";
 import { type Filter, SORTS } from "./filter.ts";
-import { keep, kept } from "./place.ts";
+import { keep, kept } from "../../place.ts";
 import type { Table } from "./table.ts";
 import { useNarrow } from "./width.ts";
 
@@ -69,7 +69,7 @@ export function Grid({ table, rows, vocabulary, filter, sortBy, opened, complete
   for (let i = first; i < last; i++) shown.push(<Row key={i} {...{ table, vocabulary, columns, open, height }} index={i} row={rows[i] ?? 0} active={i === at} />);
   return (
     <div
-      class="grid" role="grid" tabIndex={0} onKeyDown={key}
+      class={`grid by-${filter.sort}`} role="grid" tabIndex={0} onKeyDown={key}
       style={{ "--columns": columns.map((c) => c.width).join(" ") }}
       aria-label={`${table.set} of ${table.dictionary.name}: arrow keys move, Enter opens`}
       aria-rowcount={rows.length + 1} aria-colcount={columns.length}
@@ -181,12 +181,10 @@ function useStuckBelow(head: { current: HTMLElement | null }): void {
 /** Goes to where the page was left, once there are enough rows for it. */
 function useKeptScroll(count: number, height: number, complete: boolean): void {
   const wanted = useRef(kept().scroll ?? 0);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!wanted.current || (!complete && count * height < wanted.current)) return;
-    const to = wanted.current;
+    scrollTo(0, wanted.current);
     wanted.current = 0;
-    const timer = setTimeout(() => scrollTo(0, to)); // behind the frame's own scrolling to the top of a new page
-    return () => clearTimeout(timer);
   }, [count, height, complete]);
 }
 
