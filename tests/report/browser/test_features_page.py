@@ -125,7 +125,8 @@ def test_controls_write_the_address_and_show_it(visit, parted):
     page = visit("#/sae/features", folder=parted)
     assert len(features(page)) == 48
     controls = page.locator("main .controls")
-    assert changed(page, lambda: controls.locator("label:has(> span:text-is('Label')) select").select_option(label="arabic"))[0] == 0
+    label = controls.locator("label:has(> span:text-is('Label')) select")
+    assert changed(page, lambda: label.select_option(label="arabic"))[0] == 0
     assert "label=arabic" in page.url
     found = changed(page, lambda: page.get_by_role("columnheader", name="Density").get_by_role("button").click())
     assert found == by(lambda r: r.density, keep=lambda r: r.nearest_label == "arabic")
