@@ -12,6 +12,8 @@ family: training steps of every architecture against the ReLU one. --peers: othe
 --config.family.source, and what their dictionaries reconstruct beside ours (--config.family.sweeps): 24 trainings.
 scan: a scan of all features against the bare encoding of the same tokens and against SAEDashboard's way, which reads
 the text again for every 128 features; memory on short and long texts. Takes about five minutes.
+browser: browsers of 4,096 and 131,072 made-up features: records per second, memory, sizes; and, where Playwright and
+Chromium are, the time until pages show something, and frames per second of scrolling. Needs 4 GB of disk, ten minutes.
 """
 
 from experiments.entry import Experiment, Flag, launch
@@ -24,7 +26,7 @@ def stage(flags):
 
 
 FLAGS = {
-    "suite": Flag("Which benchmarks: store, train, family or scan.", sets=("suite",)),
+    "suite": Flag("Which benchmarks: store, train, family, scan or browser.", sets=("suite",)),
     "peers": Flag(
         "With --suite=train or family: other libraries' trainers too.", bool, sets=("train.peers", "family.peers")
     ),

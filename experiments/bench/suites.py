@@ -12,9 +12,11 @@ from typing import Any
 
 import jax
 
+from experiments.bench import browser_suite as bench_browser
 from experiments.bench import family_suite as bench_family
 from experiments.bench import peers, store
 from experiments.bench import scan_suite as bench_scan
+from experiments.bench.browser_suite import BrowserBenchConfig
 from experiments.bench.family_suite import FamilyBenchConfig
 from experiments.bench.scan_suite import ScanBenchConfig
 from experiments.bench.timing import machine
@@ -27,7 +29,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.runtime.locations import local_path, located
 
-SUITES = ("store", "train", "family", "scan")
+SUITES = ("store", "train", "family", "scan", "browser")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,7 @@ class BenchConfig:
     """What is measured, and on how much data. Data is made in the run directory and deleted afterwards."""
 
     suite: str = "store"
-    """The suite: store, train, family or scan."""
+    """The suite: store, train, family, scan or browser."""
     rows: int = 1 << 21
     """Suite store: rows of width 512 (1 KB each in bfloat16) for reading and mixing, and in the largest of the stores
     whose peak memory is compared; the smallest has a sixteenth."""
@@ -55,6 +57,8 @@ class BenchConfig:
     """Suite family."""
     scan: ScanBenchConfig = ScanBenchConfig()
     """Suite scan."""
+    browser: BrowserBenchConfig = BrowserBenchConfig()
+    """Suite browser."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -67,6 +71,8 @@ class BenchConfig:
             self.family.check()
         if self.suite == "scan":
             self.scan.check()
+        if self.suite == "browser":
+            self.browser.check()
 
 
 def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
@@ -85,6 +91,7 @@ def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
     shutil.rmtree(data, ignore_errors=True)  # left by an earlier run with unknown settings
     try:
         suites = {"store": store_suite, "train": train_suite, "family": family_suite, "scan": scan_suite}
+        suites["browser"] = browser_suite
         for name, figures in suites[config.suite](data, config):
             found["suites"][name] = figures
             print_figures(name, figures)
@@ -128,6 +135,11 @@ def family_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str,
 def scan_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (name, figures) for the costs of a scan, and its memory."""
     yield from bench_scan.suite(config.scan)
+
+
+def browser_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (name, figures) for building browsers of features, and for using them."""
+    yield from bench_browser.suite(data, config.browser)
 
 
 def print_figures(name: str, figures: dict[str, Any]) -> None:

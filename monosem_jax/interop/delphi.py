@@ -28,7 +28,10 @@ from monosem_jax.runtime.files import write_json
 from monosem_jax.runtime.progress import progress
 
 SMALLEST = 1e-5  # delphi's cache leaves out activations that are not above it
-SPLITS, SPLIT_ENTRIES = 5, 1 << 23  # at least so many files; at most about so many firings in one, which delphi reads whole
+SPLITS, SPLIT_ENTRIES = (
+    5,
+    1 << 23,
+)  # at least so many files; at most about so many firings in one, which delphi reads whole
 BATCH_BYTES = 1 << 28  # of activations on the device at a time
 BLOCK = 1 << 18  # firings in memory when a file is put together
 EXAMPLE = 32  # delphi cuts contexts into examples of so many tokens by default
@@ -66,7 +69,9 @@ def write(folder: pathlib.Path, analysis: Analyzed) -> str:
     length = tokens.shape[1]
     if length % EXAMPLE:
         fits = max(n for n in range(1, EXAMPLE) if length % n == 0)
-        print(f"note: contexts have {length} tokens: give delphi --example_ctx_len {fits}, {EXAMPLE} does not divide them")
+        print(
+            f"note: contexts have {length} tokens: give delphi --example_ctx_len {fits}, {EXAMPLE} does not divide them"
+        )
     count = sum(part.count for split in splits for part in split)
     return f"{count} activations on {tokens.size} tokens in {len(splits)} files"
 
@@ -99,9 +104,7 @@ def _encoded(features: FeatureSet, tokens: np.ndarray, splits: list[Split]) -> l
     return splits
 
 
-def _append(
-    split: Split, row: np.ndarray, value: np.ndarray, feature: np.ndarray, context: int, length: int
-) -> None:
+def _append(split: Split, row: np.ndarray, value: np.ndarray, feature: np.ndarray, context: int, length: int) -> None:
     entries = np.empty(len(row), ENTRY)
     entries["at"] = np.stack([context + row // length, row % length, feature], axis=1)
     entries["value"] = value

@@ -49,9 +49,17 @@ def write_packed(folder: pathlib.Path, key: str, packed: bytes) -> int:
 
 def unpacked(path: pathlib.Path) -> Any:
     """The JSON value of a data file, as the page reads it. Raises BadInput when the file is damaged."""
+    try:
+        return json.loads(unpacked_bytes(path))
+    except ValueError:
+        raise BadInput(f"{path} is damaged: expected JSON in a data file of a browser of features") from None
+
+
+def unpacked_bytes(path: pathlib.Path) -> bytes:
+    """The bytes in a data file, as the page reads them. Raises BadInput when the file is damaged."""
     found = CALL.fullmatch(path.read_bytes())
     try:
-        return json.loads(gzip.decompress(base64.b64decode(found[1], validate=True)))  # type: ignore[index]
+        return gzip.decompress(base64.b64decode(found[1], validate=True))  # type: ignore[index]
     except (OSError, EOFError, TypeError, ValueError, zlib.error):
         raise BadInput(f"{path} is damaged: expected a data file of a browser of features") from None
 

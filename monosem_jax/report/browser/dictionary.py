@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pathlib
 import zlib
@@ -68,7 +69,7 @@ def chunks(folder: pathlib.Path, name: str) -> Iterator[tuple[str, bytes, list[d
         packed = file.read_bytes()
         try:
             unpacker = zlib.decompressobj(wbits=31)
-            found = json.loads(unpacker.decompress(packed, LARGEST)) if packed else None
+            found = _parsed(unpacker.decompress(packed, LARGEST)) if packed else None
         except (zlib.error, ValueError, RecursionError) as e:
             raise BadInput(f"{file} is damaged: {' '.join(str(e).split())[:80]}") from None
         if not isinstance(found, list) or not all(isinstance(r, dict) and type(r.get("feature")) is int for r in found):
@@ -93,6 +94,17 @@ def _write_files(folder: pathlib.Path, files: Mapping[str, bytes | dict[str, Any
             write_packed(folder, key, content)
         else:
             write_json_chunk(folder, key, content)
+
+
+def _parsed(text: bytes) -> Any:
+    """The JSON value of a text. Without the collector of cycles, which takes a fifth of the time in vain."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return json.loads(text)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) -> None:

@@ -155,7 +155,7 @@ def _packed(block: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def varints(numbers: np.ndarray) -> bytes:
-    """Whole numbers >= 0 in 7 bits a byte, the lowest first; all bytes of a number but its last have the top bit set."""
+    """Whole numbers >= 0 in 7 bits a byte, the lowest first; all bytes of one but its last have the top bit set."""
     numbers = np.asarray(numbers, np.uint64)
     lengths = np.ones(len(numbers), np.int64)
     for bits in range(7, 63, 7):

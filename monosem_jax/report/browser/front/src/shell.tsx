@@ -12,6 +12,7 @@ import { Overview } from "./pages/overview.tsx";
 import { Rate } from "./pages/rate.tsx";
 import { Splitting } from "./pages/splitting.tsx";
 import { TryIt } from "./pages/try.tsx";
+import { kept } from "./place.ts";
 import { go, type Route, routeTo } from "./route.ts";
 import type { Dictionary, Site } from "./site.ts";
 import { Find } from "./ui/find.tsx";
@@ -61,7 +62,7 @@ class Guard extends Component<{ children: ComponentChildren }, { error: Error | 
 export function Shell({ site, route }: { site: Site; route: Route }) {
   const first = site.dictionaries[0];
   const dictionary = site.dictionaries.find((d) => d.id === route.dictionary) ?? first;
-  const name = route.page in PAGES ? route.page : "overview";
+  const name = Object.hasOwn(PAGES, route.page) ? route.page : "overview";
   const page = PAGES[name];
   const heading = useRef<HTMLElement>(null);
   const seen = useRef(false);
@@ -69,7 +70,7 @@ export function Shell({ site, route }: { site: Site; route: Route }) {
   useEffect(() => {
     document.title = `${page?.title ?? ""}${route.item ? ` ${route.item}` : ""} · ${site.title}`;
     if (seen.current) heading.current?.focus({ preventScroll: true }); // screen readers read the new page
-    if (seen.current) scrollTo(0, 0);
+    if (seen.current && !kept().scroll) scrollTo(0, 0); // otherwise the page goes to where it was left
     seen.current = true;
   }, [at]);
   if (!dictionary || !page) return <p class="problem" role="alert">This browser holds no dictionary.</p>;

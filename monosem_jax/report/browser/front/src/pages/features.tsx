@@ -9,7 +9,7 @@ import { Absent, Warning } from "../ui/note.tsx";
 import { type Change, Controls } from "./features/controls.tsx";
 import { filterOf, NARROWING, ordered, ULTRALOW_TOKENS } from "./features/filter.ts";
 import { Grid } from "./features/grid.tsx";
-import { keepOrder } from "./features/place.ts";
+import { keepOrder } from "../place.ts";
 import { Presets } from "./features/presets.tsx";
 import { useTable } from "./features/table.ts";
 import "../styles/features.css";
@@ -17,7 +17,7 @@ import "../styles/features.css";
 export function Features(props: PageProps) {
   const { dictionary, route } = props;
   const asked = route.query.get("set") ?? "features";
-  const set = asked in dictionary.sets ? asked : Object.keys(dictionary.sets)[0];
+  const set = Object.hasOwn(dictionary.sets, asked) ? asked : Object.keys(dictionary.sets)[0];
   if (set === undefined) return <Absent>These records hold no features.</Absent>;
   return <Chosen key={`${dictionary.id}/${set}`} {...props} set={set} />;
 }

@@ -56,7 +56,7 @@ export function Controls({ dictionary, table, filter, change }: Props) {
   const ranged = [min, max, peak, score, gain, stable].some((x) => !Number.isNaN(x));
   const choices = <Choices {...{ dictionary, table, filter, change }} />;
   return (
-    <form class="controls" onSubmit={(e) => e.preventDefault()} aria-label="Filter and sort">
+    <div class="controls" role="search" aria-label="Filter and sort">
       <SearchBox q={filter.q} change={change} />
       {!narrow && choices}
       <Choice name="Sort by" value={filter.sort} set={(sort) => change({ sort, dir: "" })}>
@@ -78,7 +78,7 @@ export function Controls({ dictionary, table, filter, change }: Props) {
           {!missing.stability && <Least name="Stability at least" value={stable} step={0.05} lowest={0} highest={1} set={(value) => change({ stable: value })} />}
         </div>
       </details>
-    </form>
+    </div>
   );
 }
 

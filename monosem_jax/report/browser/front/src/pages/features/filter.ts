@@ -52,7 +52,7 @@ export function filterOf(query: URLSearchParams, d: Dictionary): Filter {
   };
   const q = query.get("q") ?? "";
   const asked = query.get("sort") ?? "";
-  const sort = asked in SORTS && (asked !== "match" || q) ? asked : q ? "match" : "feature";
+  const sort = Object.hasOwn(SORTS, asked) && (asked !== "match" || q) ? asked : q ? "match" : "feature";
   const dir = query.get("dir");
   const kind = query.get("class") ?? "";
   return {
@@ -62,7 +62,7 @@ export function filterOf(query: URLSearchParams, d: Dictionary): Filter {
     proxy: d.proxies.indexOf(query.get("proxy") ?? ""),
     least: number("least"), min: number("min"), max: number("max"), peak: number("peak"),
     score: number("score"), gain: number("gain"), stable: number("stable"),
-    class: kind in CLASSES ? kind : "",
+    class: Object.hasOwn(CLASSES, kind) ? kind : "",
     best: query.get("best") === "1",
   }; // prettier-ignore
 }

@@ -1,10 +1,11 @@
 // A table of any number of rows of one height: only those near the screen are in the document.
 
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { Component } from "preact";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { go, routeToFeature } from "../../route.ts";
 import { COLUMNS, type ColumnOf } from "./columns.tsx";
 import { type Filter, SORTS } from "./filter.ts";
-import { keep, kept } from "./place.ts";
+import { keep, kept } from "../../place.ts";
 import type { Table } from "./table.ts";
 import { useNarrow } from "./width.ts";
 
@@ -39,9 +40,12 @@ export function Grid({ table, rows, vocabulary, filter, sortBy, opened, complete
   useEffect(() => keep({ row: at }), [at]);
   useStuckBelow(head);
   useKeptScroll(rows.length, height, complete);
-  const columns = COLUMNS.filter((c) => !c.needs || table.has(c.needs));
+  const columns = useMemo(() => COLUMNS.filter((c) => !c.needs || table.has(c.needs)), [table, table.version]);
 
-  const open = (index: number) => {
+  const latest = useRef({ rows, opened });
+  latest.current = { rows, opened };
+  const open = (index: number) => { // of whatever rows are shown now: a row keeps the one that it was drawn with
+    const { rows, opened } = latest.current;
     setActive(index);
     keep({ row: index, scroll: scrollY });
     opened(index);
@@ -69,7 +73,7 @@ export function Grid({ table, rows, vocabulary, filter, sortBy, opened, complete
   for (let i = first; i < last; i++) shown.push(<Row key={i} {...{ table, vocabulary, columns, open, height }} index={i} row={rows[i] ?? 0} active={i === at} />);
   return (
     <div
-      class="grid" role="grid" tabIndex={0} onKeyDown={key}
+      class={`grid by-${filter.sort}`} role="grid" tabIndex={0} onKeyDown={key}
       style={{ "--columns": columns.map((c) => c.width).join(" ") }}
       aria-label={`${table.set} of ${table.dictionary.name}: arrow keys move, Enter opens`}
       aria-rowcount={rows.length + 1} aria-colcount={columns.length}
@@ -112,28 +116,36 @@ interface RowProps {
   open: (index: number) => void;
 }
 
-function Row({ table, row, index, vocabulary, columns, active, height, open }: RowProps) {
-  const feature = table.columns.feature[row] ?? 0;
-  const click = (e: MouseEvent) => {
+/** Drawn again only when it shows something else: every frame of scrolling asks. */
+class Row extends Component<RowProps> {
+  shouldComponentUpdate(next: RowProps): boolean {
+    return (Object.keys(next) as (keyof RowProps)[]).some((key) => key !== "open" && next[key] !== this.props[key]);
+  }
+
+  click = (e: MouseEvent) => {
     if (e.ctrlKey || e.metaKey || e.shiftKey || e.button !== 0) return; // a new tab, by the link
     if (getSelection()?.toString()) return; // someone marks text
     e.preventDefault();
-    open(index);
+    this.props.open(this.props.index);
   };
-  return (
-    <div
-      role="row" id={`row-${index}`} aria-rowindex={index + 2} class={active ? "cells line active" : "cells line"}
-      style={{ transform: `translateY(${index * height}px)` }} onClick={click}
-    >
-      {columns.map((c) => (
-        <div role="gridcell" class={`cell ${c.key}`}>
-          {c.key === "feature"
-            ? <a tabIndex={-1} href={routeToFeature(table.dictionary.id, feature, table.set)}>{feature}</a>
-            : c.cell(table, row, vocabulary)}
-        </div>
-      ))}
-    </div>
-  );
+
+  render({ table, row, index, vocabulary, columns, active, height }: RowProps) {
+    const feature = table.columns.feature[row] ?? 0;
+    return (
+      <div
+        role="row" id={`row-${index}`} aria-rowindex={index + 2} class={active ? "cells line active" : "cells line"}
+        style={{ transform: `translateY(${index * height}px)` }} onClick={this.click}
+      >
+        {columns.map((c) => (
+          <div role="gridcell" class={`cell ${c.key}`}>
+            {c.key === "feature"
+              ? <a tabIndex={-1} href={routeToFeature(table.dictionary.id, feature, table.set)}>{feature}</a>
+              : c.cell(table, row, vocabulary)}
+          </div>
+        ))}
+      </div>
+    );
+  }
 }
 
 /** The first row near the screen and the one behind the last; also keeps the place in the history. */
@@ -181,12 +193,10 @@ function useStuckBelow(head: { current: HTMLElement | null }): void {
 /** Goes to where the page was left, once there are enough rows for it. */
 function useKeptScroll(count: number, height: number, complete: boolean): void {
   const wanted = useRef(kept().scroll ?? 0);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!wanted.current || (!complete && count * height < wanted.current)) return;
-    const to = wanted.current;
+    scrollTo(0, wanted.current);
     wanted.current = 0;
-    const timer = setTimeout(() => scrollTo(0, to)); // behind the frame's own scrolling to the top of a new page
-    return () => clearTimeout(timer);
   }, [count, height, complete]);
 }
 
