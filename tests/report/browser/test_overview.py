@@ -103,9 +103,14 @@ def shown(**changed) -> dict:
     ]
     density = np.concatenate([np.zeros(3), np.full(5, 0.2), np.geomspace(1e-5, 0.005, 40)])
     rows = [
-        {"proxy": "arabic", "about": "by script", "positive": 99, "best": [best("features", 3, 0.74), best("neurons", 1, 0.3)]},
-        {"proxy": ATTACKS[0], "about": ATTACKS[1], "positive": 9, "best": [best("features", 4, None), best("neurons", 2, 0.5)]},
-    ]  # fmt: skip
+        {"proxy": "arabic", "about": "", "positive": 99, "best": [best("features", 3, 0.74), best("neurons", 1, 0.3)]},
+        {"proxy": ATTACKS[0], "about": ATTACKS[1], "positive": 9, "best": [best("features", 4, None)]},
+    ]
+    label = {"label": ATTACKS[0], "tokens": 50, "feature": 3, "feature_correlation": 0.7}
+    probes = {
+        name: {"probe_k1": k1, "probe_k5": 0.8, "fms_1": 0.3} for name, k1 in (("features", 0.6), ("neurons", 0.7))
+    }
+    judged = {"set": "features", "judge": "ngram_graph", "single_token_share": 0.75, "summaries": summaries}
     values = {
         "dictionary": {
             **{"loss_recovered_zero": 0.912, "loss_recovered_mean": 0.65, "ce_intact": 4.0, "ce_zero_ablation": 4.05},
@@ -122,15 +127,13 @@ def shown(**changed) -> dict:
         "resample_steps": [500, 1000],
         "density": density,
         "density_tokens": 5000,
-        "categories": [
-            {"label": ATTACKS[0], "tokens": 50, "feature": 3, "feature_correlation": 0.7, "neuron": 1, "neuron_correlation": 0.2}
-        ],
+        "categories": [{**label, "neuron": 1, "neuron_correlation": 0.2}],
         "tables": {
             "proxies": {"rows": rows},
             "gaps": [{"kind": "proxy hindi", "reason": ATTACKS[3]}],
             "health": {"neurons": {"n_features": 12, "l0": 4.0}},
-            "probes": {"means": {s: {"probe_k1": p, "probe_k5": 0.8, "fms_1": 0.3} for s, p in (("features", 0.6), ("neurons", 0.7))}},
-            "judges": [{"set": "features", "judge": "ngram_graph", "single_token_share": 0.75, "summaries": summaries}],
+            "probes": {"means": probes},
+            "judges": [judged],
         },
         "start": {"drawn": [{"feature": 5, "value": 0.004, "tokens": [ATTACKS[3]]}]},
     }  # fmt: skip
