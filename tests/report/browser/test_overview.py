@@ -189,13 +189,23 @@ def test_the_page_says_each_figure_with_its_rule_and_warns(visit, tmp_path):
     assert page.locator("tr:has-text('arabic') td:has-text('0.74')").count() == 2  # and the paper's beside it
 
 
+@pytest.mark.parametrize(("width", "theme"), [(400, "dark"), (1400, "light")])
+def test_everything_fits_and_serves_everybody(visit, serious, tmp_path, width, theme):
+    visit.expected.append("connect-src")  # axe reads style sheets, and the policy forbids it
+    second = shown(dictionary={"loss_recovered_zero": 0.8, "l0": 12.0})
+    page = visit("#/sae/overview", width=width, theme=theme, folder=site(tmp_path, shown(), second))
+    page.wait_for_selector(".point")
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_charts_have_words_numbers_and_thinned_curves(visit, tmp_path):
     page = visit("#/sae/overview", folder=site(tmp_path, shown()))
-    page.wait_for_selector(".chart svg")
-    says = page.locator(".chart svg desc").all_text_contents()
-    assert len(says) == page.locator(".chart svg[role=img]").count() == 6
+    page.wait_for_selector(".plot svg")
+    says = page.locator(".plot svg desc").all_text_contents()
+    assert len(says) == page.locator(".plot svg[role=img]").count() == 6
     assert all(len(s) > 20 for s in says)
-    chart = page.locator(".chart", has_text="squared error")
+    chart = page.locator(".plot", has_text="squared error")
     assert chart.locator(".mark").count() == 2
     assert chart.locator("path").get_attribute("d").count("L") < POINTS
     chart.locator("summary").click()

@@ -151,7 +151,7 @@ export function Bars({ x: xAxis, y: yAxis, edges, values, ticks, beside, marks =
             {marks.filter((m) => m.at > x.domain[0] && m.at < x.domain[1]).map((m) => (
               <g class="mark">
                 <line x1={x(m.at)} x2={x(m.at)} y1={box.top - 8} y2={box.bottom} />
-                {m.name && <text x={x(m.at) + (x(m.at) > box.right - 30 ? -3 : 3)} y={box.top - 1} text-anchor={x(m.at) > box.right - 30 ? "end" : "start"}>{m.name}</text>}
+                {m.name && <text x={x(m.at) + (x(m.at) > box.right - 18 ? -3 : 3)} y={box.top - 1} text-anchor={x(m.at) > box.right - 18 ? "end" : "start"}>{m.name}</text>}
               </g>
             ))}
           </>
