@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -233,7 +234,7 @@ def test_a_sweep_is_drawn_from_the_manifest_and_a_point_opens_its_dictionary(vis
     (folder / "data" / "sae1" / "overview.js").rename(folder / "data" / "sae1" / "later.js")
     page = visit("#/sae/overview", folder=folder)
     page.wait_for_selector(".point")
-    assert page.locator(".point.current text").inner_html() == "sae"
+    assert page.locator(".point.here text").inner_html() == "sae"
     row = page.locator("tr", has=page.locator("a:text-is('sae1')")).inner_text()
     assert "k 12" in row and "80.0 %" in row
     (folder / "data" / "sae1" / "later.js").rename(folder / "data" / "sae1" / "overview.js")
@@ -257,5 +258,5 @@ def test_the_overview_needs_no_index_and_no_records(visit, tmp_path):
 def test_a_hash_is_copied_or_shown_whole(visit, tmp_path):
     page = visit("#/sae/overview", folder=site(tmp_path, shown()))
     page.click(".hash")
-    page.wait_for_function("/copied|ab12ab12/.test(document.querySelector('.said').textContent)")
+    page.locator(".said", has_text=re.compile("copied|ab12ab12")).first.wait_for()
     assert "ab12ab12ab" in page.inner_text(".hash")

@@ -149,9 +149,7 @@ def test_a_file_that_is_not_one_of_ours_changes_nothing(visit, folder, tmp_path,
     file = tmp_path / "given.json"
     file.write_text(text)
     page.set_input_files("input[type=file]", file)
-    page.wait_for_function(
-        f"document.querySelector('.rate-files [role=status]').textContent.includes({json.dumps(says)})"
-    )
+    page.locator(".rate-files [role=status]", has_text=says).wait_for()
     assert page.get_attribute("[data-step='confidence'] button:text-is('2')", "aria-pressed") == "true"
     assert page.evaluate("window.attacked") is None
 

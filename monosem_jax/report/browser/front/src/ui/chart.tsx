@@ -195,7 +195,7 @@ export function Scatter({ x: xAxis, y: yAxis, points, joined = [], height = 300,
             {points.map((p, i) => {
               const end = x(p.x) > box.right - 7 * p.name.length - 12;
               const drawn = (
-                <g class={`point s${p.tone ?? 0}${p.current ? " current" : ""}`}>
+                <g class={`point s${p.tone ?? 0}${p.current ? " here" : ""}`}>
                   <circle class="target" cx={x(p.x)} cy={y(p.y)} r={14} />
                   <circle cx={x(p.x)} cy={y(p.y)} r={p.current ? 6 : 4.5} />
                   <text x={x(p.x) + (end ? -9 : 9)} y={(placed[i] ?? 0) + 4} text-anchor={end ? "end" : "start"}>{p.name}</text>
