@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -103,9 +104,14 @@ def shown(**changed) -> dict:
     ]
     density = np.concatenate([np.zeros(3), np.full(5, 0.2), np.geomspace(1e-5, 0.005, 40)])
     rows = [
-        {"proxy": "arabic", "about": "by script", "positive": 99, "best": [best("features", 3, 0.74), best("neurons", 1, 0.3)]},
-        {"proxy": ATTACKS[0], "about": ATTACKS[1], "positive": 9, "best": [best("features", 4, None), best("neurons", 2, 0.5)]},
-    ]  # fmt: skip
+        {"proxy": "arabic", "about": "", "positive": 99, "best": [best("features", 3, 0.74), best("neurons", 1, 0.3)]},
+        {"proxy": ATTACKS[0], "about": ATTACKS[1], "positive": 9, "best": [best("features", 4, None)]},
+    ]
+    label = {"label": ATTACKS[0], "tokens": 50, "feature": 3, "feature_correlation": 0.7}
+    probes = {
+        name: {"probe_k1": k1, "probe_k5": 0.8, "fms_1": 0.3} for name, k1 in (("features", 0.6), ("neurons", 0.7))
+    }
+    judged = {"set": "features", "judge": "ngram_graph", "single_token_share": 0.75, "summaries": summaries}
     values = {
         "dictionary": {
             **{"loss_recovered_zero": 0.912, "loss_recovered_mean": 0.65, "ce_intact": 4.0, "ce_zero_ablation": 4.05},
@@ -122,15 +128,13 @@ def shown(**changed) -> dict:
         "resample_steps": [500, 1000],
         "density": density,
         "density_tokens": 5000,
-        "categories": [
-            {"label": ATTACKS[0], "tokens": 50, "feature": 3, "feature_correlation": 0.7, "neuron": 1, "neuron_correlation": 0.2}
-        ],
+        "categories": [{**label, "neuron": 1, "neuron_correlation": 0.2}],
         "tables": {
             "proxies": {"rows": rows},
             "gaps": [{"kind": "proxy hindi", "reason": ATTACKS[3]}],
             "health": {"neurons": {"n_features": 12, "l0": 4.0}},
-            "probes": {"means": {s: {"probe_k1": p, "probe_k5": 0.8, "fms_1": 0.3} for s, p in (("features", 0.6), ("neurons", 0.7))}},
-            "judges": [{"set": "features", "judge": "ngram_graph", "single_token_share": 0.75, "summaries": summaries}],
+            "probes": {"means": probes},
+            "judges": [judged],
         },
         "start": {"drawn": [{"feature": 5, "value": 0.004, "tokens": [ATTACKS[3]]}]},
     }  # fmt: skip
@@ -186,13 +190,23 @@ def test_the_page_says_each_figure_with_its_rule_and_warns(visit, tmp_path):
     assert page.locator("tr:has-text('arabic') td:has-text('0.74')").count() == 2  # and the paper's beside it
 
 
+@pytest.mark.parametrize(("width", "theme"), [(400, "dark"), (1400, "light")])
+def test_everything_fits_and_serves_everybody(visit, serious, tmp_path, width, theme):
+    visit.expected.append("connect-src")  # axe reads style sheets, and the policy forbids it
+    second = shown(dictionary={"loss_recovered_zero": 0.8, "l0": 12.0})
+    page = visit("#/sae/overview", width=width, theme=theme, folder=site(tmp_path, shown(), second))
+    page.wait_for_selector(".point")
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_charts_have_words_numbers_and_thinned_curves(visit, tmp_path):
     page = visit("#/sae/overview", folder=site(tmp_path, shown()))
-    page.wait_for_selector(".chart svg")
-    says = page.locator(".chart svg desc").all_text_contents()
-    assert len(says) == page.locator(".chart svg[role=img]").count() == 6
+    page.wait_for_selector(".plot svg")
+    says = page.locator(".plot svg desc").all_text_contents()
+    assert len(says) == page.locator(".plot svg[role=img]").count() == 6
     assert all(len(s) > 20 for s in says)
-    chart = page.locator(".chart", has_text="squared error")
+    chart = page.locator(".plot", has_text="squared error")
     assert chart.locator(".mark").count() == 2
     assert chart.locator("path").get_attribute("d").count("L") < POINTS
     chart.locator("summary").click()
@@ -220,7 +234,7 @@ def test_a_sweep_is_drawn_from_the_manifest_and_a_point_opens_its_dictionary(vis
     (folder / "data" / "sae1" / "overview.js").rename(folder / "data" / "sae1" / "later.js")
     page = visit("#/sae/overview", folder=folder)
     page.wait_for_selector(".point")
-    assert page.locator(".point.current text").inner_html() == "sae"
+    assert page.locator(".point.here text").inner_html() == "sae"
     row = page.locator("tr", has=page.locator("a:text-is('sae1')")).inner_text()
     assert "k 12" in row and "80.0 %" in row
     (folder / "data" / "sae1" / "later.js").rename(folder / "data" / "sae1" / "overview.js")
@@ -244,5 +258,5 @@ def test_the_overview_needs_no_index_and_no_records(visit, tmp_path):
 def test_a_hash_is_copied_or_shown_whole(visit, tmp_path):
     page = visit("#/sae/overview", folder=site(tmp_path, shown()))
     page.click(".hash")
-    page.wait_for_function("/copied|ab12ab12/.test(document.querySelector('.said').textContent)")
+    page.locator(".said", has_text=re.compile("copied|ab12ab12")).first.wait_for()
     assert "ab12ab12ab" in page.inner_text(".hash")

@@ -149,9 +149,7 @@ def test_a_file_that_is_not_one_of_ours_changes_nothing(visit, folder, tmp_path,
     file = tmp_path / "given.json"
     file.write_text(text)
     page.set_input_files("input[type=file]", file)
-    page.wait_for_function(
-        f"document.querySelector('.rate-files [role=status]').textContent.includes({json.dumps(says)})"
-    )
+    page.locator(".rate-files [role=status]", has_text=says).wait_for()
     assert page.get_attribute("[data-step='confidence'] button:text-is('2')", "aria-pressed") == "true"
     assert page.evaluate("window.attacked") is None
 
@@ -177,6 +175,34 @@ def test_bold_are_the_strong_tokens_and_nothing_tells_features_from_neurons(visi
     assert "\\u202e" in page.inner_text(".rated")
     key = list(folder.rglob("*rating_key*"))
     assert key == []
+
+
+def test_buttons_beside_the_questions_do_what_they_are_for(visit, folder):
+    page = opened(visit, folder)
+    page.focus(".rate-bar button:text-is('Next')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[aria-current][aria-label^='Item 2']")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("[aria-current][aria-label^='Item 1']")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector(".question.active input")
+    page.keyboard.type("0 and 1")
+    assert page.input_value(".question input") == "0 and 1"
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector("[data-step='confidence'].active")
+    page.keyboard.press("9")  # more than there are
+    page.keyboard.press("ArrowUp")
+    page.wait_for_selector(".question.active input")
+    assert page.locator("[aria-pressed=true]").count() == 0
+
+
+@pytest.mark.parametrize(("width", "theme"), [(400, "dark"), (1400, "light")])
+def test_the_page_fits_and_serves_everybody(visit, serious, folder, width, theme):
+    visit.expected.append("connect-src")  # axe reads style sheets, and the policy forbids it
+    page = visit("#/sae/rate", width=width, theme=theme, folder=folder)
+    page.click("[data-step='logits'] button:text-is('1')")
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_an_analysis_without_material_says_so(visit):

@@ -70,7 +70,8 @@ function Rating({ dictionary, route, material }: PageProps & { material: Materia
       if (e.ctrlKey || e.metaKey || e.altKey || e.isComposing || e.defaultPrevented) return;
       const target = e.target as HTMLElement;
       const typing = target.matches("input, textarea, select");
-      if (target.closest("header, details, .rate-files, .rate-items") && !/^\d$/.test(e.key)) return;
+      const elsewhere = target.closest("a, button, summary, input, select, textarea") && !target.closest(".question");
+      if (elsewhere && (typing || e.key === "Enter")) return; // it does what it is for
       const step = all.find((s) => s.key === active);
       if (!typing && /^\d$/.test(e.key) && step && Number(e.key) <= step.question.points) {
         answer(step.key, Number(e.key));
@@ -113,7 +114,7 @@ function Rating({ dictionary, route, material }: PageProps & { material: Materia
         <p class="quiet small keys-help"><kbd>0</kbd>–<kbd>5</kbd> points, <kbd>Enter</kbd> <kbd>↓</kbd> <kbd>↑</kbd> question, <kbd>←</kbd> <kbd>→</kbd> item</p>
       </div>
       <p class="quiet small shades">
-        Shade: <span class="ramp">0 {[0.12, 0.34, 0.56, 0.78, 1].map((s) => <span class="fired" style={{ "--share": String(s) }} aria-hidden="true"> </span>)} the item's maximum.</span>
+        Shade: <span class="rate-ramp">0 {[0.12, 0.34, 0.56, 0.78, 1].map((s) => <span class="fired" style={{ "--share": String(s) }} aria-hidden="true"> </span>)} the item's maximum.</span>
         {" "}<strong>Bold</strong>: activations in the interval; underlined: the token that was drawn.
       </p>
       {item && <ItemView material={material} item={item} answers={answers} active={active} onActive={setActive} onAnswer={answer} />}

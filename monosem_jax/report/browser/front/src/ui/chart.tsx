@@ -151,7 +151,7 @@ export function Bars({ x: xAxis, y: yAxis, edges, values, ticks, beside, marks =
             {marks.filter((m) => m.at > x.domain[0] && m.at < x.domain[1]).map((m) => (
               <g class="mark">
                 <line x1={x(m.at)} x2={x(m.at)} y1={box.top - 8} y2={box.bottom} />
-                {m.name && <text x={x(m.at) + 3} y={box.top - 1}>{m.name}</text>}
+                {m.name && <text x={x(m.at) + (x(m.at) > box.right - 18 ? -3 : 3)} y={box.top - 1} text-anchor={x(m.at) > box.right - 18 ? "end" : "start"}>{m.name}</text>}
               </g>
             ))}
           </>
@@ -195,7 +195,7 @@ export function Scatter({ x: xAxis, y: yAxis, points, joined = [], height = 300,
             {points.map((p, i) => {
               const end = x(p.x) > box.right - 7 * p.name.length - 12;
               const drawn = (
-                <g class={`point s${p.tone ?? 0}${p.current ? " current" : ""}`}>
+                <g class={`point s${p.tone ?? 0}${p.current ? " here" : ""}`}>
                   <circle class="target" cx={x(p.x)} cy={y(p.y)} r={14} />
                   <circle cx={x(p.x)} cy={y(p.y)} r={p.current ? 6 : 4.5} />
                   <text x={x(p.x) + (end ? -9 : 9)} y={(placed[i] ?? 0) + 4} text-anchor={end ? "end" : "start"}>{p.name}</text>

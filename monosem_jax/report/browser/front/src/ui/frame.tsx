@@ -37,7 +37,7 @@ export function Figure({ title, says, caption, height = 220, table, live, linked
     return () => observer.disconnect();
   }, []);
   return (
-    <figure class="chart">
+    <figure class="plot">
       <h3>{title}</h3>
       <div class="drawing" ref={place} style={{ height: `${height}px` }}>
         {width > 0 && (

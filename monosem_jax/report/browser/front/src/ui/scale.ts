@@ -61,7 +61,8 @@ export function logarithmic(domain: [number, number], range: [number, number], f
   const within = WITHIN.find(([most]) => to - from <= most)?.[1] ?? [1];
   const every = Math.max(1, Math.ceil((to - from) / 7));
   const ticks: Tick[] = [];
-  for (let d = Math.floor(from); d <= Math.ceil(to); d += 1) {
+  if (to - from < 0.6) ticks.push(...linear([low, high], [0, 1], 4, format).ticks); // round numbers of decades are too far apart
+  else for (let d = Math.floor(from); d <= Math.ceil(to); d += 1) {
     if (d % every) continue;
     for (const w of within) {
       const at = w * 10 ** d;

@@ -30,7 +30,7 @@ export interface Dot {
   hollow?: boolean;
 }
 
-const WIDTH = 132;
+const WIDTH = 116;
 
 /** Dots on a line from 0 to 1 (values below are drawn at 0). Decoration: the numbers stand beside it. */
 export function Strip({ dots }: { dots: Dot[] }) {

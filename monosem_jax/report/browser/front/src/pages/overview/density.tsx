@@ -14,7 +14,7 @@ export function Density({ data }: { data: OverviewData }) {
   const filled = counts.flatMap((c, i) => (c ? [i] : []));
   const first = edges[filled[0] ?? 0] ?? -6;
   const last = edges[(filled[filled.length - 1] ?? 0) + 1] ?? 0;
-  const domain: [number, number] = [Math.min(-4, Math.floor(first)), Math.max(-0.7, last)];
+  const domain: [number, number] = [Math.min(-4, Math.floor(first)), Math.max(-0.5, last)];
   const sum = (values: number[], from: number, to: number) =>
     values.reduce((total, v, i) => (((edges[i] ?? 0) >= from - 1e-9 && (edges[i] ?? 0) < to - 1e-9) ? total + v : total), 0);
   const [dense, denser] = [sum(counts, -2, 9), sum(counts, -1, 9)];

@@ -37,7 +37,7 @@ export function Sweep({ site, dictionary }: { site: Site; dictionary: Dictionary
         />
       )}
       <div class="scroll" tabIndex={0} role="region" aria-label="All dictionaries">
-        <table>
+        <table class="compared">
           <thead>
             <tr>
               {["dictionary", "features", "sparsity", "L0", "loss recovered", "variance", "L0 by > 1 %", "dead", "twins", "judge", "probe k = 1"].map((h, i) => (
