@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from monosem_jax.report.browser import relations_matches, relations_plane, relations_splitting
-from monosem_jax.report.browser.container import write_arrays_chunk
-from monosem_jax.report.browser.dictionary import unpacked
+from monosem_jax.report.browser.container import unpacked, write_arrays_chunk
 from monosem_jax.report.browser.material import ComparisonMaterial
 from monosem_jax.report.browser.relations import PREFIX, write_relations
 from monosem_jax.runtime.errors import BadInput

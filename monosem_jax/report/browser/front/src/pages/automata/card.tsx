@@ -48,7 +48,7 @@ export function AutomatonCard({ automaton, address, id }: {
             );
           })}
         </ul>
-        <div class="scroll" tabIndex={0} role="region" aria-label="Steps">
+        <div class="scroll" tabIndex={0} role="region" aria-label={`Steps of the ${kind} of ${nodes.map((n) => n.feature).join(", ")}`}>
           <table>
             <thead>
               <tr>
