@@ -12,7 +12,7 @@ import { CHOICES, colouring, FAINT, NONE, OTHER } from "./map/colours.ts";
 import { type Columns, loadColumns } from "./map/columns.ts";
 import { Legend } from "./map/legend.tsx";
 import { PointList } from "./map/list.tsx";
-import type { Look } from "./map/plot.ts";
+import type { Look } from "./map/look.ts";
 import { inside, loadPoints, type Points } from "./map/points.ts";
 import { Scatter } from "./map/scatter.tsx";
 import "../styles/map.css";
