@@ -81,7 +81,7 @@ function chosenOf(all: Automaton[], route: Route): Automaton[] {
 function Checks({ table, control }: { table: AutomataTable; control?: AutomataTable }) {
   return (
     <>
-      <dl class="figures">
+      <dl class="check-figures">
         <div><dt>confirmed automata</dt><dd>{table.confirmed} of {table.automata.length}</dd><dd class="quiet">every step is confirmed{control && `; in the control, ${control.confirmed} of ${control.automata.length}`}</dd></div>
         <div><dt>confirmed steps</dt><dd>{table.confirmed_edges} of {table.checked_edges}</dd><dd class="quiet">the target fires more often while the source is held, 99 % interval</dd></div>
         <div><dt>from random features</dt><dd>{table.random_confirmed} of {table.random_checked}</dd><dd class="quiet">null: random sources, the same targets</dd></div>

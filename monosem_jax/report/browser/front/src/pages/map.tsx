@@ -8,11 +8,11 @@ import { digits, share, visible, whole } from "../text.ts";
 import { useLoaded, useOptional } from "../ui/loaded.tsx";
 import { Warning } from "../ui/note.tsx";
 import { WithoutComparison } from "./compare/without.tsx";
-import { CHOICES, colouring, FAINT } from "./map/colours.ts";
+import { CHOICES, colouring, FAINT, NONE, OTHER } from "./map/colours.ts";
 import { type Columns, loadColumns } from "./map/columns.ts";
 import { Legend } from "./map/legend.tsx";
 import { PointList } from "./map/list.tsx";
-import type { Look } from "./map/plot.ts";
+import type { Look } from "./map/look.ts";
 import { inside, loadPoints, type Points } from "./map/points.ts";
 import { Scatter } from "./map/scatter.tsx";
 import "../styles/map.css";
@@ -126,10 +126,11 @@ function lookOf(p: Points, sets: number, place: Uint8Array, chosen: { kept: (i: 
   const colour = place.slice();
   const order = new Uint32Array(p.n);
   let at = 0;
-  for (const pass of [0, 1]) {
+  const layer = (i: number) => (!strong[i] ? 0 : place[i] === NONE ? 1 : place[i] === OTHER ? 2 : 3); // what is told of lies on top
+  for (const pass of [0, 1, 2, 3]) {
     for (let set = sets - 1; set >= 0; set--) { // the smallest dictionary on top
       if (!chosen.ofSet.has(set)) continue;
-      for (let i = 0; i < p.n; i++) if (p.set[i] === set && strong[i] === pass) order[at++] = i;
+      for (let i = 0; i < p.n; i++) if (p.set[i] === set && layer(i) === pass) order[at++] = i;
     }
   }
   for (let i = 0; i < p.n; i++) if (!strong[i]) colour[i] = FAINT;

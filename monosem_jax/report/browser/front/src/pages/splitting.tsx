@@ -94,20 +94,17 @@ function Chooser({ sets, centre, rows }: { sets: ComparedSet[]; centre: Place; r
   const [feature, setFeature] = useState(String(centre.feature));
   const size = sets[level]?.n_features ?? 1;
   const chosen = rows.findIndex((r) => r.level === centre.level && r.feature.feature === centre.feature);
+  const show = () => {
+    const set = sets[level];
+    if (set) go(centred(set, { level, feature: Math.min(size - 1, Math.max(0, Math.floor(Number(feature) || 0))) }));
+  };
   return (
     <div class="chooser">
-      <form
-        class="row"
-        onSubmit={(e) => {
-          e.preventDefault();
-          const set = sets[level];
-          if (set) go(centred(set, { level, feature: Math.min(size - 1, Math.max(0, Math.floor(Number(feature) || 0))) }));
-        }}
-      >
+      <div class="row">
         <label>dictionary <select value={level} onChange={(e) => setLevel(Number(e.currentTarget.value))}>{sets.map((s, i) => <option value={i}>{visible(s.name)}: {whole(s.n_features)} features</option>)}</select></label>
-        <label>feature <input type="number" min={0} max={size - 1} value={feature} onInput={(e) => setFeature(e.currentTarget.value)} /></label>
-        <button type="submit">Show</button>
-      </form>
+        <label>feature <input type="number" min={0} max={size - 1} value={feature} onInput={(e) => setFeature(e.currentTarget.value)} onKeyDown={(e) => e.key === "Enter" && show()} /></label>
+        <button type="button" onClick={show}>Show</button>
+      </div>
       <details open={chosen >= 0 && chosen < 1}>
         <summary>Families to begin with ({rows.length})</summary>
         <ul class="told">

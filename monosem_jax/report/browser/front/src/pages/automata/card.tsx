@@ -12,8 +12,8 @@ export const KINDS: Record<string, string> = {
   pair: "two features that excite each other",
   cycle3: "three features in a circle",
   cycle4: "four features in a circle",
-  branch: "two that excite each other or themselves, and a way out",
-  chain: "one after the other",
+  branch: "one that excites two others, each of which excites it",
+  chain: "four features, each exciting the next",
 };
 
 export function AutomatonCard({ automaton, address, id }: {
@@ -48,7 +48,7 @@ export function AutomatonCard({ automaton, address, id }: {
             );
           })}
         </ul>
-        <div class="scroll" tabIndex={0} role="region" aria-label="Steps">
+        <div class="scroll" tabIndex={0} role="region" aria-label={`Steps of the ${kind} of ${nodes.map((n) => n.feature).join(", ")}`}>
           <table>
             <thead>
               <tr>

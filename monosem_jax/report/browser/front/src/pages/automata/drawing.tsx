@@ -12,17 +12,22 @@ interface Point {
   y: number;
 }
 
-/** Places of n boxes, the first at the left, and the size of the picture. */
+/** Places of n boxes on a ring, the first at the left, and the size of the picture. */
 function placesOf(n: number): { places: Point[]; width: number; height: number } {
   if (n === 1) return { places: [{ x: 110, y: 104 }], width: 220, height: 150 };
-  const radius = { x: n === 2 ? 130 : 128 + 10 * n, y: n === 2 ? 0 : 74 + 8 * n };
-  const width = 2 * (radius.x + BOX.width / 2) + 24;
-  const height = 2 * (radius.y + BOX.height / 2 + PAD);
-  const places = Array.from({ length: n }, (_, i) => {
+  const radius = { x: n === 2 ? 130 : 128 + 10 * n, y: n === 2 ? 0 : 94 + 6 * n };
+  const ring = Array.from({ length: n }, (_, i) => {
     const angle = Math.PI - (2 * Math.PI * i) / n;
-    return { x: width / 2 + radius.x * Math.cos(angle), y: height / 2 - radius.y * Math.sin(angle) };
+    return { x: radius.x * Math.cos(angle), y: -radius.y * Math.sin(angle) };
   });
-  return { places, width, height };
+  const [left, right] = [Math.min(...ring.map((p) => p.x)), Math.max(...ring.map((p) => p.x))];
+  const [top, bottom] = [Math.min(...ring.map((p) => p.y)), Math.max(...ring.map((p) => p.y))];
+  const pad = { x: BOX.width / 2 + 20 + (n === 3 ? 24 : 0), y: BOX.height / 2 + (n === 2 ? PAD : 14) };
+  return {
+    places: ring.map((p) => ({ x: p.x - left + pad.x, y: p.y - top + pad.y })),
+    width: right - left + 2 * pad.x,
+    height: bottom - top + 2 * pad.y,
+  };
 }
 
 export function Drawing({ automaton, address, id }: {
@@ -32,7 +37,7 @@ export function Drawing({ automaton, address, id }: {
 }) {
   const { places, width, height } = placesOf(automaton.nodes.length);
   const of = new Map(automaton.nodes.map((node, i) => [node.feature, places[i]!]));
-  const loops = Math.max(0, ...automaton.edges.map((e) => e.weight));
+  const largest = Math.max(0, ...automaton.edges.map((e) => e.weight));
   return (
     <svg class="automaton" viewBox={`0 0 ${width} ${height}`} width={width} role="group" aria-label={`${automaton.kind} of features ${automaton.nodes.map((n) => n.feature).join(", ")}; the table below says the same`}>
       <defs>
@@ -45,7 +50,9 @@ export function Drawing({ automaton, address, id }: {
       {automaton.edges.map((edge) => {
         const begin = of.get(edge.source);
         const end = of.get(edge.target);
-        return begin && end ? <Arrow edge={edge} begin={begin} end={end} id={id} largest={loops} /> : null;
+        // texts stand away from the first box, where arrows of a branch meet
+        const at = begin === places[0] ? 0.62 : end === places[0] ? 0.38 : 0.5;
+        return begin && end ? <Arrow edge={edge} begin={begin} end={end} at={at} id={id} largest={largest} /> : null;
       })}
       {automaton.nodes.map((node, i) => <Box node={node} place={places[i]!} address={address(node.feature)} />)}
     </svg>
@@ -76,12 +83,19 @@ function fitting(tokens: TokenShare[], most: number): string {
   return line;
 }
 
-function Arrow({ edge, begin, end, id, largest }: { edge: AutomatonEdge; begin: Point; end: Point; id: string; largest: number }) {
+function Arrow({ edge, begin, end, at, id, largest }: {
+  edge: AutomatonEdge;
+  begin: Point;
+  end: Point;
+  at: number; // of its way where its text stands
+  id: string;
+  largest: number;
+}) {
   const kind = edge.check.confirmed ? "strong" : "weak";
-  const { path, label } = begin === end ? loop(begin) : bent(begin, end);
+  const { path, label } = begin === end ? loop(begin) : bent(begin, end, at);
   const text = `${shortened(loneToken(edge.token), 12)} ${share(edge.check.held)}`;
   return (
-    <g class={`step step-${kind}`}>
+    <g class={`arrow arrow-${kind}`}>
       <path d={path} marker-end={`url(#${id}-${kind})`} stroke-width={1 + 2.5 * (edge.weight / Math.max(largest, 1e-9))} />
       <text x={label.x} y={label.y} direction="ltr">{text}</text>
     </g>
@@ -97,15 +111,19 @@ function loop(at: Point): { path: string; label: Point } {
 }
 
 /** From border to border, bent to the left of its way so that two opposite arrows do not meet. */
-function bent(begin: Point, end: Point): { path: string; label: Point } {
+function bent(begin: Point, end: Point, at: number): { path: string; label: Point } {
   const [dx, dy] = [end.x - begin.x, end.y - begin.y];
   const length = Math.hypot(dx, dy);
   const side = { x: dy / length, y: -dx / length };
-  const bend = 0.2 * length + 14;
+  const bend = 0.14 * length + 16;
   const middle = { x: (begin.x + end.x) / 2 + side.x * bend, y: (begin.y + end.y) / 2 + side.y * bend };
   const start = border(begin, middle);
   const stop = border(end, middle, 3);
-  const label = { x: (start.x + 2 * middle.x + stop.x) / 4, y: (start.y + 2 * middle.y + stop.y) / 4 };
+  const weights = [(1 - at) ** 2, 2 * at * (1 - at), at ** 2] as const;
+  const label = {
+    x: weights[0] * start.x + weights[1] * middle.x + weights[2] * stop.x,
+    y: weights[0] * start.y + weights[1] * middle.y + weights[2] * stop.y,
+  };
   return {
     path: `M${start.x},${start.y}Q${middle.x},${middle.y} ${stop.x},${stop.y}`,
     label: { x: label.x + side.x * 10, y: label.y + side.y * 12 + 4 },

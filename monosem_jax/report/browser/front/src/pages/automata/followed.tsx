@@ -21,7 +21,7 @@ export function Followed({ automaton }: { automaton: Automaton }) {
               const fires = followed.fires[t]?.[i] ?? [];
               const of = fires.map((k) => nodes[k]?.feature).join(", ");
               return (
-                <span class={`piece${fires.length ? " fires" : ""}${i < followed.held_tokens ? " held" : ""}`}>
+                <span class={`let-piece${fires.length ? " let-fires" : ""}${i < followed.held_tokens ? " let-held" : ""}`}>
                   <bdi>{visible(piece)}</bdi>
                   {fires.length > 0 && <small><span class="unseen"> fires </span>{of}</small>}
                 </span>

@@ -84,22 +84,22 @@ function Spectra({ names, both }: { names: string[]; both: [Overview, Overview] 
   const y = (v: number) => 10 + (1 - v / top) * (HEIGHT - BOTTOM - 10);
   const decades = edges.flatMap((e, k) => (k >= low && k <= high && Math.abs(e - Math.round(e)) < 1e-6 ? [[Math.round(e), k] as const] : []));
   return (
-    <figure class="chart">
+    <figure class="pair-chart">
       <figcaption>
         <strong>Density spectra</strong>
-        <span class="row chart-keys">
-          {names.map((name, k) => <span><svg width="22" height="8" aria-hidden="true"><path d="M0,4H22" class={`line line-${k}`} /></svg> {visible(name)} <span class="quiet small">{whole(both[k]!.density.dead)} dead</span></span>)}
+        <span class="row pair-keys">
+          {names.map((name, k) => <span><svg width="22" height="8" aria-hidden="true"><path d="M0,4H22" class={`pair-line pair-${k}`} /></svg> {visible(name)} <span class="quiet small">{whole(both[k]!.density.dead)} dead</span></span>)}
         </span>
       </figcaption>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`Density spectra of ${names.join(" and ")}`}>
-        {decades.map(([e, k]) => <g><path d={`M${x(k)},10V${HEIGHT - BOTTOM}`} class="grid" /><text x={x(k)} y={HEIGHT - BOTTOM + 16} text-anchor="middle">{share(10 ** e)}</text></g>)}
+        {decades.map(([e, k]) => <g><path d={`M${x(k)},10V${HEIGHT - BOTTOM}`} class="pair-grid" /><text x={x(k)} y={HEIGHT - BOTTOM + 16} text-anchor="middle">{share(10 ** e)}</text></g>)}
         <text x={LEFT - 6} y={y(top) + 4} text-anchor="end">{share(top)}</text>
         <text x={LEFT - 6} y={y(0) + 4} text-anchor="end">0</text>
         <text x={(LEFT + WIDTH) / 2} y={HEIGHT - 3} text-anchor="middle">density (share of tokens); height: share of the features in a tenth of a decade</text>
         {shares.map((values, k) => {
           let path = `M${x(low)},${y(0)}`;
           for (let bin = low; bin < high; bin++) path += `V${y(values[bin] ?? 0)}H${x(bin + 1)}`;
-          return <path class={`line line-${k}`} d={`${path}V${y(0)}`} />;
+          return <path class={`pair-line pair-${k}`} d={`${path}V${y(0)}`} />;
         })}
       </svg>
     </figure>

@@ -16,8 +16,8 @@ export function Matching({ a, b, rows }: { a: Side; b: Side; rows: UniversalityR
   const there = of(a.set.name, b.set.name);
   const back = of(b.set.name, a.set.name);
   const columns: Column[] = [
-    ...(there ? [{ title: `${a.name} in ${b.name}`, row: there, series: "line-0" }] : []),
-    ...(back ? [{ title: `${b.name} in ${a.name}`, row: back, series: "line-1" }] : []),
+    ...(there ? [{ title: `${a.name} in ${b.name}`, row: there, series: "pair-0" }] : []),
+    ...(back ? [{ title: `${b.name} in ${a.name}`, row: back, series: "pair-1" }] : []),
   ];
   // what the first dictionary matches in a shuffled transformer, and how neurons of two transformers match
   const first = [there, back].find((r) => r?.role_a === "dictionary")?.a;
@@ -26,7 +26,7 @@ export function Matching({ a, b, rows }: { a: Side; b: Side; rows: UniversalityR
   const baselines = [control, neurons].filter((r): r is UniversalityRow => r !== undefined && !columns.some((c) => c.row === r || c.row.a === r.b));
   const all: Column[] = [
     ...columns,
-    ...baselines.map((row) => ({ title: `${row.a} in ${row.b}`, row, series: row.role_b === "control" ? "line-2" : "line-3" })),
+    ...baselines.map((row) => ({ title: `${row.a} in ${row.b}`, row, series: row.role_b === "control" ? "pair-2" : "pair-3" })),
   ];
   return (
     <>
@@ -82,19 +82,19 @@ function Distribution({ columns }: { columns: Column[] }) {
   const y = (v: number) => 10 + (1 - v / top) * (HEIGHT - BOTTOM - 10);
   const ticks = [-1, -0.5, 0, 0.25, 0.5, 0.75, 1].filter((v) => v >= edge(low));
   return (
-    <figure class="chart">
+    <figure class="pair-chart">
       <figcaption>
         <strong>Correlation of each feature with its best match</strong>
-        <span class="row chart-keys">{columns.map((c) => <span><svg width="22" height="8" aria-hidden="true"><path d="M0,4H22" class={`line ${c.series}`} /></svg> {visible(c.title)}</span>)}</span>
+        <span class="row pair-keys">{columns.map((c) => <span><svg width="22" height="8" aria-hidden="true"><path d="M0,4H22" class={`pair-line ${c.series}`} /></svg> {visible(c.title)}</span>)}</span>
       </figcaption>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={columns.map((c) => `${c.title}: median ${decimals(c.row.median)}`).join("; ")}>
-        {ticks.map((v) => <g><path d={`M${x(v)},10V${HEIGHT - BOTTOM}`} class="grid" /><text x={x(v)} y={HEIGHT - BOTTOM + 16} text-anchor="middle">{String(v).replace("-", "−")}</text></g>)}
+        {ticks.map((v) => <g><path d={`M${x(v)},10V${HEIGHT - BOTTOM}`} class="pair-grid" /><text x={x(v)} y={HEIGHT - BOTTOM + 16} text-anchor="middle">{String(v).replace("-", "−")}</text></g>)}
         {[0, top].map((v) => <text x={LEFT - 6} y={y(v) + 4} text-anchor="end">{v === 0 ? "0" : share(v)}</text>)}
         <text x={(LEFT + WIDTH) / 2} y={HEIGHT - 3} text-anchor="middle">correlation; height: share of the features in each bin</text>
         {columns.map((c, k) => (
           <g>
-            <path class={`line ${c.series}`} d={steps(shares[k]!, low, (b) => x(edge(b)), y)} />
-            {c.row.median !== null && <path class={`line ${c.series} median`} d={`M${x(c.row.median)},10V${HEIGHT - BOTTOM}`} />}
+            <path class={`pair-line ${c.series}`} d={steps(shares[k]!, low, (b) => x(edge(b)), y)} />
+            {c.row.median !== null && <path class={`pair-line ${c.series} median`} d={`M${x(c.row.median)},10V${HEIGHT - BOTTOM}`} />}
           </g>
         ))}
       </svg>

@@ -12,27 +12,27 @@ export function Legend({ colouring, choice, only, onOnly }: {
   const { ramp, categories, none } = colouring;
   const others = categories.slice(CATEGORIES);
   return (
-    <section class="legend" aria-label="Legend">
+    <section class="map-legend" aria-label="Legend">
       <p class="quiet small">{choice.means}</p>
       {ramp && (
-        <div class="ramp">
+        <div class="map-ramp">
           <span>{ramp.low}</span>
-          <span class="ramp-bar" aria-hidden="true" />
+          <span class="map-ramp-bar" aria-hidden="true" />
           <span>{ramp.high}</span>
           <span class="quiet small">{ramp.scale}</span>
         </div>
       )}
       {categories.length > 0 && (
-        <div class="row legend-keys">
+        <div class="row map-legend-keys">
           {categories.slice(0, CATEGORIES).map((c, k) => (
             <button type="button" aria-pressed={only === c.name} onClick={() => onOnly(only === c.name ? "" : c.name)} title="Show these alone">
-              <span class="swatch" style={{ background: `var(${SERIES[k]})` }} aria-hidden="true" />
+              <span class="map-swatch" style={{ background: `var(${SERIES[k]})` }} aria-hidden="true" />
               {visible(c.name)} <span class="quiet small">{whole(c.count)}</span>
             </button>
           ))}
           {others.length > 0 && (
             <label>
-              <span class="swatch swatch-other" aria-hidden="true" />{" "}
+              <span class="map-swatch map-swatch-other" aria-hidden="true" />{" "}
               <select value={others.some((c) => c.name === only) ? only : ""} onChange={(e) => onOnly(e.currentTarget.value)} aria-label="Show one of the others alone">
                 <option value="">{whole(others.length)} others: {whole(others.reduce((n, c) => n + c.count, 0))}</option>
                 {others.map((c) => <option value={c.name}>{visible(c.name)} ({whole(c.count)})</option>)}
@@ -41,7 +41,7 @@ export function Legend({ colouring, choice, only, onOnly }: {
           )}
         </div>
       )}
-      {none > 0 && <p class="quiet small"><span class="swatch swatch-other" aria-hidden="true" /> {whole(none)} grey: not known, below the limit, or the records are not in this browser</p>}
+      {none > 0 && <p class="quiet small"><span class="map-swatch map-swatch-other" aria-hidden="true" /> {whole(none)} grey: not known, below the limit, or the records are not in this browser</p>}
     </section>
   );
 }

@@ -44,28 +44,38 @@ export interface Marks {
 /** Draws points over a plain ground into `image`. */
 export function paint(image: ImageData, view: View, marks: Marks, palette: [number, number, number][], ground: [number, number, number]): void {
   const { width, height, data } = image;
-  const whole = new Uint32Array(data.buffer);
-  whole.fill((255 << 24) | (ground[2] << 16) | (ground[1] << 8) | ground[0]);
+  const pixels = new Uint32Array(data.buffer);
+  pixels.fill(packed(ground));
+  const whole = Uint32Array.from(palette, packed); // of a pixel that a disc covers
+  const red = Uint8Array.from(palette, (c) => c[0]);
+  const green = Uint8Array.from(palette, (c) => c[1]);
+  const blue = Uint8Array.from(palette, (c) => c[2]);
   const { order, place, set, x, y } = marks;
   const byRadius = Array.from(marks.radius, stampOf);
-  const [x0, y0] = [width / 2 - view.x * view.scale, height / 2 + view.y * view.scale];
+  const { scale } = view;
+  const [x0, y0] = [width / 2 - view.x * scale, height / 2 + view.y * scale];
   const reach = Math.ceil(Math.max(...marks.radius)) + 1;
+  const [right, bottom] = [width - reach, height - reach];
   for (let k = 0; k < order.length; k++) {
     const i = order[k]!;
-    const px = Math.round(x0 + x[i]! * view.scale);
-    const py = Math.round(y0 - y[i]! * view.scale);
-    if (px < -reach || py < -reach || px >= width + reach || py >= height + reach) continue;
+    const px = Math.round(x0 + x[i]! * scale);
+    const py = Math.round(y0 - y[i]! * scale);
+    if (px < reach || py < reach || px >= right || py >= bottom) continue; // a disc that the edge would cut is left out
     const { dx, dy, cover } = byRadius[set[i]!]!;
-    const [r, g, b] = palette[place[i]!]!;
+    const colour = place[i]!;
     for (let s = 0; s < dx.length; s++) {
-      const cx = px + dx[s]!;
-      const cy = py + dy[s]!;
-      if (cx < 0 || cy < 0 || cx >= width || cy >= height) continue;
-      const at = 4 * (cx + cy * width);
+      const at = px + dx[s]! + (py + dy[s]!) * width;
       const a = cover[s]!;
-      data[at]! += (r - data[at]!) * a;
-      data[at + 1]! += (g - data[at + 1]!) * a;
-      data[at + 2]! += (b - data[at + 2]!) * a;
+      if (a === 1) {
+        pixels[at] = whole[colour]!;
+        continue;
+      }
+      const under = pixels[at]!;
+      const [r, g, b] = [under & 255, (under >> 8) & 255, (under >> 16) & 255];
+      pixels[at] =
+        (255 << 24) | ((b + (blue[colour]! - b) * a) << 16) | (((g + (green[colour]! - g) * a) << 8) & 0xff00) | (r + (red[colour]! - r) * a);
     }
   }
 }
+
+const packed = ([r, g, b]: [number, number, number]): number => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;

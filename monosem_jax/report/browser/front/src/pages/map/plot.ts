@@ -1,23 +1,9 @@
 // The canvas of the map: what is in view, and gestures of mouse, fingers and keyboard.
 
 import { hex, palette } from "./colours.ts";
+import type { Listener, Look } from "./look.ts";
 import { type Marks, paint, type View } from "./paint.ts";
 import type { Points } from "./points.ts";
-
-export interface Look {
-  place: Uint8Array;
-  order: Uint32Array;
-  shown: (i: number) => boolean;
-  marked: number[]; // points with a ring
-  outline: number[] | null; // polygon of the lasso, x, y, … in the plane
-}
-
-export interface Listener {
-  view(at: string): void; // "x,y,zoom" after it changed
-  hover(point: number, x: number, y: number): void; // -1: none
-  choose(point: number): void;
-  lasso(polygon: number[]): void;
-}
 
 const RINGS = 400; // of marked points that are drawn
 const NEAR = 12; // pixels within which a point is hit
@@ -32,6 +18,7 @@ export class Plot {
   private fingers = new Map<number, { x: number; y: number }>();
   private moved = 0;
   private frame = 0;
+  private image: ImageData | null = null;
   private told = 0;
   private readonly resized = new ResizeObserver(() => this.resize());
   private readonly themed = new MutationObserver(() => this.draw());
@@ -135,7 +122,8 @@ export class Plot {
     if (!context || !this.look) return;
     const begin = performance.now();
     const { points, look, view, canvas } = this;
-    const image = context.createImageData(canvas.width, canvas.height);
+    if (this.image?.width !== canvas.width || this.image.height !== canvas.height) this.image = context.createImageData(canvas.width, canvas.height);
+    const image = this.image;
     const marks: Marks = { ...points, place: look.place, order: look.order, radius: this.radii() };
     const colours = getComputedStyle(document.documentElement);
     const ground = hex(colours.getPropertyValue("--raised"));
@@ -217,6 +205,7 @@ export class Plot {
     this.canvas.setPointerCapture(e.pointerId);
     this.fingers.set(e.pointerId, this.where(e));
     this.moved = 0;
+    this.listener.hover(-1, 0, 0);
     if ((this.lassoing || e.shiftKey) && this.fingers.size === 1) {
       const { x, y } = this.where(e);
       this.drawing = [x, y];

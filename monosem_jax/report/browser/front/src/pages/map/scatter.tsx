@@ -6,7 +6,8 @@ import { visible } from "../../text.ts";
 import { Tokens } from "../../ui/feature_link.tsx";
 import { type Named, nameKey, useNames } from "../../names.ts";
 import type { Site } from "../../site.ts";
-import { type Look, Plot } from "./plot.ts";
+import type { Look } from "./look.ts";
+import { Plot } from "./plot.ts";
 import type { Points } from "./points.ts";
 
 export function Scatter({ site, p, sets, look, at, onView, onChoose, onLasso }: {

@@ -105,7 +105,7 @@ export function Steps({ table }: { table: SplittingTable }) {
           <tbody>
             {MEASURES.map(([name, means, value]) => (
               <tr>
-                <th scope="row">{name}<div class="quiet meaning">{means}</div></th>
+                <th scope="row">{name}<div class="quiet measure-meaning">{means}</div></th>
                 {both.map((s) => <td class="number">{value(s)}</td>)}
               </tr>
             ))}
