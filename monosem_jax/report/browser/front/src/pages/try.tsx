@@ -65,14 +65,15 @@ function Trial({ dictionary, route, loading, known }: PageProps & { loading: Loa
   }, [state.text === null]);
 
   const text = state.text ?? "";
-  const read = useRead(model, text), current = read.value;
+  const coming = state.text === null && suggested(known).length > 0; // the first text
+  const read = useRead(coming ? undefined : model, text), current = read.value;
   const feature = state.feature, about = feature === null ? undefined : known.get(feature);
   const largest = about && about.largest > 0 ? about.largest : 1;
   const asked = changeOf(state, largest);
   const changing = useChanged(model, read, asked);
   const after = asked && changing.value && changing.value.losses.length === current?.ids.length ? changing.value : null;
   const how = { n: state.n, temperature: state.temperature, seed: state.seed };
-  const plain = useContinued(model, read, null, how), held = useContinued(model, read, asked, how);
+  const plain = useContinued(model, read, null, how), held = useContinued(asked ? model : undefined, read, asked, how);
 
   const shown = useMemo(() => (current ? pieces(tokenizer, current.ids) : []), [tokenizer, current]);
   const n = current?.ids.length ?? 0;
@@ -92,7 +93,7 @@ function Trial({ dictionary, route, loading, known }: PageProps & { loading: Loa
       {read.problem && <p class="problem" role="alert">{read.problem}</p>}
       {current && (
         <div class="try-columns">
-          <div class="try-left">
+          <div class="try-read">
             <div class="row try-over">
               <h2>{whole(n - current.starts.length + 1)} tokens</h2>
               <Legend state={state} shading={shading ?? null} canCompare={asked !== null} set={set} />
@@ -100,7 +101,9 @@ function Trial({ dictionary, route, loading, known }: PageProps & { loading: Loa
             <Flow pieces={shown} chosen={token} shading={shading ?? null} choose={(t) => set({ token: t }, true)} />
             {current.left_out > 0 && <p class="small quiet">The last {whole(current.left_out)} tokens are not read: the page reads {whole(n)} at a time.</p>}
             <Mean losses={current.losses} after={after?.losses ?? null} />
+          </div>
 
+          <div class="try-changed">
             <h2>Change {feature === null ? "a feature" : `feature ${feature}`}</h2>
             {feature === null ? <p class="quiet">Choose a feature: one that fires on the token, or another one by its name.</p> : (
               <>
@@ -120,7 +123,7 @@ function Trial({ dictionary, route, loading, known }: PageProps & { loading: Loa
             <Choose known={known} choose={(f) => set({ feature: f })} />
           </div>
 
-          <div class="try-right">
+          <div class="try-token">
             <h2>On the token <bdi class="token-chip">{clipped(loneToken(tokenText(tokenizer, current.ids[token] ?? -1)))}</bdi></h2>
             {piece && piece.tokens.length > 1 && (
               <p class="row small">

@@ -18,16 +18,12 @@ interface Props {
 }
 
 const RTL = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
-const LTR = /[A-Za-z\u00c0-\u024f\u0370-\u052f]/;
+const LTR = /(?![\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}])\p{L}/u;
 
-/** The direction of most letters. */
+/** The direction of the first letter, as the text box has it (dir=auto). */
 export function direction(text: string): "rtl" | "ltr" {
-  let right = 0, left = 0;
-  for (const c of text) {
-    if (RTL.test(c)) right++;
-    else if (LTR.test(c)) left++;
-  }
-  return right > left ? "rtl" : "ltr";
+  const right = text.search(RTL), left = text.search(LTR);
+  return right >= 0 && (left < 0 || right < left) ? "rtl" : "ltr";
 }
 
 export function Flow({ pieces, chosen, shading, choose }: Props) {
