@@ -34,7 +34,7 @@ def well_formed(text):
 
 
 def ids_of(answers, load, texts):
-    return [a["ids"] for a in answers(load, *({"kind": "tokenize", "text": text} for text in texts))[1:]]
+    return [a["ids"].tolist() for a in answers(load, *({"kind": "tokenize", "text": text} for text in texts))[1:]]
 
 
 @pytest.fixture(scope="module")

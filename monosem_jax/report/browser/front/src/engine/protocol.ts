@@ -39,7 +39,7 @@ export interface ContinuedText {
 
 export interface Questions {
   load: { ask: { manifest: Manifest; tokenizer: TokenizerData; packs: Uint8Array[][] }; answer: { parameters: number } };
-  tokenize: { ask: { text: string }; answer: { ids: number[] } };
+  tokenize: { ask: { text: string }; answer: { ids: Int32Array } };
   /** Contexts at most; the most expected tokens that are listed. */
   read: { ask: { text: string; contexts: number; k: number }; answer: ReadText };
   /** Of the text that was read last. */

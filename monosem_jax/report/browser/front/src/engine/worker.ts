@@ -105,7 +105,7 @@ function answer(question: Question): Extract<Answer, { answer: unknown }>["answe
       readings = [];
       return { parameters: Object.values(question.manifest.tensors).reduce((n, t) => n + t.shape.reduce((a, b) => a * b, 1), 0) };
     case "tokenize":
-      return { ids: loaded().tokenizer.encode(question.text) };
+      return { ids: Int32Array.from(loaded().tokenizer.encode(question.text)) };
     case "read":
       return read(question.text, question.contexts, question.k);
     case "change":
