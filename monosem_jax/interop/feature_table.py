@@ -1,9 +1,10 @@
 """A row per feature, as CSV or Parquet: one file for each set of features.
 
-CSV has lists as JSON in one cell. Quotation marks, commas and line breaks in a cell are quoted (RFC 4180, UTF-8). A text
-that a spreadsheet would take for a formula, because it begins with = + - @, a tab or a carriage return, gets an apostrophe
-in front; so does a text that begins with an apostrophe, so that removing one leading apostrophe always gives the text
-back. Numbers are written as they are. Parquet has lists as lists and texts unchanged.
+CSV has lists as JSON in one cell. Quotation marks, commas and line breaks in a cell are quoted (RFC 4180, UTF-8). A
+text that a spreadsheet would take for a formula, because it begins with = + - @, a tab or a carriage return, gets an
+apostrophe in front; so does a text that begins with an apostrophe, so that removing one leading apostrophe always gives
+the text back. Numbers are written as they are. Parquet has lists as lists and texts unchanged, but for NUL and halves
+of surrogate pairs, which become symbols in both.
 """
 
 from __future__ import annotations

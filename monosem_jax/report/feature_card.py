@@ -75,7 +75,7 @@ def _isolated(text: str) -> Html:
 
 
 def _header(r: Any) -> Html:
-    facts = [
+    facts: list[str] = [
         joined("fires on ", element("b", share(r.density)), " of tokens"),
         joined("largest activation ", element("b", f"{r.largest:.4g}")),
     ]
@@ -142,9 +142,7 @@ def _intervals(r: Any) -> Html | None:
     if not filled:
         return None
     parts = [
-        joined(
-            element("h4", f"{i.low:.3g} to {i.high:.3g}: {i.count:,} firings"), _contexts(i.examples, r.largest)
-        )
+        joined(element("h4", f"{i.low:.3g} to {i.high:.3g}: {i.count:,} firings"), _contexts(i.examples, r.largest))
         for i in filled
     ]
     return element("details", element("summary", f"Contexts from {len(filled)} intervals of the activation"), *parts)
