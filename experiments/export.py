@@ -4,9 +4,9 @@
   python -m experiments.export --workdir=runs/a1_analysis --format=neuronpedia --output=out/a1_features
   python -m experiments.export --workdir=runs/theirs --import=FOLDER --transformer=runs/transformer_a
 
-Formats of a dictionary: saelens, dictionary_learning, safetensors, numpy. Every member of a sweep is written. Formats of
-an analysis: neuronpedia (a JSON file per feature), saedashboard (batches for Neuronpedia's converter), delphi (its cache
-of activations), csv and parquet (a row per feature), figures (SVG and PDF). Nothing is overwritten.
+Formats of a dictionary: saelens, dictionary_learning, safetensors, numpy. Every member of a sweep is written. Formats
+of an analysis: neuronpedia (a JSON file per feature), saedashboard (batches for Neuronpedia's converter), delphi (its
+cache of activations), csv and parquet (a row per feature), figures (SVG and PDF). Nothing is overwritten.
 SAELens has no crosscoders and no transcoders with TopK, dictionary_learning has neither crosscoders nor transcoders;
 the other two formats take every architecture. SAELens' standard, topk, jumprelu and gated dictionaries can be imported.
 load_run opens an imported dictionary; experiments.evaluate and experiments.analyze take it if --transformer was given.

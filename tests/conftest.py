@@ -170,7 +170,7 @@ def write_words(path: pathlib.Path) -> None:
 
 @pytest.fixture(scope="session")
 def small_analysis(tmp_path_factory) -> pathlib.Path:
-    """The directory of a finished analysis; its dictionary and transformer lie beside it. See tests/small_analysis.py."""
+    """The directory of a finished analysis, its dictionary and transformer beside it: see tests/small_analysis.py."""
     from tests.small_analysis import make  # what it imports takes a second
 
     return make(tmp_path_factory.mktemp("small_analysis"))

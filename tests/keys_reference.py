@@ -27,6 +27,7 @@ STAGES = {
     "compare": "CompareRunConfig",
     "toy_models": "ToyModelsConfig",
     "report": "ReportRunConfig",
+    "browse": "BrowseConfig",
     "export": "ExportConfig",
     "inspect": "InspectConfig",
     "quickstart": "QuickstartConfig",

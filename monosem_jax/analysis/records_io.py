@@ -147,6 +147,11 @@ class Records:
             for at, value in enumerate(_read(file, list)):
                 yield parsed(Feature, value, f"{file}[{at}]")
 
+    def unchecked(self, name: str = "features") -> Iterator[dict[str, Any]]:
+        """All records of a set as the files have them, unchecked, which takes a fraction of the time of `all`."""
+        for file in sorted(self._set(name).glob("[0-9]*.json.gz")):
+            yield from (value for value in _read(file, list) if isinstance(value, dict))
+
     def _set(self, name: str) -> pathlib.Path:
         check_name("the set", name, self.sets)
         return self._folder / name

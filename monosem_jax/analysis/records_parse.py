@@ -26,7 +26,7 @@ def required(kind: type) -> tuple[str, ...]:
 
 @functools.cache
 def form(kind: Any) -> tuple[str, tuple[Any, ...]]:
-    """What a type is, "record", "optional", "tuple" or "value", and its arguments: asked of every value that is read."""
+    """What a type is, "record", "optional", "tuple" or "value", and its arguments."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return "record", ()
     if isinstance(kind, types.UnionType):

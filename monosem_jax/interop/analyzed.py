@@ -21,6 +21,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun
 
 BLOCK = 64  # records whose vectors and logit weights are in memory together
+CONTEXTS = 4096  # of training text that are counted at a time
 SET = "features"
 
 
@@ -53,6 +54,10 @@ class Analyzed:
     def records(self, name: str = SET) -> Iterator[Feature]:
         """The records of a set in ascending order, a chunk in memory at a time."""
         yield from self.run.records.all(name) if self._in_chunks else self.run.feature_records
+
+    def unchecked(self, name: str = SET) -> Iterator[dict[str, Any]]:
+        """The records of a set as the files have them, a chunk in memory at a time."""
+        yield from self.run.records.unchecked(name) if self._in_chunks else self.run.features
 
     def shown(self) -> Iterator[Shown]:
         """The records of the features with their vectors and logit weights, a block in memory at a time."""
@@ -151,7 +156,10 @@ class Analyzed:
     @functools.cached_property
     def _usual_tokens(self) -> np.ndarray:
         text = self.run.dictionary.transformer.text
-        counts = np.bincount(np.asarray(text.tokens("train")).ravel(), minlength=text.manifest["vocab_size"])
+        tokens, size = text.tokens("train"), text.manifest["vocab_size"]
+        counts = np.zeros(size, np.int64)
+        for c in range(0, len(tokens), CONTEXTS):  # bincount makes a copy of 8 bytes a token
+            counts += np.bincount(np.asarray(tokens[c : c + CONTEXTS]).ravel(), minlength=size)
         return usual_tokens(counts, [text.bos])
 
 

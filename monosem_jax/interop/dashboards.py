@@ -1,8 +1,8 @@
 """What SAEDashboard and Neuronpedia show of a feature, under the names that both use.
 
-Their lists run side by side: `pos_values[i]` is the logit weight of `pos_str[i]`, a bar of a histogram has its middle in
-`…_bar_values` and its count in `…_bar_heights`, and `…_l1` of correlated neurons and features holds cosines. What is not
-known is an empty list.
+Their lists run side by side: `pos_values[i]` is the logit weight of `pos_str[i]`, a bar of a histogram has its middle
+in `…_bar_values` and its count in `…_bar_heights`, and `…_l1` of correlated neurons and features holds cosines. What is
+not known is an empty list.
 """
 
 from __future__ import annotations

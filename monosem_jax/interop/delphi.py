@@ -1,15 +1,17 @@
 """delphi's cache of activations: latents/SITE/START_END.safetensors for features START to END, and tokenizer.json.
 
-    LatentDataset("OUT/latents", sampler_cfg, constructor_cfg, PreTrainedTokenizerFast(tokenizer_file="OUT/tokenizer.json"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file="OUT/tokenizer.json")
+    LatentDataset("OUT/latents", sampler_cfg, constructor_cfg, tokenizer)
 
-Each file holds `locations` [n,3] (context, position, feature - START), `activations` [n] and `tokens` [C,T], on the text
-that the analysis scanned. Activations of at most 1e-5 are left out, as delphi does, and 0 at BOS. The text is encoded
-once; what fires goes to files, so that memory holds one batch of contexts.
+Each file holds `locations` [n,3] (context, position, feature - START), `activations` [n] and `tokens` [C,T], on the
+text that the analysis scanned. Activations of at most 1e-5 are left out, as delphi does, and those at BOS. The text is
+encoded once; what fires goes to files, so that memory holds one batch of contexts.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import pathlib
@@ -81,7 +83,7 @@ def _splits(analysis: Analyzed, n_features: int, folder: pathlib.Path) -> list[S
     expected = float(np.sum(analysis.run.density)) * analysis.tokens
     n = min(max(SPLITS, math.ceil(expected / SPLIT_ENTRIES)), n_features)
     ends = np.linspace(0, n_features, n + 1).astype(int)
-    return [Split(int(a), int(b), folder / str(a)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [Split(int(a), int(b), folder / str(a)) for a, b in itertools.pairwise(ends)]
 
 
 def _encoded(features: FeatureSet, tokens: np.ndarray, splits: list[Split]) -> list[Split]:
@@ -135,16 +137,17 @@ def _assemble(path: pathlib.Path, parts: list[Split], tokens: np.ndarray) -> Non
         "activations": ("F32", np.dtype("<f4"), (n,)) if whole else ("F16", np.dtype("<f2"), (n,)),
         "locations": ("U16", np.dtype("<u2"), (n, 3)) if short else ("U32", np.dtype("<u4"), (n, 3)),
     }
+    kinds = dict(sorted(kinds.items(), key=lambda item: -item[1][1].itemsize))  # so that each is aligned
+    first = np.array([0, 0, parts[0].start], np.uint32)
     with open(path, "wb") as file:
-        _write_header(file, dict(sorted(kinds.items(), key=lambda item: -item[1][1].itemsize)))
-        for name in sorted(kinds, key=lambda name: -kinds[name][1].itemsize):
-            dtype = kinds[name][1]
+        _write_header(file, kinds)
+        for name, (_, dtype, _) in kinds.items():
             if name == "tokens":
                 for c in range(0, len(tokens), 1024):
                     np.asarray(tokens[c : c + 1024]).astype(dtype).tofile(file)
                 continue
             for entries in _entries(parts):
-                values = entries["at"] - np.uint32([0, 0, parts[0].start]) if name == "locations" else entries["value"]
+                values = entries["at"] - first if name == "locations" else entries["value"]
                 values.astype(dtype).tofile(file)
 
 

@@ -1,9 +1,10 @@
 """A row per feature, as CSV or Parquet: one file for each set of features.
 
-CSV has lists as JSON in one cell. Quotation marks, commas and line breaks in a cell are quoted (RFC 4180, UTF-8). A text
-that a spreadsheet would take for a formula, because it begins with = + - @, a tab or a carriage return, gets an apostrophe
-in front; so does a text that begins with an apostrophe, so that removing one leading apostrophe always gives the text
-back. Numbers are written as they are. Parquet has lists as lists and texts unchanged.
+CSV has lists as JSON in one cell. Quotation marks, commas and line breaks in a cell are quoted (RFC 4180, UTF-8). A
+text that a spreadsheet would take for a formula, because it begins with = + - @, a tab or a carriage return, gets an
+apostrophe in front; so does a text that begins with an apostrophe, so that removing one leading apostrophe always gives
+the text back. Numbers are written as they are. Parquet has lists as lists and texts unchanged, but for NUL and halves
+of surrogate pairs, which become symbols in both.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import csv
 import itertools
 import json
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from monosem_jax.analysis.records import Feature, ProxyScore, Score
+from monosem_jax.analysis.records import Feature, ProxyScore
 from monosem_jax.interop.analyzed import Analyzed
 from monosem_jax.interop.dashboards import plain_text
 from monosem_jax.runtime.errors import BadInput
@@ -40,7 +41,7 @@ def write_csv(folder: pathlib.Path, analysis: Analyzed) -> str:
     """Writes SET.csv for every set, a row in memory at a time; returns what was written in words."""
     said = []
     for name in analysis.sets:
-        types = columns(analysis.records(name))
+        types = columns(analysis.unchecked(name))
         with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow([cell(column) for column in types])
@@ -60,7 +61,7 @@ def write_parquet(folder: pathlib.Path, analysis: Analyzed) -> str:
     kinds |= {"strings": arrow.list_(arrow.string()), "floats": arrow.list_(arrow.float64())}
     said = []
     for name in analysis.sets:
-        types = columns(analysis.records(name))
+        types = columns(analysis.unchecked(name))
         schema = arrow.schema([(column, kinds[kind]) for column, kind in types.items()])
         rows, count = (row(record) for record in analysis.records(name)), 0
         with parquet.ParquetWriter(folder / f"{name}.parquet", schema) as writer:
@@ -76,13 +77,15 @@ def require_pyarrow() -> None:
     _pyarrow()
 
 
-def columns(records: Iterable[Feature]) -> dict[str, str]:
-    """Column -> type of the table of these records, in order: those of COLUMNS, then those of proxies and judges."""
+def columns(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Column -> type of the table of these records, which may be unchecked: those of COLUMNS in their order, then those
+    of the proxies and of the judges that any record has."""
     proxies: dict[str, None] = {}
     judged: dict[str, None] = {}
     for record in records:
-        proxies |= dict.fromkeys(_proxy_column(p) for p in record.proxies)
-        judged |= dict.fromkeys(column for s in record.scores for column in _score_columns(s))
+        proxies |= dict.fromkeys(_proxy_column(name) for name in _texts(record.get("proxies"), "proxy"))
+        kinds = zip(*(_texts(record.get("scores"), key) for key in ("judge", "kind")), strict=False)
+        judged |= dict.fromkeys(column for judge, kind in kinds for column in _score_columns(judge, kind))
     return {**COLUMNS, **dict.fromkeys([*sorted(proxies), *judged], "float64")}
 
 
@@ -113,9 +116,9 @@ def row(record: Feature) -> dict[str, Any]:
         found["best_proxy"] = best.proxy
         for key in ("pearson", "specificity_top", "specificity_all", "sensitivity"):
             found[f"best_proxy_{key}"] = getattr(best, key)
-    found |= {_proxy_column(p): p.pearson for p in record.proxies}
+    found |= {_proxy_column(p.proxy): p.pearson for p in record.proxies}
     for score in record.scores:
-        found |= dict(zip(_score_columns(score), (score.value, score.shuffled), strict=True))
+        found |= dict(zip(_score_columns(score.judge, score.kind), (score.value, score.shuffled), strict=True))
     return {column: _plain(value) for column, value in found.items()}
 
 
@@ -140,13 +143,17 @@ def _plain(value: Any) -> Any:
     return plain_text(value) if isinstance(value, str) else value
 
 
-def _proxy_column(score: ProxyScore) -> str:
-    return f"proxy_{score.proxy}_pearson"
+def _texts(rows: Any, key: str) -> list[str]:
+    """What the rows of an unchecked record have under a key."""
+    return [str(row.get(key)) for row in rows or () if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _score_columns(score: Score) -> Iterator[str]:
-    name = f"score_{score.judge}_{score.kind}"
-    return iter((name, f"{name}_shuffled"))
+def _proxy_column(proxy: str) -> str:
+    return f"proxy_{proxy}_pearson"
+
+
+def _score_columns(judge: str, kind: str) -> tuple[str, str]:
+    return f"score_{judge}_{kind}", f"score_{judge}_{kind}_shuffled"
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The tokens of a context as a reader takes them in: in the direction of the script, and with bytes joined to characters.
+"""The tokens of a context as a reader takes them in: in the direction of the script, bytes joined to characters.
 
 A tokenizer of bytes may cut a character in several tokens. Records show such bytes as \\xNN; here they are put together
 again, and the parts stay with the character.

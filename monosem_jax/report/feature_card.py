@@ -75,7 +75,7 @@ def _isolated(text: str) -> Html:
 
 
 def _header(r: Any) -> Html:
-    facts = [
+    facts: list[str] = [
         joined("fires on ", element("b", share(r.density)), " of tokens"),
         joined("largest activation ", element("b", f"{r.largest:.4g}")),
     ]

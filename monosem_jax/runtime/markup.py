@@ -12,8 +12,8 @@ class Html(str):
 
 
 def element(name: str, *children: str | None, **attributes: str | int | float | None) -> Html:
-    """An element with its children in order: texts are escaped, `Html` is not, None is left out. An attribute of None is
-    left out, and `class_` stands for class, `aria_label` for aria-label."""
+    """An element with its children in order: texts are escaped, `Html` is not, None is left out. An attribute of None
+    is left out, and `class_` stands for class, `aria_label` for aria-label."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value), quote=True)}"'
         for key, value in attributes.items()

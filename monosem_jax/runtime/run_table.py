@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import pathlib
+from typing import Any, Protocol
 
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.markup import Html, element, style
-
-if TYPE_CHECKING:
-    from monosem_jax.runtime.loaded_run import LoadedRun
 
 FIGURES = 8  # of the summary, at most
 # What a reader asks first, of any experiment; then come the other numbers of the summary in their order.
@@ -28,7 +26,23 @@ CSS = """
 """
 
 
-def run_table(run: LoadedRun) -> Html:
+class Opened(Protocol):
+    """What is shown of an opened run (`monosem_jax.runtime.loaded_run.LoadedRun`)."""
+
+    record: dict[str, Any]
+    config: dict[str, Any]
+
+    @property
+    def path(self) -> pathlib.Path: ...
+    @property
+    def experiment(self) -> str: ...
+    @property
+    def steps(self) -> list[int]: ...
+    @property
+    def summary(self) -> dict[str, Any] | None: ...
+
+
+def run_table(run: Opened) -> Html:
     """The table of a run: its directory, steps, what it was made from, and figures of its summary."""
     rows = [("directory", str(run.path))]
     if run.steps:
@@ -51,7 +65,7 @@ def figures(summary: dict[str, Any]) -> list[tuple[str, float]]:
     return [(key, numbers[key]) for key in keys[:FIGURES]]
 
 
-def run_tree(run: LoadedRun, path: str | None, subtree_renderer: Any) -> Any:
+def run_tree(run: Opened, path: str | None, subtree_renderer: Any) -> Any:
     """The run as Treescope shows it: its attributes, which unfold. Treescope itself calls this."""
     from treescope import repr_lib
 
@@ -65,7 +79,7 @@ def run_tree(run: LoadedRun, path: str | None, subtree_renderer: Any) -> Any:
     return repr_lib.render_object_constructor(type(run), attributes, path, subtree_renderer)
 
 
-def _summary(run: LoadedRun) -> dict[str, Any] | None:
+def _summary(run: Opened) -> dict[str, Any] | None:
     try:
         return run.summary
     except BadInput:  # damaged: what a cell shows should not fail

@@ -42,7 +42,7 @@ class BrowseConfig:
 
 @stage
 def browse(workdir: str | pathlib.Path, config: BrowseConfig) -> pathlib.Path:
-    """Opens the browser of a report or an analysis and returns its page; with a port it serves it until it is stopped."""
+    """Opens the browser of a report or an analysis and returns its page; with a port, serves it until it is stopped."""
     config.check()
     page = find_page(load_run(workdir), config.folder or None)
     print(page, flush=True)

@@ -1,7 +1,7 @@
 """What public programs read from the files of SAEDashboard and Neuronpedia, as JSON schemas.
 
-Written from SAEDashboard's NeuronpediaDashboardBatch, …Feature and …Activation (whose constructors refuse unknown keys),
-from Neuronpedia's convert-saedashboard-to-neuronpedia-export, and from its database schema (Neuron, Activation,
+Written from SAEDashboard's NeuronpediaDashboardBatch, …Feature and …Activation (whose constructors refuse unknown
+keys), from Neuronpedia's convert-saedashboard-to-neuronpedia-export, and from its database schema (Neuron, Activation,
 Explanation, ExplanationScore), whose rows its API returns.
 """
 

@@ -294,6 +294,19 @@ def test_one_feature_of_an_imported_run(tmp_path):
         assert all(
             np.array_equal(v, np.take(found.params[n], 4, axis=1 if n == "W_enc" else 0)) for n, v in one.items()
         )
+        some = found.features(2, 5)
+        assert some.keys() == one.keys()
+        for name, value in some.items():
+            whole = found.params[name]
+            np.testing.assert_array_equal(value, whole[:, 2:5] if name == "W_enc" else whole[2:5])
+
+
+def test_a_range_of_features_that_is_not_there_is_refused(tmp_path):
+    found = take(written(tmp_path / "theirs", "topk", published("topk")), tmp_path / "ours")
+    n = found.sae.n_features
+    for start, stop, said in ((-1, 2, "the first feature -1"), (0, n + 1, f"the end {n + 1}"), (3, 3, "the end 3")):
+        with pytest.raises(BadInput, match=said):
+            found.features(start, stop)
 
 
 def test_features_that_topk_chooses_from_may_be_rescaled(tmp_path):

@@ -1,5 +1,6 @@
 """delphi's cache, read by its format's description, holds the activations of the dictionary on the analysis' text."""
 
+import itertools
 import json
 
 import numpy as np
@@ -25,7 +26,7 @@ def tensors(path) -> dict[str, np.ndarray]:
     assert length % 8 == 0
     spans = sorted(entry["data_offsets"] for entry in header.values())
     assert spans[0][0] == 0 and spans[-1][1] == len(body)
-    assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(spans))
     return {
         name: np.frombuffer(body[slice(*e["data_offsets"])], DTYPES[e["dtype"]]).reshape(e["shape"])
         for name, e in header.items()
@@ -74,7 +75,7 @@ def test_splits_are_contiguous_not_empty_and_in_the_order_of_the_text(cache):
     files, _ = read(cache)
     edges = sorted(files)
     assert edges[0][0] == 0 and edges[-1][1] == planted.F - 1
-    assert all(a[1] + 1 == b[0] for a, b in zip(edges, edges[1:], strict=False))
+    assert all(a[1] + 1 == b[0] for a, b in itertools.pairwise(edges))
     for (start, end), found in files.items():
         at = found["locations"].astype(np.int64)
         assert len(at) == len(found["activations"]) > 0 and at[:, 2].max() <= end - start

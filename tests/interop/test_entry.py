@@ -26,5 +26,8 @@ def test_out_of_a_run_and_into_another(root, tmp_path):
 
 def test_a_mistake_is_one_line_and_exit_code_2(root):
     done = call(f"--workdir={root / 'sae'}", "--format=pickle")
-    expected = "error: --format is 'pickle': expected one of saelens, dictionary_learning, safetensors, numpy\n"
+    expected = (
+        "error: --format is 'pickle': expected one of saelens, dictionary_learning, safetensors, numpy; "
+        "of an analysis neuronpedia, saedashboard, delphi, csv, parquet, figures\n"
+    )
     assert (done.returncode, done.stderr) == (2, expected)

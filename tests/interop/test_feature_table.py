@@ -8,6 +8,7 @@ import pytest
 
 import monosem_jax as mj
 from monosem_jax.analysis.records import Explanation, Feature, ProxyScore, Score, TopToken
+from monosem_jax.analysis.records_parse import plain
 from monosem_jax.interop import feature_table
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.stages import export as stage
@@ -37,6 +38,9 @@ class Made:
 
     def records(self, name):
         return iter(self._records)
+
+    def unchecked(self, name):
+        return map(plain, self.records(name))
 
 
 def rows_of(path) -> list[dict[str, str]]:

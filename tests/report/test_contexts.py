@@ -15,7 +15,10 @@ from monosem_jax.report.contexts import characters, direction, level, pieces, to
         (["\\xe6", "plain", "\\x89"], [(0, 1), (1, 2), (2, 3)]),  # what is no character stays apart
         (["\\x8b", "a"], [(0, 1), (1, 2)]),  # the window begins inside of a character
         (["a", "\\xe6\\x89"], [(0, 1), (1, 2)]),  # or ends there
-        (["\\xe6\\x89\\x8b", "\\x41"], [(0, 1), (1, 2)]),  # text with backslashes: whole characters are never written so
+        (
+            ["\\xe6\\x89\\x8b", "\\x41"],
+            [(0, 1), (1, 2)],
+        ),  # text with backslashes: whole characters are never written so
         ([], []),
     ],
 )

@@ -15,7 +15,9 @@ EVIL = "<script>alert(1)</script>\" onload='x' \u202e \x00 </style>"
 def test_texts_are_escaped_and_markup_is_not():
     inner = element("b", "a<b")
     assert inner == "<b>a&lt;b</b>" and isinstance(inner, Html)
-    assert element("p", inner, EVIL[:8], None, title='"x"') == '<p title="&quot;x&quot;"><b>a&lt;b</b>&lt;script&gt;</p>'
+    assert (
+        element("p", inner, EVIL[:8], None, title='"x"') == '<p title="&quot;x&quot;"><b>a&lt;b</b>&lt;script&gt;</p>'
+    )
     assert element("rect", x=1, aria_label="a", class_="b") == '<rect x="1" aria-label="a" class="b"/>'
     assert element("p", class_=None) == "<p></p>"
     assert joined("<", style("p {}")) == "&lt;<style>p {}</style>"

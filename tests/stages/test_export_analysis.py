@@ -52,7 +52,9 @@ def test_figures_say_what_they_show(small_analysis, figures):
     assert f"features (1 of {planted.F} dead)" in said and "neurons (0 of 20 dead)" in said
     assert {"hebrew", "acgt", "features", "neurons", "random"} <= set(words(figures / "proxies.svg"))
     feature = mj.load_analysis(small_analysis).summary["proxies"]["acgt"]["feature"]
-    assert {f"feature {feature}", "on tokens of acgt", "on other tokens"} <= set(words(figures / "activations_acgt.svg"))
+    assert {f"feature {feature}", "on tokens of acgt", "on other tokens"} <= set(
+        words(figures / "activations_acgt.svg")
+    )
     assert "another feature's explanation" in words(figures / "judges.svg")
 
 
