@@ -1,4 +1,4 @@
-"""Text of unknown origin, made visible where it has no glyph. Templates escape what they print (see `render`)."""
+"""Text of unknown origin, made visible where it has no glyph. What puts it into markup escapes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import unicodedata
 NAMED = {"\n": "↵", "\t": "⇥", "\x7f": "␡"}
 JOINERS = "\u200c\u200d"  # invisible, but Persian, Indic scripts and emoji fall apart without them
 HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
-RIGHT_TO_LEFT = {"R", "AL", "AN"}
 
 
 def visible(text: str) -> str:
@@ -27,11 +26,6 @@ def lone_token_text(token: str) -> str:
         return _boxed(token)
     start = token.index(core)
     return "␣" * start + core + "␣" * (len(token) - start - len(core))
-
-
-def is_right_to_left(text: str) -> bool:
-    """Whether the text holds a character that would reorder its neighbours."""
-    return not text.isascii() and any(unicodedata.bidirectional(c) in RIGHT_TO_LEFT for c in text)
 
 
 def escaped(c: str) -> str:
