@@ -258,5 +258,5 @@ def test_the_overview_needs_no_index_and_no_records(visit, tmp_path):
 def test_a_hash_is_copied_or_shown_whole(visit, tmp_path):
     page = visit("#/sae/overview", folder=site(tmp_path, shown()))
     page.click(".hash")
-    page.locator(".said", has_text=re.compile("copied|ab12ab12")).first.wait_for()
+    page.locator(".copied", has_text=re.compile("copied|ab12ab12")).first.wait_for()
     assert "ab12ab12ab" in page.inner_text(".hash")
