@@ -11,13 +11,13 @@ export function Provenance({ run, version }: { run: Numbers; version: string }) 
   return (
     <section>
       <h2>Provenance</h2>
-      <p>Hashes are SHA-256 of the summary of the run.</p>
-      <dl class="provenance">
+      <p>Hashes are SHA-256 of the file that was written last: a summary, or a store’s header.</p>
+      <dl class="origins">
         {names.map((name) => (
           <div>
             <dt>{visible(name)}</dt>
             <dd>
-              {shown(name, run[name])}
+              {shown(name, run[name])}{" "}
               {typeof run[name + HASH] === "string" && <Hash of={name} value={String(run[name + HASH])} />}
             </dd>
           </div>
@@ -46,7 +46,7 @@ function Hash({ of, value }: { of: string; value: string }) {
       <button type="button" class="hash" title={`${visible(value)}: copy`} aria-label={`Copy the hash of ${visible(of)}, ${visible(value.slice(0, 10))}`} onClick={copy}>
         {visible(value.slice(0, 10))}
       </button>
-      <span class="small quiet said" role="status">{said}</span>
+      <span class="small quiet copied" role="status">{said}</span>
     </>
   );
 }
