@@ -62,6 +62,7 @@ def record(number: int, words: list[str], contexts: int) -> Feature:
     density = 0.0 if number % 37 == 0 else float(10 ** rng.uniform(-7, -1))
     counts = tuple(rng.integers(0, 900, 40).tolist())
     edges = tuple(np.linspace(0, largest, 41).tolist())
+    some = 3 * contexts // 10
     lows = largest * np.arange(11, -1, -1) / 12
     text = f"words such as{words[own[0]]} and{words[own[1]]}"
     return Feature(
@@ -71,7 +72,7 @@ def record(number: int, words: list[str], contexts: int) -> Feature:
         nearest_label=LABELS[number % 24], nearest_label_correlation=float(rng.random()),
         linear_histogram=Histogram(edges, counts), log_histogram=Histogram(edges, counts),
         intervals=tuple(
-            Interval(float(low), float(low + largest / 12), 99, tuple(example(9, largest) for _ in range(3 * contexts // 10)))
+            Interval(float(low), float(low + largest / 12), 99, tuple(example(9, largest) for _ in range(some)))
             for low in lows
         ),
         random=tuple(example(9, 0.0) for _ in range(4)),

@@ -79,7 +79,7 @@ def test_parts_that_fail_are_named_after_the_others_have_run(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("flag", "why"),
     [
-        ("--suite=speed", "suite is 'speed': expected store, train, family, scan"),
+        ("--suite=speed", "suite is 'speed': expected store, train, family, scan, browser"),
         ("--config.train.features=()", "config.train.features is ()"),
         ("--config.train.compute_dtype=float8", "expected auto, float32, bfloat16"),
     ],
