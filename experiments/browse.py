@@ -1,5 +1,6 @@
 """Opens the browser of features of a report or an analysis, and prints its page; it is built where it is missing.
 
+  python -m experiments.browse --workdir=runs/quickstart
   python -m experiments.browse --workdir=runs/a1_analysis
   python -m experiments.browse --workdir=runs/a1_report --port=8000
 
@@ -20,7 +21,7 @@ FLAGS = {
     "port": Flag("Serve the browser on this port; by default its files are opened from disk.", int, sets=("port",),
                  least=1),
 }  # fmt: skip
-ARGUMENTS = {"workdir": Flag("Directory of a report or of a finished analysis.")}
+ARGUMENTS = {"workdir": Flag("Directory of a report, of a finished analysis, or of a quickstart.")}
 EXPERIMENT = Experiment(__doc__, stage, flags=FLAGS, arguments=ARGUMENTS)
 
 if __name__ == "__main__":

@@ -58,6 +58,10 @@ class QuickstartRun(LoadedRun):
         found = {p.parent.name: load_run(p.parent) for p in sorted(self.path.glob("*/config.json"))}
         return Named(f"the stage of {self.path}", found)
 
+    def browse(self) -> pathlib.Path:
+        """Opens the browser of features of its report, or of its analysis, and returns its page."""
+        return importlib.import_module("monosem_jax.stages.browse").open_browser(self)
+
 
 KINDS: dict[str, type[LoadedRun]] = {
     "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,

@@ -12,7 +12,7 @@ import sys
 import webbrowser
 
 from monosem_jax.analysis.run import AnalyzeRun
-from monosem_jax.load import ReportRun, load_run
+from monosem_jax.load import QuickstartRun, ReportRun, load_run
 from monosem_jax.runtime.config import field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
@@ -62,10 +62,13 @@ def open_browser(run: LoadedRun, folder: str | pathlib.Path | None = None) -> pa
 
 def find_page(run: LoadedRun, folder: str | pathlib.Path | None = None) -> pathlib.Path:
     """The page of a report, or of the report of an analysis: in `folder` if it is given, else in one beside the
-    analysis. A report that is missing is built.
+    analysis. A report that is missing is built. Of a quickstart it is that of its report or its analysis.
 
     Raises BadInput on an unfinished run and on one of another kind, and on a folder with other content.
     """
+    if isinstance(run, QuickstartRun):
+        made = run.stages.get("report")
+        run = made if made is not None and made.summary is not None and folder is None else run.stages["analysis"]
     if isinstance(run, ReportRun):
         if folder is not None:
             raise BadInput(f"{run.path} is a report: a folder is for the report of an analysis")
@@ -73,7 +76,7 @@ def find_page(run: LoadedRun, folder: str | pathlib.Path | None = None) -> pathl
             raise BadInput(f"{run.path} is an unfinished report: run experiments.report again")
         return run.page
     if not isinstance(run, AnalyzeRun):
-        raise BadInput(f"{run.path} is a run of {run.experiment}: expected one of report or analyze")
+        raise BadInput(f"{run.path} is a run of {run.experiment}: expected one of report, analyze or quickstart")
     if run.summary is None:
         raise BadInput(f"{run.path} is an unfinished run of analyze: expected a finished one")
     if folder is not None:

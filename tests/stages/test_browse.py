@@ -54,6 +54,19 @@ def test_a_report_that_lies_beside_the_analysis_is_taken(analysis, opened):
     assert mj.load_analysis(analysis).browse() == analysis.with_name("analysis_report") / "index.html"
 
 
+def test_a_quickstart_opens_its_report_or_else_its_analysis(analysis, opened):
+    record = json.loads((analysis / "config.json").read_text())
+    (analysis.parent / "config.json").write_text(json.dumps({**record, "experiment": "quickstart", "parents": {}}))
+    quickstart = mj.load_quickstart(analysis.parent)
+    assert quickstart.browse() == analysis.with_name("analysis_report") / "index.html"
+    mj.report(analysis.with_name("report"), mj.ReportRunConfig(analysis=str(analysis)))
+    assert mj.load_quickstart(analysis.parent).browse() == analysis.with_name("report") / "index.html"
+    shutil.rmtree(analysis.with_name("report"))
+    shutil.rmtree(analysis)
+    with pytest.raises(BadInput, match="'analysis' does not exist"):
+        mj.load_quickstart(analysis.parent).browse()
+
+
 def test_the_folder_can_be_chosen(analysis, tmp_path, opened, capsys):
     page = browse(analysis, BrowseConfig(folder=str(tmp_path / "mine")))
     assert page == tmp_path / "mine" / "index.html" and opened == [page.as_uri()]
@@ -75,7 +88,7 @@ def test_without_a_screen_it_is_said_how_to_serve(analysis, monkeypatch, capsys)
 
 def test_other_runs_are_refused(analysis, opened):
     for name in ("sae", "transformer"):
-        with pytest.raises(BadInput, match="expected one of report or analyze"):
+        with pytest.raises(BadInput, match="expected one of report, analyze or quickstart"):
             browse(analysis.parent / name, BrowseConfig())
     page = mj.load_analysis(analysis).browse()
     with pytest.raises(BadInput, match="a folder is for the report of an analysis"):
