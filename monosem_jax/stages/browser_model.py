@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from monosem_jax.models.base import split_sites
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.models.transformer import Transformer
@@ -39,9 +37,8 @@ def served_values(tapped: TappedModel, sae: PublishedSAE, tokenizer: str) -> Ser
     """The same from a model cut at its site and a published dictionary."""
     recipe = sae.module.recipe
     site, columns = tapped.replaced_by(sae.width_out)[-1]
-    shape = dataclasses.asdict(tapped.model.config)
     return ServedModel(
-        transformer={key: shape[key] for key in TRANSFORMER_KEYS},
+        transformer={key: getattr(tapped.model.config, key) for key in TRANSFORMER_KEYS},
         params=tapped.params,
         dictionary={
             "form": recipe.activation.form,

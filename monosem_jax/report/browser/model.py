@@ -23,7 +23,7 @@ from monosem_jax.report.browser.container import write_json_chunk, write_packed
 from monosem_jax.report.browser.tokenizer import NotServed, tokenizer_data
 
 FORMAT = 1
-LIMIT = 12_000_000  # bytes of the files of a model
+LIMIT = 12_000_000  # bytes of the files of a model's weights
 MOST_PARAMETERS = 5_000_000  # of a transformer: more take too long on a telephone
 PART = 3_000_000  # bytes of a chunk: at most 4 MB as a file
 FORMS = ("relu", "topk", "abs_topk", "jumprelu", "gated")

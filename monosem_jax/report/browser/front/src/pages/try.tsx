@@ -156,7 +156,7 @@ function Trial({ dictionary, route, loading, known }: PageProps & { loading: Loa
             <button type="button" onClick={() => set({ seed: state.seed + 1 }, true)}>Another sample</button>
           </div>
           <p class="small quiet">
-            Drawn after the end of the text; both sides use the same random numbers, so they differ only because of the change.
+            Drawn after the end of the text; both sides use the same random numbers, so they differ only because of the change. Coloured: other tokens at the same place.
           </p>
           <Continuations tokenizer={tokenizer} plain={plain} changed={asked && held} name={`With feature ${feature} ${asked?.mode === "ablate" ? "ablated" : asked?.mode === "pin" ? "pinned" : "steered"}`} />
         </>

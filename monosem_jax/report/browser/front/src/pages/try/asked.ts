@@ -19,10 +19,14 @@ export function useModel(id: string): Loading {
   const [state, setState] = useState<Loading & { id: string }>({ id, share: 0 });
   useEffect(() => {
     let current = true;
+    const end = (state: Loading) => {
+      if (current) setState({ id, ...state });
+      current = false; // other files may still come after one that is missing
+    };
     setState({ id, share: 0 });
     client(id, (share) => current && setState({ id, share })).then(
-      (model) => current && setState({ id, share: 1, model }),
-      (error: Error) => current && setState({ id, share: 0, problem: error.message }),
+      (model) => end({ share: 1, model }),
+      (error: Error) => end({ share: 0, problem: error.message }),
     );
     return () => {
       current = false;

@@ -18,14 +18,37 @@ function missingAfter(bytes: Uint8Array, missing: number): number {
   return missing;
 }
 
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The text of bytes; those that are no character are shown as \xNN. */
+export function textOfBytes(bytes: Uint8Array): string {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    let text = "";
+    for (let i = 0; i < bytes.length; ) {
+      const length = [1, 2, 3, 4].find((n) => i + n <= bytes.length && isText(bytes.subarray(i, i + n)));
+      text += length ? strict.decode(bytes.subarray(i, i + length)) : `\\x${bytes[i]!.toString(16).padStart(2, "0")}`;
+      i += length ?? 1;
+    }
+    return text;
+  }
+}
+
+function isText(bytes: Uint8Array): boolean {
+  try {
+    return strict.decode(bytes).length > 0;
+  } catch {
+    return false;
+  }
+}
 
 /** The pieces of tokens `ids`. */
 export function pieces(tokenizer: Tokenizer, ids: ArrayLike<number>): Piece[] {
   const found: Piece[] = [];
   let places: number[] = [], bytes: number[] = [], missing = 0;
   const end = () => {
-    if (places.length) found.push({ tokens: places, text: visible(decoder.decode(Uint8Array.from(bytes))), start: false });
+    if (places.length) found.push({ tokens: places, text: visible(textOfBytes(Uint8Array.from(bytes))), start: false });
     [places, bytes, missing] = [[], [], 0];
   };
   for (let i = 0; i < ids.length; i++) {
@@ -47,10 +70,5 @@ export function pieces(tokenizer: Tokenizer, ids: ArrayLike<number>): Piece[] {
 /** One token by itself: its text, or its bytes where they are no text. */
 export function tokenText(tokenizer: Tokenizer, id: number): string {
   const bytes = tokenizer.bytesOf(id);
-  if (!bytes) return tokenizer.nameOf(id);
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return Array.from(bytes, (b) => `\\x${b.toString(16).padStart(2, "0")}`).join("");
-  }
+  return bytes ? textOfBytes(bytes) : tokenizer.nameOf(id);
 }
