@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,37 +152,46 @@ def open_comparison(path: str) -> CompareRun:
 def comparison_material(
     compared: CompareRun, shown: Sequence[DictionaryMaterial], analyses: Sequence[AnalyzeRun]
 ) -> ComparisonMaterial:
-    """A comparison, whose sets know by the hash of their run which dictionary of the browser has their records;
-    neurons and the control have theirs in the analysis of a dictionary."""
-    runs = {
-        r["path"]: r["sha256"] for name, r in compared.record["parents"].items() if name.startswith(("run", "control"))
-    }
-    shown_as: dict[str, tuple[str, str]] = {}
+    """A comparison, whose sets know which dictionary of the browser has their records."""
+    of_runs: dict[str, tuple[str, str]] = {}
     for run, material in zip(analyses, shown, strict=True):
         for parent_name, name in (("run", "features"), ("control", "control")):
             record = run.record["parents"].get(parent_name)
             if record is not None and name in material.records.sets:
-                shown_as.setdefault(record["sha256"], (material.id, name))
-    sets = [dict(s) for s in compared.table("sets")]
-    for row in sets:
-        row["dictionary"], row["set"] = shown_as.get(runs.get(row.get("run") or "", ""), (None, "features"))
+                of_runs.setdefault(record["sha256"], (material.id, name))
     with_neurons = {material.id for material in shown if "neurons" in material.records.sets}
-    for row in sets:
-        if row["role"] == "neurons":
-            row["set"] = "neurons"
-            row["dictionary"] = next(
-                (
-                    s["dictionary"]
-                    for s in sets
-                    if s["role"] == "dictionary"
-                    and s["dictionary"] in with_neurons
-                    and (s["model"], s["site"]) == (row["model"], row["site"])
-                ),
-                None,
-            )
+    sets = sets_shown(compared.table("sets"), compared.record["parents"], of_runs, with_neurons)
     tables = {name: compared.table(name) for name in compared.tables if name != "sets"}
 
     def arrays(name: str) -> dict[str, np.ndarray] | None:
         return compared.arrays(name) if (compared.path / f"{name}.npz").exists() else None
 
     return ComparisonMaterial(sets, tables, arrays, compared.summary or {})
+
+
+def sets_shown(
+    table: Sequence[Mapping[str, Any]],
+    parents: Mapping[str, Mapping[str, Any]],
+    of_runs: Mapping[str, tuple[str, str]],
+    with_neurons: Collection[str],
+) -> list[dict[str, Any]]:
+    """The sets of a comparison, each with `dictionary` and `set`: where in the browser its records are.
+
+    Dictionaries and controls stand in the order of the comparison's parents run0, … and control0, …; `of_runs` says by
+    the hash of such a run which (dictionary, set) of the browser it is. The neurons that a dictionary of the browser
+    reconstructs have their records in its analysis, if it is one of those `with_neurons`.
+    """
+    sets, seen = [dict(row) for row in table], {"dictionary": 0, "control": 0}
+    for row in sets:
+        row["dictionary"], row["set"] = None, "features"
+        if row["role"] in seen:
+            record = parents.get(f"{'run' if row['role'] == 'dictionary' else 'control'}{seen[row['role']]}", {})
+            if found := of_runs.get(str(record.get("sha256"))):
+                row["dictionary"], row["set"] = found
+            seen[row["role"]] += 1
+    here = [row for row in sets if row["role"] == "dictionary" and row["dictionary"] in with_neurons]
+    for row in sets:
+        if row["role"] == "neurons":
+            same = (s["dictionary"] for s in here if (s["model"], s["site"]) == (row["model"], row["site"]))
+            row["dictionary"], row["set"] = next(same, None), "neurons"
+    return sets
