@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -76,16 +77,48 @@ def visit(chromium: Any, browser_folder: pathlib.Path) -> Iterator[Callable[...,
 
 
 @pytest.fixture(scope="session")
-def module(chromium: Any) -> Iterator[Callable[[str], Any]]:
+def serious(chromium: Any) -> Callable[[Any], list[str]]:
+    """serious(page): what axe-core finds that is serious or critical, as "rule: element"; a skip without axe-core."""
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ImportError:
+        pytest.skip("needs axe-playwright-python: pip install axe-playwright-python")
+
+    def found(page: Any) -> list[str]:
+        violations = Axe().run(page).response["violations"]
+        bad = [v for v in violations if v["impact"] in ("serious", "critical")]
+        return [f"{v['id']}: {node['html'][:200]}" for v in bad for node in v["nodes"]]
+
+    return found
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with a copy of the sources in `front`, its packages fetched, and an empty `built`."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("needs Node.js and npm")
+    root = tmp_path_factory.mktemp("sources")
+    shutil.copytree(FRONT, root / "front", ignore=shutil.ignore_patterns("node_modules"))
+    (root / "built").mkdir()
+    fetched = subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund"], cwd=root / "front", capture_output=True, text=True, timeout=300
+    )
+    if fetched.returncode and re.search("ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|network", fetched.stderr):
+        pytest.skip("npm cannot fetch the packages: no network")
+    assert fetched.returncode == 0, fetched.stderr
+    return root
+
+
+@pytest.fixture(scope="session")
+def module(chromium: Any, fresh: pathlib.Path) -> Iterator[Callable[[str], Any]]:
     """module("tokens.ts"): a page in which that source file of the front end is `it`, for tests of plain functions; a
-    skip where the front end cannot be bundled."""
-    tool = FRONT / "node_modules" / ".bin" / "esbuild"
-    if not tool.exists():
-        pytest.skip("needs esbuild: npm ci in monosem_jax/report/browser/front")
+    skip where its sources cannot be bundled."""
+    front = fresh / "front"
+    tool = front / "node_modules" / ".bin" / "esbuild"
     pages = []
 
     def load(name: str) -> Any:
-        command = [tool, FRONT / "src" / name, "--bundle", "--format=iife", "--global-name=it", "--charset=utf8"]
+        command = [tool, front / "src" / name, "--bundle", "--format=iife", "--global-name=it", "--charset=utf8"]
         script = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60, check=True)
         page = chromium.new_page()
         pages.append(page)

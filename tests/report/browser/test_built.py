@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -11,23 +10,6 @@ import monosem_jax.report.browser as browser
 
 HERE = pathlib.Path(browser.__file__).parent
 SOURCES, BUILT = HERE / "front", HERE / "built"
-
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory):
-    """A build of a copy of the sources."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("needs Node.js and npm")
-    root = tmp_path_factory.mktemp("browser")
-    shutil.copytree(SOURCES, root / "front", ignore=shutil.ignore_patterns("node_modules"))
-    (root / "built").mkdir()
-    fetched = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"], cwd=root / "front", capture_output=True, text=True, timeout=300
-    )
-    if fetched.returncode and re.search("ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|network", fetched.stderr):
-        pytest.skip("npm cannot fetch the packages: no network")
-    assert fetched.returncode == 0, fetched.stderr
-    return root
 
 
 def test_the_build_gives_the_files_that_are_shipped(fresh):

@@ -13,7 +13,6 @@ from monosem_jax.report.browser.curves import POINTS, curves, thinned
 from monosem_jax.report.browser.overview import EDGES, figures, overview, spectrum, starts
 from monosem_jax.report.browser.site import write_site
 from tests.report.browser.made import ATTACKS, material
-from tests.report.browser.test_quality import SERIOUS, axe
 
 RUN = {"dictionary": "sae", "dictionary sha256": "ab12" * 16, "transformer layers": 1, "rows trained": 1_500_000}
 
@@ -192,13 +191,12 @@ def test_the_page_says_each_figure_with_its_rule_and_warns(visit, tmp_path):
 
 
 @pytest.mark.parametrize(("width", "theme"), [(400, "dark"), (1400, "light")])
-def test_everything_fits_and_serves_everybody(visit, tmp_path, width, theme):
+def test_everything_fits_and_serves_everybody(serious, visit, tmp_path, width, theme):
     visit.expected.append("connect-src")  # axe reads style sheets, and the policy forbids it
     second = shown(dictionary={"loss_recovered_zero": 0.8, "l0": 12.0})
     page = visit("#/sae/overview", width=width, theme=theme, folder=site(tmp_path, shown(), second))
     page.wait_for_selector(".point")
-    found = axe().run(page).response["violations"]
-    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in SERIOUS] == []
+    assert serious(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

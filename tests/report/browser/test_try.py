@@ -15,7 +15,7 @@ from monosem_jax.stages.browser_model import served_values
 from tests.report.browser.made import material, write_records
 from tests.report.browser.models import dictionary, feature_set, tokenizer
 from tests.report.browser.test_engine import python_values
-from tests.report.browser.test_quality import OUTSIDE, SERIOUS, axe
+from tests.report.browser.test_quality import OUTSIDE
 
 TEXT = "the quick fox שלום 🙂 12"
 ATTACK = "\u202e\x00<img src=x onerror='window.attacked=1'></script><script>window.attacked=1</script>"
@@ -138,8 +138,7 @@ def test_the_first_text_comes_from_the_records(visit, folder):
 
 
 @pytest.mark.parametrize(("width", "theme"), [(400, "dark"), (1400, "light")])
-def test_hostile_text_is_inert_and_the_page_serves_everybody(visit, folder, width, theme):
-    checker = axe()
+def test_hostile_text_is_inert_and_the_page_serves_everybody(serious, visit, folder, width, theme):
     visit.expected.append("connect-src")  # axe reads style sheets, and the policy forbids it
     page = opened(visit, folder, query(feature=11, mode="steer", value=2), width=width, theme=theme)
     page.fill("textarea", ATTACK + " " + "w" * 5000)
@@ -148,8 +147,7 @@ def test_hostile_text_is_inert_and_the_page_serves_everybody(visit, folder, widt
     assert "␀" in page.inner_text(".try-flow")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(OUTSIDE, width) == []
-    violations = checker.run(page).response["violations"]
-    assert [(v["id"], [n["html"][:200] for n in v["nodes"]]) for v in violations if v["impact"] in SERIOUS] == []
+    assert serious(page) == []
 
 
 def test_a_missing_part_of_the_model_is_named(visit, folder, tmp_path):
