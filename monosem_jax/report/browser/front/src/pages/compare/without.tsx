@@ -21,7 +21,7 @@ export function WithoutComparison({ title, kind, what, comparison }: {
         <Absent>This browser was written without a comparison of dictionaries.</Absent>
       )}
       <p>To see it, compare {what}, and write the browser again with what was found:</p>
-      <pre class="command"><code>{`python -m experiments.compare --workdir=runs/relations --config.runs=runs/a1,runs/a2
+      <pre class="command" tabIndex={0} aria-label="Command"><code>{`python -m experiments.compare --workdir=runs/relations --config.runs=runs/a1,runs/a2
 python -m experiments.report --workdir=runs/browser --config.analysis=runs/a1_analysis,runs/a2_analysis --config.compare=runs/relations`}</code></pre>
       {kind === "map" && <p class="quiet">The map needs umap-learn: <code>pip install 'monosem_jax[map]'</code>.</p>}
     </>
