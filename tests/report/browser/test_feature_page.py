@@ -241,7 +241,8 @@ def test_keys_walk_through_the_features_but_not_while_typing(feature):
     assert "feature/4" in page.url and page.input_value("#cut-points") == "jk"
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("?")
-    assert page.is_visible("dialog") and "next feature" in page.inner_text("dialog")
+    page.wait_for_selector("dialog", state="visible")
+    assert "next feature" in page.inner_text("dialog")
     page.keyboard.press("j")
     assert "feature/4" in page.url
     page.keyboard.press("Escape")

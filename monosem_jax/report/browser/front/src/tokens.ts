@@ -103,6 +103,7 @@ const SPECIAL = /<[a-z_|]+>/g; // <bos> and the like are no part of the text
 /** The direction of a text: right to left where a third or more of its letters are of such a script. Not half of them,
  * since markup, placeholders and names in such texts are Latin. */
 export function direction(text: string): "ltr" | "rtl" {
+  if (!/[\u0590-\uffff]/.test(text)) return "ltr"; // most text
   const letters = text.replace(SPECIAL, "").match(LETTER) ?? [];
   const rtl = letters.filter((c) => RIGHT_TO_LEFT.test(c)).length;
   return rtl > 0 && 3 * rtl >= letters.length ? "rtl" : "ltr";

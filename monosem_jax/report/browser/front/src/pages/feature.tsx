@@ -54,6 +54,7 @@ function One({ site, dictionary, route, set, feature }: PageProps & { set: strin
   const loaded = "value" in found || found.problem !== undefined;
   const record = found.value ?? null;
   const place = order && placeOf(order, feature);
+  const more = useLater(record ? `${dictionary.id}/${set}/${feature}` : "");
   usePrefetch(dictionary, set, loaded, order, feature);
   const to = (n: number | null | undefined) => n !== null && n !== undefined && go(routeToFeature(dictionary.id, n, set));
   const [next, previous] = [() => to(place?.next), () => to(place?.previous)];
@@ -94,23 +95,51 @@ function One({ site, dictionary, route, set, feature }: PageProps & { set: strin
             <Logits record={record} dictionary={dictionary} set={set} />
           </div>
           <TopExamples record={record} route={route} />
-          <Evidence record={record} dictionary={dictionary} />
-          <Intervals record={record} route={route} />
-          <RandomExamples record={record} />
-          <div class="panels">
-            <TopTokens record={record} />
-            <Neighbours record={record} dictionary={dictionary} />
-            <Proxies record={record} />
-            <Effects record={record} />
-          </div>
-          <Related site={site} dictionary={dictionary} set={set} feature={feature} />
-          <Provenance dictionary={dictionary} set={set} record={record} />
+          {more && <Below record={record} dictionary={dictionary} set={set} site={site} route={route} />}
           <TokenCard />
         </>
       )}
       <Help open={help} close={() => setHelp(false)} />
     </div>
   );
+}
+
+/** What lies below the first screen. */
+function Below({ record, dictionary, set, site, route }: PageProps & { record: FeatureRecord; set: string }) {
+  return (
+    <>
+      <Evidence record={record} dictionary={dictionary} />
+      <Intervals record={record} route={route} />
+      <RandomExamples record={record} />
+      <div class="panels">
+        <TopTokens record={record} />
+        <Neighbours record={record} dictionary={dictionary} />
+        <Proxies record={record} />
+        <Effects record={record} />
+      </div>
+      <Related site={site} dictionary={dictionary} set={set} feature={record.feature} />
+      <Provenance dictionary={dictionary} set={set} record={record} />
+    </>
+  );
+}
+
+/** Whether the first screen of `key` was painted: what lies below is made after it. */
+function useLater(key: string): boolean {
+  const [painted, setPainted] = useState("");
+  useEffect(() => {
+    if (!key) return;
+    let timer = 0;
+    const frame = requestAnimationFrame(() => {
+      timer = window.setTimeout(() => setPainted(key));
+    });
+    const hidden = window.setTimeout(() => setPainted(key), 200); // a page in the background has no frames
+    return () => {
+      cancelAnimationFrame(frame);
+      clearTimeout(timer);
+      clearTimeout(hidden);
+    };
+  }, [key]);
+  return key !== "" && painted === key;
 }
 
 /** A chunk of a set in which only some features have records may not have been written at all. */

@@ -170,7 +170,7 @@ export function Legend({ shade, low, high, children }: { shade: Shade; low: stri
   return (
     <p class="shade-legend small">
       <span class="quiet">{children}</span>{" "}
-      <span class="ramp">
+      <span class="shade-ramp">
         <span>{low}</span>
         {steps.map((s) => (
           <span class={`shade ${shadeClass(s, shade)}`} style={{ "--share": String(strength(s, 1)) }} aria-hidden="true" />

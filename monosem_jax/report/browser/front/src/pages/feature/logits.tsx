@@ -3,7 +3,7 @@
 import type { FeatureRecord, Histogram } from "../../records.ts";
 import { json, padded } from "../../data.ts";
 import type { Dictionary } from "../../site.ts";
-import { decimals, digits, loneToken, signed, whole } from "../../text.ts";
+import { decimals, digits, loneToken, signed, visible, whole } from "../../text.ts";
 import { HistogramChart } from "../../ui/histogram.tsx";
 import { useOptional } from "../../ui/loaded.tsx";
 import { Absent, Term } from "../../ui/note.tsx";
@@ -86,6 +86,7 @@ function Distribution({ record, dictionary, set }: { record: FeatureRecord; dict
         />
       )}
       {problem && <Absent>{problem}</Absent>}
+      {!has && set === "features" && dictionary.absent["logits"] && <Absent>{visible(dictionary.absent["logits"])}</Absent>}
       {numbers && numbers.n_tokens > 0 && (
         <p class="small quiet caption">
           Over {whole(numbers.n_tokens)} tokens that are not rare{of ? ", counts on a log scale" : ""}: standard deviation {digits(numbers.deviation)}, skewness {decimals(numbers.skewness)},{" "}
