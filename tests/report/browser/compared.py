@@ -139,8 +139,8 @@ def _arrays() -> dict[str, dict[str, np.ndarray]]:
     }  # fmt: skip
 
 
-def write_compared(folder: pathlib.Path, records: pathlib.Path) -> None:
-    """Writes the browser of both dictionaries and their comparison into `folder`."""
+def write_compared(folder: pathlib.Path, records: pathlib.Path, *, compared: bool = True) -> None:
+    """Writes the browser of both dictionaries, and their comparison unless `compared` is false, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     both = [material(records / id, id) for id in ("sae", "first")]
-    write_site(folder, "Two dictionaries", "0", both, comparison())
+    write_site(folder, "Two dictionaries", "0", both, comparison() if compared else None)

@@ -7,8 +7,10 @@ import type { PageProps } from "../shell.tsx";
 import { decimals, share, visible, whole } from "../text.ts";
 import { useLoaded } from "../ui/loaded.tsx";
 import { Absent, Warning } from "../ui/note.tsx";
+import { Part } from "../ui/part.tsx";
 import { AutomatonCard, KINDS } from "./automata/card.tsx";
 import { MotifTables } from "./automata/motifs.tsx";
+import { Rough } from "./compare/rough.tsx";
 import { WithoutComparison } from "./compare/without.tsx";
 import "../styles/automata.css";
 
@@ -18,8 +20,8 @@ export function Automata(props: PageProps) {
   return (
     <>
       <h1>Automata and motifs</h1>
-      {c.has.automata ? <Found {...props} c={c} /> : <Absent>No automata: {visible(c.absent.automata ?? "")}.</Absent>}
-      {c.has.motifs ? <FoundMotifs {...props} c={c} /> : <Absent>No motifs: {visible(c.absent.motifs ?? "")}.</Absent>}
+      {c.has.automata ? <Part><Found {...props} c={c} /></Part> : <Absent>No automata: {visible(c.absent.automata ?? "")}.</Absent>}
+      {c.has.motifs ? <Part><FoundMotifs {...props} c={c} /></Part> : <Absent>No motifs: {visible(c.absent.motifs ?? "")}.</Absent>}
     </>
   );
 }
@@ -47,6 +49,7 @@ function Found({ site, route, c }: PageProps & { c: Comparison }) {
           {names.map((n) => <button type="button" aria-pressed={n === chosen} onClick={() => go(withQuery(route, { of: n, feature: "" }))}>{visible(n)}{n === control ? " (shuffled transformer)" : ""}</button>)}
         </div>
       )}
+      <Rough c={c} kind="automata" />
       <Checks table={table} control={control && control !== chosen ? tables[control] : undefined} />
       <Kinds table={table} />
       <h2>{whole(shown.length)} automata</h2>

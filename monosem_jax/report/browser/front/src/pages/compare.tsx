@@ -6,9 +6,11 @@ import type { PageProps } from "../shell.tsx";
 import { decimals, share, visible, whole } from "../text.ts";
 import { useLoaded } from "../ui/loaded.tsx";
 import { Absent, Warning } from "../ui/note.tsx";
+import { Part } from "../ui/part.tsx";
 import { Figures } from "./compare/figures.tsx";
 import { MatchList } from "./compare/list.tsx";
 import { Matching } from "./compare/matching.tsx";
+import { Rough } from "./compare/rough.tsx";
 import { chosen, type Side, sidesOf } from "./compare/sides.ts";
 import { WithoutComparison } from "./compare/without.tsx";
 import "../styles/compare.css";
@@ -30,14 +32,14 @@ export function Compare(props: PageProps) {
         <Choice label="b" value={b.key} sides={sides} onChange={(key) => both({ b: key })} />
       </div>
       <Sizes a={a} b={b} />
-      {c && matched && <Matched c={c} a={a} b={b} />}
+      {c && matched && <Part key={`m${a.key}|${b.key}`}><Matched c={c} a={a} b={b} /></Part>}
       {!matched && <NotMatched c={c} a={a} b={b} sides={sides} />}
       {a.dictionary && b.dictionary && a !== b ? (
-        <Figures a={a.dictionary} b={b.dictionary} />
+        <Part key={`f${a.key}|${b.key}`}><Figures a={a.dictionary} b={b.dictionary} /></Part>
       ) : (
         <Absent>{visible((a.dictionary ? b : a).name)} has no overview in this browser, so that figures and spectra cannot be shown side by side. Give its analysis to the report to see them.</Absent>
       )}
-      {c && matched && <MatchList site={site} c={c} a={a} b={b} route={route} />}
+      {c && matched && <Part key={`l${a.key}|${b.key}`}><MatchList site={site} c={c} a={a} b={b} route={route} /></Part>}
       {c && c.gaps.length > 0 && <Gaps c={c} />}
     </>
   );
@@ -81,7 +83,7 @@ function Matched({ c, a, b }: { c: Comparison; a: Side; b: Side }) {
   return (
     <>
       <h2>Best matches</h2>
-      {(c.tokens ?? 0) < 1_000_000 && <Warning>{whole(c.tokens ?? 0)} tokens were read: correlations of rare features are rough below 1,000,000.</Warning>}
+      <Rough c={c} kind="universality" />
       {a.set.n_features !== b.set.n_features && <Warning>The sizes differ: a smaller dictionary matches worse than it is matched, because several features of the larger share one.</Warning>}
       {rows ? <Matching a={a} b={b} rows={rows} /> : <p class="quiet">Loading…</p>}
       {stability && (stability.of === a.set.name || stability.of === b.set.name) && (

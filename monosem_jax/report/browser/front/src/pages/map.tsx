@@ -40,7 +40,8 @@ function Shown({ site, route, dictionary, c, p }: PageProps & { c: Comparison; p
   const query = route.query;
   const choice = CHOICES.find((k) => k.key === query.get("colour")) ?? CHOICES[0]!;
   const search = (query.get("q") ?? "").trim().toLowerCase();
-  const needed = choice.records || (search !== "" && !/^\d+$/.test(search));
+  const numbered = useMemo(() => numberAsked(search, sets), [search, sets]);
+  const needed = choice.records || (search !== "" && !numbered);
   const columns = useColumns(needed, () => loadColumns(site, c, p));
   const colours = useMemo(() => colouring(choice.key, p, columns.value, sets.map((s) => s.name)), [choice.key, p, columns.value]);
   const only = query.get("only") ?? "";
@@ -51,7 +52,7 @@ function Shown({ site, route, dictionary, c, p }: PageProps & { c: Comparison; p
     const ofSet = new Set(shownSets);
     const category = only ? colours.categories.findIndex((k) => k.name === only) : -1;
     const kept = (i: number) => ofSet.has(p.set[i]!) && (category < 0 || colours.category?.[i] === category);
-    const found = search ? matching(p, search, columns.value, kept) : null;
+    const found = search ? matching(p, search, numbered, columns.value, kept) : null;
     const within = new Set(found ?? []);
     const marked = lasso ? inside(p, lasso, (i) => kept(i) && (!found || within.has(i))) : found;
     return { kept, ofSet, marked, category };
@@ -137,9 +138,24 @@ function lookOf(p: Points, sets: number, place: Uint8Array, chosen: { kept: (i: 
   return { place: colour, order: order.subarray(0, at), shown: (i) => chosen.ofSet.has(p.set[i]!), marked: chosen.marked ?? [], outline: lasso };
 }
 
-function matching(p: Points, text: string, columns: Columns | undefined, kept: (i: number) => boolean): number[] {
-  const number = /^\d+$/.test(text) ? Number(text) : null;
-  return all(p, (i) => kept(i) && (number !== null ? p.feature[i] === number : (columns?.matches(i, text) ?? false)));
+interface Numbered {
+  feature: number;
+  set: number; // of the map; -1: any
+}
+
+/** A search for "17" or, of one dictionary, for "NAME 17". */
+function numberAsked(text: string, sets: { name: string }[]): Numbered | null {
+  const [, name, number] = /^(?:(.*) )?(\d+)$/.exec(text) ?? [];
+  if (number === undefined) return null;
+  const set = name === undefined ? -1 : sets.findIndex((s) => s.name.toLowerCase() === name);
+  return name !== undefined && set < 0 ? null : { feature: Number(number), set };
+}
+
+function matching(p: Points, text: string, number: Numbered | null, columns: Columns | undefined, kept: (i: number) => boolean): number[] {
+  const fits = number
+    ? (i: number) => p.feature[i] === number.feature && (number.set < 0 || p.set[i] === number.set)
+    : (i: number) => columns?.matches(i, text) ?? false;
+  return all(p, (i) => kept(i) && fits(i));
 }
 
 function all(p: Points, kept: (i: number) => boolean): number[] {

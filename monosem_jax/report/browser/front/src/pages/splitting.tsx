@@ -11,6 +11,8 @@ import { decimals, digits, share, visible, whole } from "../text.ts";
 import { Tokens } from "../ui/feature_link.tsx";
 import { useLoaded } from "../ui/loaded.tsx";
 import { Warning } from "../ui/note.tsx";
+import { Part } from "../ui/part.tsx";
+import { Rough } from "./compare/rough.tsx";
 import { WithoutComparison } from "./compare/without.tsx";
 import { type Family, familyOf, type Place, same } from "./splitting/family.ts";
 import { FamilyGraph } from "./splitting/graph.tsx";
@@ -37,14 +39,15 @@ function Walk({ site, route, c }: PageProps & { c: Comparison }) {
         A feature of a larger dictionary is a <em>child</em> of one of a smaller when the masked cosine similarity of their activations is above {digits(c.splitting?.rule.threshold ?? 0)},
         over {whole(c.tokens ?? 0)} held-out tokens. Its best parent is the most similar one.
       </p>
+      <Rough c={c} kind="splitting" />
       <Chooser key={`${centre.level}/${centre.feature}`} sets={sets} centre={centre} rows={rows} />
       <div class="row edges-shown">
         <span class="quiet">children shown:</span>
         <button type="button" aria-pressed={best} onClick={() => go(withQuery(route, { edges: "" }))}>by best parents</button>
         <button type="button" aria-pressed={!best} onClick={() => go(withQuery(route, { edges: "all" }))}>along all edges</button>
       </div>
-      <Around site={site} c={c} sets={sets} centre={centre} best={best} />
-      <StepsLater />
+      <Part key={`${centre.level}/${centre.feature}`}><Around site={site} c={c} sets={sets} centre={centre} best={best} /></Part>
+      <Part><StepsLater /></Part>
     </>
   );
 }

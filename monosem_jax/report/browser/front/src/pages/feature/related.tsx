@@ -40,7 +40,7 @@ export function Related(props: Props) {
   return <Relations {...props} c={c} place={place} />;
 }
 
-function Relations({ site, feature, c, place }: Props & { c: Comparison; place: number }) {
+function Relations({ site, dictionary, feature, c, place }: Props & { c: Comparison; place: number }) {
   const { value: found, problem } = useOptional(() => relationsOf(c, place, feature), `${place}/${feature}`);
   const own = c.sets[place]!;
   const level = c.splitting?.sets.indexOf(place) ?? -1;
@@ -65,6 +65,7 @@ function Relations({ site, feature, c, place }: Props & { c: Comparison; place: 
           <p><a href={centred(own, { level, feature })}>Walk this family</a></p>
         </>
       )}
+      {c.map?.places.includes(place) && <p><a href={routeTo(dictionary.id, "map", "", { q: `${own.name} ${feature}` })}>Show it on the map</a></p>}
       {found.automata.length > 0 && (
         <>
           <h3>Automata it takes part in</h3>
