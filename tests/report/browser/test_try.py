@@ -68,15 +68,15 @@ def test_the_features_of_a_token_are_those_of_python(visit, folder):
     page.click(".try-fired li button >> nth=0")
     page.wait_for_selector(".try-fired li button[aria-pressed=true]")
     assert f"feature={best[0]}" in page.url
-    shaded = page.locator(".try-piece.fires").count()
+    shaded = page.locator(".try-fires.try-piece").count()
     assert 0 < shaded <= (f[:, best[0]] > 0).sum()
 
 
 def test_bytes_of_one_character_are_one_piece_and_its_parts_can_be_chosen(visit, folder):
     page = opened(visit, folder, query())
-    joined = page.locator(".try-piece.joined")
+    joined = page.locator(".try-joined")
     assert "🙂" in "".join(joined.all_inner_texts())
-    assert "".join(page.locator(".try-piece:not(.start)").all_inner_texts()) == TEXT
+    assert "".join(page.locator(".try-piece:not(.try-start)").all_inner_texts()) == TEXT
     joined.filter(has_text="🙂").click()
     parts = page.locator(".try-token p button")
     assert parts.count() > 1

@@ -35,6 +35,9 @@ export function Toolbar({ record, dictionary, set, feature, order, help }: Props
         {step(place?.next, "next", "›")}
       </div>
       <div class="row">
+        {set === "features" && dictionary.has["model"] && (
+          <a href={routeTo(dictionary.id, "try", "", { feature })} class="small" title="See it fire on your own text, and steer with it">Try it on text</a>
+        )}
         <CopyLink />
         {record && (
           <button type="button" onClick={() => saveJson(`${dictionary.id}-${set}-${feature}.json`, record)} title="Download the record as JSON">JSON</button>

@@ -28,7 +28,7 @@ export function ChangeForm({ state, largest, change }: {
       <fieldset>
         <legend class="unseen">Change</legend>
         {MODES.map(([mode, name, means]) => (
-          <label class={`try-mode${state.mode === mode ? " chosen" : ""}`} title={means}>
+          <label class={`try-mode${state.mode === mode ? " try-chosen" : ""}`} title={means}>
             <input type="radio" name={id} checked={state.mode === mode} onChange={() => change({ mode })} />
             {name}
           </label>

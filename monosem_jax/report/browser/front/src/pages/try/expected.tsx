@@ -2,8 +2,7 @@
 
 import type { Predictions } from "../../engine/predictions.ts";
 import type { Tokenizer } from "../../engine/tokenizer.ts";
-import { loneToken } from "../../text.ts";
-import { clipped } from "./fired.tsx";
+import { Chip } from "./fired.tsx";
 import { tokenText } from "./pieces.ts";
 
 interface Row {
@@ -43,14 +42,14 @@ export function Expected({ tokenizer, list, next, changed }: {
         </thead>
         <tbody>
           {list.map((row) => (
-            <tr class={row.token === next ? "is-next" : undefined}>
+            <tr>
               <td>
-                <bdi class="token-chip">{clipped(loneToken(tokenText(tokenizer, row.token)))}</bdi>
+                <Chip text={tokenText(tokenizer, row.token)} />
                 {row.token === next && <span class="small quiet"> follows in the text</span>}
               </td>
               <td class="number">{percent(row.before)}</td>
               {changed && <td class="number">{row.after === null ? "…" : percent(row.after)}</td>}
-              <td class="try-bars">{bar(row.before, changed ? "before" : "")}{changed && row.after !== null && bar(row.after, "after")}</td>
+              <td class="try-bars">{bar(row.before, "")}{changed && row.after !== null && bar(row.after, "try-after")}</td>
             </tr>
           ))}
         </tbody>

@@ -36,13 +36,18 @@ export function Described({ known }: { known: Known | undefined }) {
   if (known.text) return <bdi>{visible(known.text)}</bdi>;
   return (
     <span class="try-tops">
-      {known.tokens.slice(0, 4).map((token) => <bdi class="token-chip">{clipped(loneToken(token))}</bdi>)}
+      {known.tokens.slice(0, 4).map((token) => <Chip text={token} />)}
       {known.best && <span class="quiet small"> {visible(known.best)}</span>}
     </span>
   );
 }
 
-export const clipped = (text: string, most = 24): string => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+/** A token by itself. Escaped bytes stay in their order beside right-to-left letters. */
+export function Chip({ text }: { text: string }) {
+  return <bdi class="token-chip" dir={text.includes("\\x") ? "ltr" : undefined}>{clipped(loneToken(text))}</bdi>;
+}
+
+const clipped = (text: string, most = 24): string => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 export function FiredList({ id, fired, known, chosen, choose }: {
   id: string; fired: Fired[]; known: Map<number, Known>; chosen: number | null; choose: (feature: number) => void;

@@ -69,7 +69,7 @@ function Shown({ piece, i, chosen, shading, choose }: {
   const value = shading ? piece.tokens.map((t) => shading.values[t] ?? 0).reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0) : 0;
   const has = shading !== null && Number.isFinite(value) && value !== 0 && shading.most > 0;
   const strength = has ? 0.1 + 0.9 * Math.min(Math.abs(value) / shading.most, 1) : 0;
-  const colour = !has ? "" : shading.kind === "fires" ? " fires" : value > 0 ? " rises" : " falls";
+  const colour = !has ? "" : shading.kind === "fires" ? " try-fires" : value > 0 ? " try-rises" : " try-falls";
   const name = piece.start ? "start of a context" : piece.text.trim() ? piece.text : "white space";
   const said = `${name.length > 80 ? `${name.slice(0, 80)}…` : name}${has ? `, ${shading.of(value)}` : ""}`;
   const lines = piece.text.split("↵");
@@ -80,11 +80,11 @@ function Shown({ piece, i, chosen, shading, choose }: {
       aria-selected={chosen}
       aria-label={said}
       title={said}
-      class={`try-piece${chosen ? " chosen" : ""}${piece.start ? " start" : ""}${piece.tokens.length > 1 ? " joined" : ""}${colour}`}
+      class={`try-piece${chosen ? " try-chosen" : ""}${piece.start ? " try-start" : ""}${piece.tokens.length > 1 ? " try-joined" : ""}${colour}`}
       style={has ? { "--strength": String(Math.round(strength * 1000) / 1000) } : undefined}
       onClick={() => choose(piece.tokens[0]!)}
     >
-      {piece.start ? "▸" : lines.map((line, k) => <>{line}{k < lines.length - 1 && <span class="blank">↵{"\n"}</span>}</>)}
+      {piece.start ? "▸" : lines.map((line, k) => <>{line}{k < lines.length - 1 && <span class="quiet">↵{"\n"}</span>}</>)}
     </span>
   );
 }

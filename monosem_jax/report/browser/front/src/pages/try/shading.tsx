@@ -38,7 +38,7 @@ export function Legend({ state, shading, canCompare, set }: {
   state: State; shading: Shading | null; canCompare: boolean; set: (changes: Record<string, string>, replace: boolean) => void;
 }) {
   const steps = shading?.kind === "moves" ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1];
-  const colour = (s: number) => (s === 0 ? "" : shading?.kind === "fires" ? " fires" : s > 0 ? " rises" : " falls");
+  const colour = (s: number) => (s === 0 ? "" : shading?.kind === "fires" ? " try-fires" : s > 0 ? " try-rises" : " try-falls");
   return (
     <div class="row small">
       {canCompare && (

@@ -16,7 +16,7 @@ function Written({ title, tokenizer, ids, done, problem, other }: {
       {problem ? <p class="problem">{problem}</p> : (
         <p class="try-sample" dir={direction(text)} aria-busy={!done}>
           {shown.map((p) => (
-            <span class={other && p.tokens.some((t) => ids[t] !== other[t]) ? "differs" : undefined}>{p.start ? "" : p.text.replaceAll("↵", "↵\n")}</span>
+            <span class={other && p.tokens.some((t) => ids[t] !== other[t]) ? "try-differs" : undefined}>{p.start ? "" : p.text.replaceAll("↵", "↵\n")}</span>
           ))}
           {!done && <span class="quiet"> …</span>}
         </p>
