@@ -156,7 +156,8 @@ def test_the_map_is_moved_by_keys_searched_and_chosen_from(go):
     page.wait_for_selector("main >> text=2 chosen features")  # number 11 of both
     assert sorted(page.locator(".point-list a").all_inner_texts()) == ["first 11", "sae 11"]
     page.fill("main input[type=search]", "first 11")
-    page.wait_for_selector("main >> text=1 chosen features")
+    page.wait_for_selector("main >> text=1 chosen feature")
+    page.wait_for_selector("h2:has-text('Its neighbours on the map')")
     page.fill("main input[type=search]", "من")
     until(page, "/[1-9]\\d* chosen features/.test(document.querySelector('main').innerText)")
     page.select_option("main >> label:has-text('colour') >> select", "density")
