@@ -96,16 +96,30 @@ function Shown({ site, route, dictionary, c, p }: PageProps & { c: Comparison; p
         }}
         onLasso={(polygon) => change({ lasso: polygon.join(",") })}
       />
-      <p class="small told-line" role="status">{told || (chosen.marked && `${whole(chosen.marked.length)} features ${lasso ? "in the lasso" : "match"}`)}</p>
+      <p class="small told-line" role="status">{told || (chosen.marked && `${counted(chosen.marked.length)} ${lasso ? "in the lasso" : "found"}`)}</p>
       <Legend colouring={colours} choice={choice} only={only} onOnly={(name) => change({ only: name })} />
       {missing.length > 0 && <p class="quiet small">Without records in this browser: {missing.map((s) => visible(s.name)).join(", ")}. They can be seen, but not opened; give their analyses to the report as well.</p>}
       <PointList
         site={site} sets={sets} p={p} points={inOrder ?? middle}
-        title={inOrder ? `${whole(inOrder.length)} chosen features, alike ones beside each other` : "Nearest to the middle of the map"}
+        title={inOrder ? `${counted(inOrder.length, "chosen ")}${inOrder.length > 1 ? ", alike ones beside each other" : ""}` : "Nearest to the middle of the map"}
       />
+      {inOrder?.length === 1 && <PointList site={site} sets={sets} p={p} points={neighbours(p, inOrder[0]!)} title="Its neighbours on the map" />}
       <About c={c} dictionary={dictionary.name} />
     </>
   );
+}
+
+const counted = (n: number, kind = ""): string => `${whole(n)} ${kind}${n === 1 ? "feature" : "features"}`;
+
+const AROUND = 20;
+
+/** The features that lie nearest to one. */
+function neighbours(p: Points, i: number): number[] {
+  const reach = Math.max(p.box.x1 - p.box.x0, p.box.y1 - p.box.y0, 1e-9);
+  for (let distance = reach / 256; ; distance *= 2) {
+    const found = p.grid.near(p.x[i]!, p.y[i]!, distance, AROUND, (k) => k !== i);
+    if (found.length >= AROUND || distance > 2 * reach) return found;
+  }
 }
 
 const isAll = (at: string): boolean => at === "" || at.endsWith(",1");

@@ -24,9 +24,12 @@ export function FamilyGraph({ family, centre, sets, names, onChoose }: Props) {
   const [shown, show] = useState<Line | null>(null);
   useEffect(() => show(null), [centre.level, centre.feature]);
   const scroller = useRef<HTMLDivElement>(null);
+  const [room, setRoom] = useState(960);
+  useEffect(() => setRoom((scroller.current?.clientWidth ?? 984) - 24), []);
   const narrow = innerWidth < 640;
   const CARD = narrow ? 152 : 188;
-  const GAP = narrow ? 56 : 110;
+  const between = Math.max(1, family.columns.length - 1);
+  const GAP = Math.min(narrow ? 56 : 110, Math.max(48, (room - family.columns.length * CARD) / between)); // all sizes in view, if they fit
   const tallest = Math.max(...family.columns.map((c) => c.features.length));
   const height = HEAD + tallest * ROW;
   const x = (level: number) => (level - (family.columns[0]?.level ?? 0)) * (CARD + GAP);
