@@ -20,6 +20,8 @@ from monosem_jax.runtime.provenance import versions
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.stages.browser_material import comparison_material, dictionary_material, open_comparison
 
+PAGES = ("splitting", "automata", "compare")  # addresses of pages of the whole browser: no dictionary is called so
+
 
 @dataclasses.dataclass(frozen=True)
 class ReportRunConfig:
@@ -95,5 +97,5 @@ def named(analyses: Sequence[AnalyzeRun]) -> dict[str, AnalyzeRun]:
         path = pathlib.PurePath(run.record["parents"]["run"]["path"])
         plain = re.sub(r"[^A-Za-z0-9_+-]", "_", path.name) or "dictionary"
         ids = [plain, *(f"{plain}-{n}" for n in range(2, len(found) + 3))]
-        found[next(id for id in ids if id not in found)] = run
+        found[next(id for id in ids if id not in found and id not in PAGES)] = run
     return found

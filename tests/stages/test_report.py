@@ -16,7 +16,7 @@ from monosem_jax.report.browser.container import unpacked
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.stages.analyze import AnalyzeRunConfig, analyze
-from monosem_jax.stages.report import ReportRunConfig, report
+from monosem_jax.stages.report import ReportRunConfig, named, report
 from tests import planted
 
 CHEAP = ("health", "categories", "logits", "tokens")
@@ -95,6 +95,12 @@ def test_analyses_of_a_sweep_are_shown_together(root, tmp_path):
     report(tmp_path / "report", ReportRunConfig(analysis=str(tmp_path / "sweep")))
     site = unpacked(tmp_path / "report" / "data" / "site.js")
     assert [d["id"] for d in site["dictionaries"]] == ["sae", "sae-2"]
+
+
+def test_no_dictionary_has_the_address_of_a_page(root):
+    run = mj.load_analysis(root / "analysis")
+    run.record = {"parents": {"run": {"path": "runs/compare"}}}
+    assert list(named([run, run])) == ["compare-2", "compare-3"]
 
 
 def refused(tmp_path, message, **settings):
