@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from monosem_jax.analysis.records_parse import plain
 from monosem_jax.analysis.run import TABLES, AnalyzeRun, CompareRun
 from monosem_jax.load import load_run
+from monosem_jax.models.run import TransformerRun
 from monosem_jax.report.browser.material import ComparisonMaterial, DictionaryMaterial
 from monosem_jax.report.browser.model import write_model
 from monosem_jax.report.browser.overview import figures, overview, starts
@@ -24,36 +26,47 @@ from monosem_jax.stages.browser_logits import logit_histograms
 from monosem_jax.stages.browser_model import served_model
 from monosem_jax.training.config import TrainConfig
 
+R = TypeVar("R")
 SPARSITY = ("l1_coefficient", "k", "l0_coefficient", "target_l0")
 
 
 def dictionary_material(id: str, analysis: AnalyzeRun) -> DictionaryMaterial:
-    """The dictionary of an analysis, under the name that it has in addresses.
-
-    Raises BadInput when a run that it was made from is gone.
-    """
-    dictionary = analysis.dictionary
+    """The dictionary of an analysis, under the name that it has in addresses. What needs its run, or the transformer's,
+    is absent when that is not where it was."""
     absent: dict[str, str] = {}
+    dictionary = _opened("dictionary", lambda: analysis.dictionary, absent)
+    transformer = None if dictionary is None else _opened("transformer", lambda: dictionary.transformer, absent)
     rating = analysis.path / "rating.json"
     if not rating.exists():
         absent["rating"] = "the analysis made no rating material (kind rating)"
-    model = _model(dictionary, absent)
+    whole = dictionary if transformer is not None else None
     return DictionaryMaterial(
         id=id,
         name=id,
-        run=_provenance(analysis, dictionary),
-        site=str(dictionary.site),
+        run=_provenance(analysis, dictionary, transformer),
+        site=str(dictionary.site or "") if dictionary is not None else "",
         n_features=int((analysis.summary or {})["n_features"]),
         records=analysis.records,
         records_folder=analysis.path / "records",
-        overview=_overview(analysis, dictionary),
-        figures=figures(dictionary.summary or {}, analysis.summary or {}),
-        vectors=_vectors(dictionary, absent),
+        overview=_overview(analysis, dictionary, transformer),
+        figures=figures((dictionary and dictionary.summary) or {}, analysis.summary or {}),
+        vectors=None if dictionary is None else _vectors(dictionary, absent),
         rating=read_json(rating, dict) if rating.exists() else None,
-        model=model,
-        logits=logit_histograms(dictionary, absent),
+        model=None if whole is None else _model(whole, absent),
+        logits=None if whole is None else logit_histograms(whole, absent),
         absent=absent,
     )
+
+
+def _opened(name: str, open_it: Callable[[], R], absent: dict[str, str]) -> R | None:
+    """A run that the analysis was made from, or None when it is not where it was."""
+    try:
+        return open_it()
+    except BadInput as e:
+        print(f"note: {e}: the browser has no model and no dictionary vectors that need it", file=sys.stderr)
+        gone = f"the run of the {name} was not where it had been when this browser was written"
+        absent.update({part: gone for part in ("model", "logits", *(["vectors"] if name == "dictionary" else []))})
+        return None
 
 
 def _model(dictionary: SaeRun, absent: dict[str, str]) -> Callable[[pathlib.Path, str], int] | None:
@@ -66,14 +79,35 @@ def _model(dictionary: SaeRun, absent: dict[str, str]) -> Callable[[pathlib.Path
     return lambda folder, key: write_model(folder, key, served)
 
 
-def _provenance(analysis: AnalyzeRun, dictionary: SaeRun) -> dict[str, str | float | None]:
+def _provenance(
+    analysis: AnalyzeRun, dictionary: SaeRun | None, transformer: TransformerRun | None
+) -> dict[str, str | float | None]:
     """What was trained on what. `X sha256` is the hash of the run named X."""
-    summary = dictionary.summary or {}
-    config = dictionary.config
-    train, text = config.get("train", {}), dictionary.transformer.config.get("text", {})
+    parent = analysis.record["parents"]["run"]
+    found: dict[str, str | float | None] = {"dictionary": _end(parent), "dictionary sha256": parent["sha256"]}
+    if dictionary is not None:
+        found |= _trained(dictionary)
+    if transformer is not None:
+        found |= _transformer(transformer)
+        found["text"] = _end({"path": transformer.config.get("text", {}).get("corpus") or ""}) or None
+    found["records measured on"] = f"{(analysis.summary or {}).get('scanned_tokens', 0):,} held-out tokens"
+    found["analysis"] = analysis.path.name
+    for package in ("monosem_jax", "jax"):
+        found[package] = analysis.record.get("versions", {}).get(package)
+    found["git revision"] = analysis.record.get("git")
+    return found
+
+
+def _end(record: Mapping[str, Any]) -> str:
+    """The last part of a recorded path: the rest is nobody's business."""
+    return str(record.get("path", "")).rstrip("/").rpartition("/")[2]
+
+
+def _trained(dictionary: SaeRun) -> dict[str, str | float | None]:
+    """How the dictionary was trained, and from what."""
+    summary, config = dictionary.summary or {}, dictionary.config
+    train = config.get("train", {})
     found: dict[str, str | float | None] = {
-        "dictionary": dictionary.path.name,
-        "dictionary sha256": analysis.record["parents"]["run"]["sha256"],
         "architecture": config.get("sae", {}).get("architecture"),
         "features": summary.get("n_features"),
         "site": str(dictionary.site),
@@ -85,21 +119,13 @@ def _provenance(analysis: AnalyzeRun, dictionary: SaeRun) -> dict[str, str | flo
         "seed": config.get("seed"),
     }
     for name, record in dictionary.record["parents"].items():
-        found[name] = str(record.get("path", "")).rstrip("/").rpartition("/")[2]
+        found[name] = _end(record)
         found[f"{name} sha256"] = record.get("sha256")
-    found |= _transformer(dictionary)
-    found["text"] = str(text.get("corpus") or "").rstrip("/").rpartition("/")[2] or None
-    found["records measured on"] = f"{(analysis.summary or {}).get('scanned_tokens', 0):,} held-out tokens"
-    found["analysis"] = analysis.path.name
-    for package in ("monosem_jax", "jax"):
-        found[package] = analysis.record.get("versions", {}).get(package)
-    found["git revision"] = analysis.record.get("git")
     return found
 
 
-def _transformer(dictionary: SaeRun) -> dict[str, str | float | None]:
+def _transformer(transformer: TransformerRun) -> dict[str, str | float | None]:
     """What is known of the transformer's training; an imported one has no summary."""
-    transformer = dictionary.transformer
     summary, shape = transformer.summary or {}, transformer.config.get("transformer", {})
     return {
         "transformer layers": shape.get("n_layers"),
@@ -111,19 +137,18 @@ def _transformer(dictionary: SaeRun) -> dict[str, str | float | None]:
     }
 
 
-def _overview(analysis: AnalyzeRun, dictionary: SaeRun) -> dict[str, Any]:
+def _overview(analysis: AnalyzeRun, dictionary: SaeRun | None, transformer: TransformerRun | None) -> dict[str, Any]:
     steps: tuple[int, ...] = ()
-    if "train" in dictionary.config:  # otherwise it was imported
+    if dictionary is not None and "train" in dictionary.config:  # otherwise it was imported
         resample = from_dict(ResampleConfig, dictionary.config["resample"])
         steps = resample.resolve(from_dict(TrainConfig, upgrade(TrainConfig, dictionary.config["train"]))).steps
     summary = analysis.summary or {}
-    transformer = dictionary.transformer
     return overview(
-        dictionary=dictionary.summary or {},
-        transformer=transformer.summary,
+        dictionary=(dictionary and dictionary.summary) or {},
+        transformer=transformer.summary if transformer is not None else None,
         evidence=summary,
-        dictionary_metrics=dictionary.metrics,
-        transformer_metrics=transformer.metrics,
+        dictionary_metrics=dictionary.metrics if dictionary is not None else [],
+        transformer_metrics=transformer.metrics if transformer is not None else [],
         resample_steps=list(steps),
         density=analysis.density,
         density_tokens=summary["scanned_tokens"],

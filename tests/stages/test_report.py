@@ -103,6 +103,30 @@ def test_no_dictionary_has_the_address_of_a_page(root):
     assert list(named([run, run])) == ["compare-2", "compare-3"]
 
 
+@pytest.mark.parametrize(("gone", "left"), [("transformer", {"vectors"}), ("sae", set())])
+def test_without_the_runs_it_was_made_from_the_browser_shows_the_records(root, tmp_path, capsys, gone, left):
+    shutil.copytree(root, tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved" / gone)
+    if gone == "transformer":
+        _without_first_place(tmp_path / "moved" / "sae")
+    _without_first_place(tmp_path / "moved" / "analysis")
+    browser(tmp_path / "moved", tmp_path)
+    (shown,) = unpacked(tmp_path / "report" / "data" / "site.js")["dictionaries"]
+    assert {name for name in ("vectors", "model", "logits") if shown["has"].get(name)} == left
+    name = "transformer" if gone == "transformer" else "dictionary"
+    assert shown["absent"]["model"] == f"the run of the {name} was not where it had been when this browser was written"
+    assert str(tmp_path) not in json.dumps(unpacked(tmp_path / "report" / "data" / "site.js"))
+    assert "does not exist any more" in capsys.readouterr().err
+
+
+def _without_first_place(folder):
+    """The run forgets where the runs lay that it was made from, and looks beside itself."""
+    record = json.loads((folder / "config.json").read_text())
+    for parent in record["parents"].values():
+        parent["path"] = "nowhere/" + parent["path"].rpartition("/")[2]
+    write_json(folder / "config.json", record)
+
+
 def refused(tmp_path, message, **settings):
     with pytest.raises(BadInput, match=message):
         report(tmp_path / "report", ReportRunConfig(**settings))
