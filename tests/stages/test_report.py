@@ -125,4 +125,4 @@ def test_damaged_records_are_named(copy, tmp_path):
 
 def test_a_chunk_that_is_missing_is_named(copy, tmp_path):
     (copy / "records" / "neurons" / "00000.json.gz").unlink()
-    refused(tmp_path, r"neurons holds 0 records, its index 20: expected the same number", analysis=str(copy))
+    refused(tmp_path, r"neurons holds 0 records, its header says 20: expected the same number", analysis=str(copy))

@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 
 from monosem_jax.report.browser.container import write_chunk, write_json_chunk, write_packed
+from monosem_jax.report.browser.index import SetIndex
 from monosem_jax.report.browser.material import DictionaryMaterial
-from monosem_jax.report.browser.search import SearchIndex
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.progress import SHORT, progress
 
-SEGMENT = 8192  # records of a segment of the index: the first is enough for the first rows of the table
 VECTORS = 64  # dictionary vectors of a file
 LARGEST = 1 << 28  # bytes of a chunk, unpacked: a file that unpacks to more is refused
-LONGEST_TEXT = 100  # characters of an explanation in the index
 
 
 def write_dictionary(folder: pathlib.Path, material: DictionaryMaterial) -> dict[str, Any]:
@@ -51,7 +49,7 @@ def write_dictionary(folder: pathlib.Path, material: DictionaryMaterial) -> dict
         "n_features": material.n_features,
         "sets": header["sets"],
         "chunk": header["chunk"],
-        "segment": SEGMENT,
+        "segment": SetIndex.SEGMENT,
         "figures": dict(material.figures),
         "labels": header["labels"],
         "proxies": header["proxies"],
@@ -101,18 +99,23 @@ def _parsed(text: bytes) -> Any:
     collects = gc.isenabled()
     gc.disable()
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refused)
     finally:
         if collects:
             gc.enable()
 
 
+def _refused(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")  # Python reads it, but no browser does
+
+
 def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) -> None:
-    columns = material.records.index(name)
-    added = _Added(folder, {label: i for i, label in enumerate(material.records.header["labels"])})
+    header, prefix = material.records.header, f"{material.id}/{name}"
+    expected = header["sets"][name]["records"]
+    index = SetIndex(folder, prefix, header["labels"], header["proxies"])
     # Files are written while the next ones are unpacked and read.
     with (
-        progress(len(columns["feature"]), f"browser: {name} of {material.name}", "features", delay=SHORT) as bar,
+        progress(expected, f"browser: {name} of {material.name}", "features", delay=SHORT) as bar,
         ThreadPoolExecutor(1) as writer,
     ):
         writing: list[Future[None]] = []
@@ -120,51 +123,17 @@ def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) ->
             files = _files(material, name, number, packed, [r["feature"] for r in records])
             writing = [*writing[-3:], writer.submit(_write_files, folder, files)]
             writing[0].result()  # so that few wait at a time
-            added.add(records, material.records_folder / name / number)
+            for record in records:
+                index.add(record, material.records_folder / name / f"{number}.json.gz")
             bar.update(len(records))
         for last in writing:
             last.result()
-    if len(added.text) != len(columns["feature"]):
+    if index.records != expected:
         raise BadInput(
-            f"{material.records_folder / name} holds {len(added.text)} records, its index {len(columns['feature'])}: "
+            f"{material.records_folder / name} holds {index.records} records, its header says {expected}: "
             "expected the same number"
         )
-    added.search.write(folder, f"{material.id}/{name}/search")
-    columns = {**columns, "density": added.density, "text": added.text, "best": added.best}
-    for segment, begin in enumerate(range(0, len(added.text), SEGMENT)):
-        part = {column: values[begin : begin + SEGMENT] for column, values in columns.items()}
-        write_json_chunk(folder, f"{material.id}/{name}/index-{segment}", part)
-
-
-class _Added:
-    """What the index of the browser has beside that of the records, and the words for the search. `density` has 6
-    digits in place of 3, so that no feature changes sides of a bound such as a hundredth."""
-
-    def __init__(self, folder: pathlib.Path, labels: Mapping[str, int]):
-        self.density: list[float] = []
-        self.text: list[str] = []
-        self.best: list[int] = []
-        self.search = SearchIndex(folder)
-        self._labels = labels
-
-    def add(self, records: Sequence[Mapping[str, Any]], file: pathlib.Path) -> None:
-        for r in records:
-            try:
-                self.search.add(len(self.text), r)
-                self.density.append(float(f"{r['density']:.6g}"))
-            except (TypeError, KeyError, ValueError, AttributeError) as e:
-                raise BadInput(
-                    f"{file} is damaged: feature {r['feature']} is no record ({type(e).__name__} {str(e)[:80]})"
-                ) from None
-            self.text.append(_explained(r))
-            self.best.append(self._labels.get(r.get("label") or "", -1))
-
-
-def _explained(record: Mapping[str, Any]) -> str:
-    texts = [
-        e["text"] for e in record.get("explanations") or [] if isinstance(e, dict) and isinstance(e.get("text"), str)
-    ]
-    return texts[0][:LONGEST_TEXT] if texts else ""
+    index.close()
 
 
 def _write_vectors(folder: pathlib.Path, material: DictionaryMaterial) -> None:

@@ -134,7 +134,7 @@ class Row extends Component<RowProps> {
     return (
       <div
         role="row" id={`row-${index}`} aria-rowindex={index + 2} class={active ? "cells line active" : "cells line"}
-        style={{ transform: `translateY(${index * height}px)` }} onClick={this.click}
+        style={{ top: `${index * height}px` }} onClick={this.click}
       >
         {columns.map((c) => (
           <div role="gridcell" class={`cell ${c.key}`}>
