@@ -59,7 +59,7 @@ class SetIndex:
 
     def _values(self, r: Mapping[str, Any]) -> dict[str, Any]:
         known = [p for p in r.get("proxies") or [] if p["pearson"] is not None]
-        proxy = max(known, key=lambda p: p["pearson"], default={"proxy": "", "pearson": None})
+        proxy: Mapping[str, Any] = max(known, key=lambda p: p["pearson"], default={"proxy": "", "pearson": None})
         score = next((s for s in r.get("scores") or [] if s["kind"] == "simulation"), {"value": None, "shuffled": None})
         return {
             "feature": r["feature"],

@@ -62,5 +62,5 @@ def test_a_number_that_is_not_finite_is_refused(tmp_path):
 )
 def test_a_damaged_file_is_one_line(tmp_path, text):
     (tmp_path / "a.js").write_text(text)
-    with pytest.raises(BadInput, match=r"a\.js is damaged: expected a data file"):
+    with pytest.raises(BadInput, match=r"a\.js is damaged: expected JSON in a data file"):
         unpacked(tmp_path / "a.js")
