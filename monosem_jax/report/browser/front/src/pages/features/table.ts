@@ -52,6 +52,7 @@ export class Table {
         shown = now;
         this.changed();
       }
+      if (segment === 0) await new Promise((done) => setTimeout(done, 50)); // the first rows are painted before more is loaded
     }
     this.done = true;
     this.changed();
