@@ -42,7 +42,8 @@ CASES: dict[str, tuple[str, Any]] = {
     "batchtopk": ("mlp_hidden.0", BatchTopKConfig(n_features=F, k=5)),
     "matryoshka": ("mlp_out.1", MatryoshkaConfig(n_features=F, activation="topk", k=5)),
     "transcoder": ("mlp_in.0+mlp_out.0", TranscoderConfig(n_features=F, skip=True, k=5, activation="topk")),
-    "crosscoder": ("resid_pre.0+resid_mid.1", CrosscoderConfig(n_features=F, activation="batchtopk", k=5)),
+    # Its effect, at the last one, lies before what it reads.
+    "crosscoder": ("resid_mid.1+resid_pre.0", CrosscoderConfig(n_features=F, activation="batchtopk", k=5)),
 }
 
 

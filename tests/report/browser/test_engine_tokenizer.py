@@ -66,6 +66,16 @@ def test_ids_are_those_of_the_library(load, answers):
     assert max(map(len, found)) > 20_000 and len({i for ids in found for i in ids}) > 200
 
 
+def test_merges_come_in_their_order_where_many_overlap(load, answers):
+    """Few letters and many merges: nearly every pair competes with its neighbours."""
+    rng = np.random.default_rng(2)
+    texts = [" ".join("".join(rng.choice(list("abcd"), 30)) for _ in range(300)) for _ in range(20)]
+    tangled = train_tokenizer(texts[:10], 1500)
+    found = ids_of(answers, {**load, "tokenizer": tokenizer_data(tangled.to_str())}, texts)
+    assert found == [tangled.encode(text).ids for text in texts]
+    assert len({i for ids in found for i in ids}) > 700
+
+
 def other(**changes):
     """The small tokenizer with parts exchanged, and its data for the page."""
     found = Tokenizer.from_str(small.tokenizer().to_str())
