@@ -79,7 +79,7 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
     except pytest.skip.Exception as e:
         if NODE is None:
             pytest.skip(f"{e}, or Node.js")
-        run = _in_node
+        run = in_node
 
     def asked(*questions: dict[str, Any]) -> list[Any]:
         given = {"source": WORKER.read_text(encoding="utf-8"), "questions": [outward(q) for q in questions]}
@@ -108,7 +108,7 @@ def _in_chromium(chromium: Any, given: dict[str, Any]) -> list[Any]:
         page.close()
 
 
-def _in_node(given: dict[str, Any]) -> list[Any]:
+def in_node(given: dict[str, Any]) -> list[Any]:
     done = subprocess.run([NODE, "-e", IN_NODE], input=json.dumps(given), capture_output=True, text=True, timeout=120)
     assert not done.returncode, done.stderr
     return json.loads(done.stdout)
