@@ -123,3 +123,43 @@ def test_examples_are_in_the_bin_of_their_peak_each_token_once(bins):
     }
     script = "r => it.binned(it.firing(r), [0.1, 0.5], 4).map(b => [b.low, b.high, b.examples.map(e => e.position)])"
     assert bins.evaluate(script, record) == [[0.5, 1, [5, 1]], [0.1, 0.5, [2]], [0, 0.1, [3]]]
+
+
+@pytest.fixture(scope="module")
+def byte_parts(module):
+    return module("bytes.ts")
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        (" the", [" the"]),
+        ("", [""]),
+        (" ال\\xd8", [" ال", [0xD8]]),
+        ("\\x94\\x94", [[0x94, 0x94]]),
+        ("\\x8c\\xa8하\\xec\\x98", [[0x8C, 0xA8], "하", [0xEC, 0x98]]),
+        ("\\xe6\\x89\\x8b", ["\\xe6\\x89\\x8b"]),  # a whole character: the text spells the escapes
+        ("\\x41 \\xff", ["\\x41 \\xff"]),
+        ("print('\\xe9')", ["print('\\xe9')"]),
+    ],
+)  # fmt: skip
+def test_bytes_at_the_ends_of_a_token_are_told_from_text(byte_parts, token, expected):
+    found = byte_parts.evaluate("t => it.fragments(t)", token)
+    assert [p.get("bytes", p["text"]) for p in found] == expected
+    assert "".join(p["text"] for p in found) == token
+
+
+@pytest.mark.parametrize(
+    ("given", "kinds"),
+    [
+        ([0xD8], "Arabic"),
+        ([0xD7], "Hebrew"),
+        ([0xD0], "Cyrillic"),
+        ([0xE4], "Chinese"),
+        ([0xEB, 0x8B], "Korean"),
+        ([0xF0, 0x9F, 0x98], "emoji"),
+        ([0xFF], ""),
+    ],
+)
+def test_what_a_first_byte_begins(byte_parts, given, kinds):
+    assert byte_parts.evaluate("b => it.kindsOf(b)", given) == kinds

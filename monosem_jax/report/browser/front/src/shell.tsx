@@ -83,7 +83,7 @@ export function Shell({ site, route }: { site: Site; route: Route }) {
         {site.dictionaries.length > 1 && !page.shared && (
           <label class="which">
             <span class="quiet">dictionary</span>
-            <select value={dictionary.id} onChange={(e) => go(routeTo(e.currentTarget.value, page.hidden ? "features" : name))}>
+            <select aria-label="dictionary" value={dictionary.id} onChange={(e) => go(routeTo(e.currentTarget.value, page.hidden ? "features" : name))}>
               {site.dictionaries.map((d) => <option value={d.id}>{d.name}</option>)}
             </select>
           </label>

@@ -1,6 +1,7 @@
 // Tokens as they are shown in a context: characters put together from the bytes of several tokens, white space made
 // visible, the direction of the text, and the part of a long context around a token. Pure functions.
 
+import { lengthOf } from "./bytes.ts";
 import { visible } from "./text.ts";
 
 export interface Segment {
@@ -35,8 +36,6 @@ function items(token: string, place: number): Item[] {
   if (end < token.length || token === "") found.push({ token: place, text: token.slice(end), byte: -1 });
   return found;
 }
-
-const lengthOf = (lead: number): number => (lead >= 0xf0 && lead < 0xf8 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc2 ? 2 : 0);
 
 /** The character whose bytes begin at item `at`, and how many they are, if they lie in two tokens or more. One that lies
  * in a single token would have been decoded there: such a token spells the escapes out. */

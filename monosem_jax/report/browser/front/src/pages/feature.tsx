@@ -13,6 +13,7 @@ import { Activation } from "./feature/activation.tsx";
 import { Evidence } from "./feature/evidence.tsx";
 import { Intervals, RandomExamples, TopExamples } from "./feature/examples.tsx";
 import { Header } from "./feature/header.tsx";
+import { Jump, toSection } from "./feature/jump.tsx";
 import { Help, useKeys } from "./feature/keys.tsx";
 import { Logits } from "./feature/logits.tsx";
 import { type Order, placeOf, useOrder } from "./feature/order.ts";
@@ -90,6 +91,7 @@ function One({ site, dictionary, route, set, feature }: PageProps & { set: strin
       {record && (
         <>
           <Header record={record} dictionary={dictionary} set={set} />
+          <Jump site={site} dictionary={dictionary} set={set} feature={feature} made={more} />
           <div class="panels">
             <Activation record={record} route={route} tokens={dictionary.sets[set]?.tokens ?? 0} />
             <Logits record={record} dictionary={dictionary} set={set} />
@@ -148,12 +150,6 @@ const unlessPartial = (dictionary: Dictionary, set: string) => (error: Error) =>
   if (error instanceof MissingData && error.message.endsWith("is missing") && info && info.records < info.n_features) return null;
   throw error;
 };
-
-function toSection(id: string): void {
-  const heading = document.getElementById(id);
-  heading?.scrollIntoView({ block: "start" });
-  heading?.focus({ preventScroll: true });
-}
 
 /** Loads the chunks of the features before and after, once this one is shown. */
 function usePrefetch(dictionary: Dictionary, set: string, loaded: boolean, order: Order | undefined, feature: number): void {

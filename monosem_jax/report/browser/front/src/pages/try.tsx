@@ -5,13 +5,14 @@ import { Tokenizer } from "../engine/tokenizer.ts";
 import { routeToFeature } from "../route.ts";
 import type { PageProps } from "../shell.tsx";
 import { digits, whole } from "../text.ts";
+import { Chip } from "../ui/chip.tsx";
 import { Absent } from "../ui/note.tsx";
 import { type Loading, useChanged, useContinued, useModel, useRead } from "./try/asked.ts";
 import { ChangeForm } from "./try/change.tsx";
 import { Choose } from "./try/choose.tsx";
 import { exampleOf, Examples, suggested } from "./try/examples.tsx";
 import { Expected, rows } from "./try/expected.tsx";
-import { activationOf, Chip, Described, FiredList, firedOn } from "./try/fired.tsx";
+import { activationOf, Described, FiredList, firedOn } from "./try/fired.tsx";
 import { Flow } from "./try/flow.tsx";
 import { type Known, useKnown } from "./try/names.ts";
 import { pieces, tokenText } from "./try/pieces.ts";
@@ -124,7 +125,7 @@ function Trial({ dictionary, route, loading, known }: PageProps & { loading: Loa
           </div>
 
           <div class="try-token">
-            <h2>On the token <Chip text={tokenText(tokenizer, current.ids[token] ?? -1)} /></h2>
+            <h2>On the token <Chip token={tokenText(tokenizer, current.ids[token] ?? -1)} /></h2>
             {piece && piece.tokens.length > 1 && (
               <p class="row small">
                 <span class="quiet">One character, in the bytes of {piece.tokens.length} tokens:</span>

@@ -3,7 +3,8 @@
 import type { Named } from "../names.ts";
 import { addressOf } from "../relations.ts";
 import type { ComparedSet, Site } from "../site.ts";
-import { loneToken, visible } from "../text.ts";
+import { visible } from "../text.ts";
+import { Chip, shortened } from "./chip.tsx";
 import "../styles/feature_link.css";
 
 const TOKENS = 3;
@@ -12,14 +13,11 @@ export function Tokens({ tokens, most = TOKENS }: { tokens: string[]; most?: num
   return (
     <span class="name-tokens">
       {tokens.slice(0, most).map((token) => (
-        <bdi class="token-chip">{shortened(loneToken(token))}</bdi>
+        <Chip token={token} />
       ))}
     </span>
   );
 }
-
-const LONGEST = 24;
-export const shortened = (text: string, most = LONGEST): string => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 export function FeatureLink({ site, set, feature, name, plain }: {
   site: Site;

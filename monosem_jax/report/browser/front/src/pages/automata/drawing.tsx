@@ -2,7 +2,7 @@
 
 import type { Automaton, AutomatonEdge, AutomatonNode, TokenShare } from "../../relations_types.ts";
 import { loneToken, share } from "../../text.ts";
-import { shortened } from "../../ui/feature_link.tsx";
+import { shortened } from "../../ui/chip.tsx";
 
 const BOX = { width: 132, height: 58 };
 const PAD = 44;

@@ -1,7 +1,8 @@
 // The activation at the peak of an example as a sum over earlier tokens.
 
 import type { Example, Source, Sources } from "../../records.ts";
-import { digits, loneToken, signed } from "../../text.ts";
+import { digits, signed } from "../../text.ts";
+import { Chip } from "../../ui/chip.tsx";
 import { Scroll } from "../../ui/scroll.tsx";
 
 interface Props {
@@ -28,7 +29,7 @@ export function Causes({ example, sources }: Props) {
           <tbody>
             {sources.tokens.map((s) => (
               <tr>
-                <td><bdi class="token-chip">{loneToken(s.token).slice(0, 40)}</bdi></td>
+                <td><Chip token={s.token} most={40} /></td>
                 <td class="number">{s.position === example.position ? "itself" : example.position - s.position}</td>
                 <td><Bar source={s} most={most} /></td>
                 <td class="number">{s.position === example.position ? signed(s.direct, 3) : "–"}</td>

@@ -4,6 +4,7 @@ import { json } from "../../data.ts";
 import type { Explanation, FeatureRecord, Score } from "../../records.ts";
 import type { Dictionary } from "../../site.ts";
 import { decimals, visible, whole } from "../../text.ts";
+import { Explained } from "../../ui/explained.tsx";
 import { useOptional } from "../../ui/loaded.tsx";
 import { Term } from "../../ui/note.tsx";
 
@@ -51,10 +52,10 @@ export function Evidence({ record, dictionary }: { record: FeatureRecord; dictio
 }
 
 function Said({ explanation }: { explanation: Explanation }) {
-  const lines = explanation.text.split("\n").map(visible);
+  const lines = explanation.text.split("\n");
   return (
     <>
-      <blockquote class="said" tabIndex={0} aria-label="Explanation">{lines.map((line) => <bdi class="line">{line}</bdi>)}</blockquote>
+      <blockquote class="said" tabIndex={0} aria-label="Explanation">{lines.map((line) => <Explained class="line" text={line} />)}</blockquote>
       <p class="small quiet">{whole(explanation.size)} {visible(explanation.unit)}</p>
     </>
   );

@@ -1,8 +1,10 @@
 // The head of a feature's page: what it is, how often and how strongly it fires, and what to be careful about.
 
-import type { FeatureRecord } from "../../records.ts";
+import type { FeatureRecord, Neighbour } from "../../records.ts";
+import { routeToFeature } from "../../route.ts";
 import type { Dictionary } from "../../site.ts";
 import { decimals, digits, share, visible, whole } from "../../text.ts";
+import { Explained } from "../../ui/explained.tsx";
 import { Term, Warning } from "../../ui/note.tsx";
 import { bestExplanation } from "./evidence.tsx";
 import { meaningOf, nameOf } from "./sets.ts";
@@ -18,6 +20,7 @@ const ENOUGH = 1e7; // tokens that tell a density below 1e-6
 export function Header({ record, dictionary, set }: Props) {
   const tokens = dictionary.sets[set]?.tokens ?? 0;
   const explanation = bestExplanation(record);
+  const neuron = set === "neurons" ? undefined : nearestNeuron(record);
   return (
     <header class="feature-head">
       <h1>
@@ -25,7 +28,7 @@ export function Header({ record, dictionary, set }: Props) {
       </h1>
       {explanation && (
         <p class="gist">
-          <bdi>{visible(gist(explanation.text))}</bdi> <span class="quiet small">says {visible(explanation.judge)}</span>
+          <Explained text={gist(explanation.text)} /> <span class="quiet small">says {visible(explanation.judge)}</span>
         </p>
       )}
       {set !== "features" && <p class="quiet">This is {meaningOf(set)}.</p>}
@@ -43,11 +46,21 @@ export function Header({ record, dictionary, set }: Props) {
             more={`correlation ${decimals(record.nearest_label_correlation)}`}
           />
         )}
+        {neuron && (
+          <div>
+            <dt><Term means="the neuron whose activation correlates most with this feature’s, and that Pearson correlation: near 1 means that the feature is that neuron">nearest neuron</Term></dt>
+            <dd>{"neurons" in dictionary.sets ? <a href={routeToFeature(dictionary.id, neuron.feature, "neurons")}>{neuron.feature}</a> : neuron.feature}</dd>
+            <dd class="quiet small">correlation {decimals(neuron.correlation)}</dd>
+          </div>
+        )}
       </dl>
       {warnings(record, set, tokens).map((text) => <Warning>{text}</Warning>)}
     </header>
   );
 }
+
+const nearestNeuron = (record: FeatureRecord): Neighbour | undefined =>
+  record.neighbours.filter((n) => n.set === "neurons").sort((a, b) => (b.correlation ?? -2) - (a.correlation ?? -2))[0];
 
 function Label({ record }: { record: FeatureRecord }) {
   if (record.label === null) return null;

@@ -3,7 +3,8 @@
 import type { FeatureRecord, Histogram } from "../../records.ts";
 import { json, padded } from "../../data.ts";
 import type { Dictionary } from "../../site.ts";
-import { decimals, digits, loneToken, signed, visible, whole } from "../../text.ts";
+import { decimals, digits, signed, visible, whole } from "../../text.ts";
+import { Chip } from "../../ui/chip.tsx";
 import { HistogramChart } from "../../ui/histogram.tsx";
 import { useOptional } from "../../ui/loaded.tsx";
 import { Absent, Term } from "../../ui/note.tsx";
@@ -42,7 +43,7 @@ function Ends({ title, pairs, most }: { title: string; pairs: [string, number][]
       <tbody>
         {pairs.map(([token, weight]) => (
           <tr>
-            <th scope="row"><bdi class="token-chip" title={loneToken(token).slice(0, 300)}>{loneToken(token).slice(0, 24)}</bdi></th>
+            <th scope="row"><Chip token={token} /></th>
             <td class="logit-bar" aria-hidden="true">
               <span class={weight < 0 ? "less" : "plus"} style={{ width: `${Math.min((100 * Math.abs(weight)) / most, 100)}%` }} />
             </td>

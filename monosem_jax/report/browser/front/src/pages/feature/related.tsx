@@ -56,7 +56,7 @@ function Relations({ site, dictionary, feature, c, place }: Props & { c: Compari
   const name = (set: ComparedSet, n: number) => <FeatureLink site={site} set={set} feature={n} name={names.get(nameKey(set, n))} />;
   return (
     <section class="related" aria-label="In other dictionaries">
-      <h2>In other dictionaries</h2>
+      <h2 id="others" tabIndex={-1}>In other dictionaries</h2>
       {found.twins.length > 0 && <Twins c={c} twins={found.twins} own={own} feature={feature} name={name} />}
       {level >= 0 && (
         <>

@@ -3,7 +3,8 @@
 import { indexSegment, type Dictionary, vocabulary } from "../../site.ts";
 import type { FeatureRecord, Neighbour, ProxyScore, TokenInContext } from "../../records.ts";
 import { routeToFeature } from "../../route.ts";
-import { decimals, digits, loneToken, share, signed, visible, whole } from "../../text.ts";
+import { decimals, digits, share, signed, visible, whole } from "../../text.ts";
+import { Chip } from "../../ui/chip.tsx";
 import { useOptional } from "../../ui/loaded.tsx";
 import { Term } from "../../ui/note.tsx";
 import { Scroll } from "../../ui/scroll.tsx";
@@ -13,7 +14,7 @@ export function TopTokens({ record }: { record: FeatureRecord }) {
   if (record.top_tokens.length === 0) return null;
   return (
     <section aria-labelledby="top-tokens" class="panel">
-      <div class="section-head"><h2 id="top-tokens">Tokens on which it fires</h2></div>
+      <div class="section-head"><h2 id="top-tokens" tabIndex={-1}>Tokens on which it fires</h2></div>
       <Scroll label="Tokens on which it fires">
         <table class="small">
           <thead>
@@ -27,7 +28,7 @@ export function TopTokens({ record }: { record: FeatureRecord }) {
           <tbody>
             {record.top_tokens.map((t) => (
               <tr>
-                <td><bdi class="token-chip">{loneToken(t.token).slice(0, 40)}</bdi></td>
+                <td><Chip token={t.token} most={40} /></td>
                 <td class="number quiet">{t.id}</td>
                 <td class="number">{percent(t.share_of_firings)}</td>
                 <td class="number">{percent(t.share_of_occurrences)}</td>
@@ -45,7 +46,7 @@ export function TopTokens({ record }: { record: FeatureRecord }) {
 function InContext({ of }: { of: TokenInContext }) {
   return (
     <p class="small">
-      <b>A token in context:</b> {percent(of.share_of_firings)} of its firings are on <bdi class="token-chip">{loneToken(of.token).slice(0, 40)}</bdi>, yet it fires on{" "}
+      <b>A token in context:</b> {percent(of.share_of_firings)} of its firings are on <Chip token={of.token} most={40} />, yet it fires on{" "}
       {percent(of.share_of_occurrences)} of that token's {whole(of.occurrences)} occurrences.{" "}
       {of.label !== null && of.label_auc !== null && (
         <>The label <bdi class="tag">{visible(of.label)}</bdi> tells those from the others with an area under the ROC curve of {decimals(of.label_auc)} (0.5: not at all).</>
@@ -59,7 +60,7 @@ export function Proxies({ record }: { record: FeatureRecord }) {
   const sorted = [...record.proxies].sort((a, b) => (b.pearson ?? -2) - (a.pearson ?? -2));
   return (
     <section aria-labelledby="proxies" class="panel">
-      <div class="section-head"><h2 id="proxies">Proxies</h2></div>
+      <div class="section-head"><h2 id="proxies" tabIndex={-1}>Proxies</h2></div>
       <Scroll label="Proxies">
         <table class="small">
           <thead>
@@ -99,7 +100,7 @@ export function Effects({ record }: { record: FeatureRecord }) {
   if (!ablation && samples.length === 0) return null;
   return (
     <section aria-labelledby="effects" class="panel">
-      <div class="section-head"><h2 id="effects">Effects</h2></div>
+      <div class="section-head"><h2 id="effects" tabIndex={-1}>Effects</h2></div>
       {ablation && (
         <>
           <p class="small quiet">Ablated on every token of the contexts of the top examples, keeping the dictionary's error, it changes the loss on the next token by</p>
@@ -130,7 +131,7 @@ export function Neighbours({ record, dictionary }: { record: FeatureRecord; dict
   if (sets.length === 0) return null;
   return (
     <section aria-labelledby="neighbours" class="panel">
-      <div class="section-head"><h2 id="neighbours">Nearest</h2></div>
+      <div class="section-head"><h2 id="neighbours" tabIndex={-1}>Nearest</h2></div>
       <p class="small quiet">
         By <Term means="Pearson correlation of activations over the scanned tokens">correlation</Term> of activations, with the{" "}
         <Term means="cosine of the angle between the two dictionary vectors">cosine</Term> of directions.
@@ -190,7 +191,7 @@ function useHints(dictionary: Dictionary, set: string, of: Neighbour[]) {
     return (
       <>
         {label !== undefined && strong && <bdi class="tag">{visible(label)}</bdi>}
-        {(part?.tokens[at] ?? []).map((t) => <bdi class="token-chip">{loneToken(value.texts[t] ?? "").slice(0, 14)}</bdi>)}
+        {(part?.tokens[at] ?? []).map((t) => <Chip token={value.texts[t] ?? ""} most={14} />)}
       </>
     );
   };

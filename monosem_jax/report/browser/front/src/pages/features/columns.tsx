@@ -1,7 +1,9 @@
 // The columns of the table: what stands in a cell, and what it means.
 
 import type { JSX } from "preact";
-import { decimals, digits, loneToken, share, visible } from "../../text.ts";
+import { decimals, digits, share, visible } from "../../text.ts";
+import { Chip } from "../../ui/chip.tsx";
+import { Explained } from "../../ui/explained.tsx";
 import { classOf } from "./filter.ts";
 import type { Column, Table } from "./table.ts";
 
@@ -45,12 +47,12 @@ export const COLUMNS: ColumnOf[] = [
 
 function text(t: Table, row: number, vocabulary: string[]): JSX.Element {
   const explanation = t.text[row];
-  if (explanation) return <span dir="auto" class="explained">{visible(explanation)}</span>;
+  if (explanation) return <Explained class="explained" text={explanation} />;
   const tokens = t.tokens[row] ?? [];
   if (tokens.length === 0) return <span class="quiet">{value(t, "density", row) === 0 ? "never fires" : "–"}</span>;
   return (
     <span class="tokens">
-      {tokens.map((id) => <bdi class="token-chip">{loneToken(vocabulary[id]?.slice(0, 40) ?? "")}</bdi>)}
+      {tokens.map((id) => <Chip token={vocabulary[id] ?? ""} most={40} />)}
     </span>
   );
 }

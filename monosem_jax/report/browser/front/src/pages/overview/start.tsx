@@ -2,8 +2,11 @@
 
 import { routeTo, routeToFeature } from "../../route.ts";
 import type { Dictionary } from "../../site.ts";
-import { decimals, loneToken, share, visible } from "../../text.ts";
+import { decimals, share, visible } from "../../text.ts";
+import { Chip } from "../../ui/chip.tsx";
 import type { OverviewData, Start } from "./data.ts";
+
+const SHOWN = 5;
 
 interface Way {
   title: string;
@@ -11,11 +14,12 @@ interface Way {
   all: string;
   sorted: boolean;
   items: { feature: number; name: string; value: string; token?: boolean }[];
+  more?: boolean; // those that are not among the first are named below them
 }
 
 export function StartHere({ dictionary, data }: { dictionary: Dictionary; data: OverviewData }) {
   const tokens = (list: Start[] | undefined, value: (x: number) => string) =>
-    (list ?? []).map((s) => ({ feature: s.feature, name: s.tokens.map(loneToken)[0] ?? "", value: value(s.value), token: true }));
+    (list ?? []).map((s) => ({ feature: s.feature, name: s.tokens[0] ?? "", value: value(s.value), token: true }));
   const ways: Way[] = [
     {
       title: "Best for a proxy",
@@ -23,6 +27,7 @@ export function StartHere({ dictionary, data }: { dictionary: Dictionary; data: 
       all: routeTo(dictionary.id, "features", "", { sort: "proxy" }),
       sorted: true,
       items: bestProxies(data),
+      more: true,
     },
     {
       title: "Best explained",
@@ -54,17 +59,25 @@ export function StartHere({ dictionary, data }: { dictionary: Dictionary; data: 
           <h2>{w.title}</h2>
           <p class="quiet small">{w.about}</p>
           <ul>
-            {w.items.slice(0, 5).map((i) => (
+            {w.items.slice(0, SHOWN).map((i) => (
               <li>
                 <a href={routeToFeature(dictionary.id, i.feature)}>
                   <span class="which-feature">{i.feature}</span>
-                  <bdi class={i.token ? "token-chip" : ""}>{i.name}</bdi>
+                  {i.token ? <Chip token={i.name} /> : <bdi>{i.name}</bdi>}
                   <span class="quiet">{i.value}</span>
                 </a>
               </li>
             ))}
           </ul>
-          <a class="small" href={w.all}>{w.sorted ? "all, in this order" : "all features"}</a>
+          <div>
+            {w.more && w.items.length > SHOWN && (
+              <p class="small">
+                <span class="quiet">also</span>{" "}
+                {w.items.slice(SHOWN).map((i, k) => <>{k > 0 && ", "}<a href={routeToFeature(dictionary.id, i.feature)} title={`feature ${i.feature}, correlation ${i.value}`}><bdi>{i.name}</bdi></a></>)}
+              </p>
+            )}
+            <a class="small" href={w.all}>{w.sorted ? "all, in this order" : "all features"}</a>
+          </div>
         </div>
       ))}
     </section>

@@ -1,6 +1,6 @@
 // One item: what the questions are about the whole, and its intervals from the strongest down, each with its questions.
 
-import { loneToken } from "../../text.ts";
+import { Chip } from "../../ui/chip.tsx";
 import { Examples } from "./examples.tsx";
 import { type Item, type Material, parts } from "./material.ts";
 import { QuestionLine } from "./question.tsx";
@@ -39,7 +39,7 @@ export function ItemView({ material, item, answers, active, onActive, onAnswer }
           <ul class="rated-logits">
             {item.logits.map(([token, weight]) => (
               <li>
-                <bdi class="token-chip">{loneToken(token)}</bdi>
+                <Chip token={token} />
                 <span class="track" aria-hidden="true"><span style={{ width: `${100 * Math.max(0, Math.min(1, weight))}%` }} /></span>
                 <span class="quiet small">{weight.toFixed(2)}</span>
               </li>

@@ -4,8 +4,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Named } from "../../names.ts";
 import { nameKey } from "../../names.ts";
 import type { ComparedSet } from "../../site.ts";
-import { decimals, loneToken, share, visible, whole } from "../../text.ts";
-import { shortened } from "../../ui/feature_link.tsx";
+import { decimals, share, visible, whole } from "../../text.ts";
+import { Chip, shortened } from "../../ui/chip.tsx";
 import { type Family, type Line, type Place, same } from "./family.ts";
 
 const ROW = 46;
@@ -95,7 +95,7 @@ function Node({ feature, name }: { feature: number; name?: Named }) {
   return (
     <>
       <span class="node-number">{feature}</span>
-      <span class="node-tokens">{name ? name.tokens.slice(0, 3).map((t) => <bdi class="token-chip">{shortened(loneToken(t), 12)}</bdi>) : <span class="quiet small">no record here</span>}</span>
+      <span class="node-tokens">{name ? name.tokens.slice(0, 3).map((t) => <Chip token={t} most={12} />) : <span class="quiet small">no record here</span>}</span>
       {name?.label && <span class="node-label">{shortened(visible(name.label), 26)}</span>}
     </>
   );

@@ -2,7 +2,7 @@
 
 import type { Predictions } from "../../engine/predictions.ts";
 import type { Tokenizer } from "../../engine/tokenizer.ts";
-import { Chip } from "./fired.tsx";
+import { Chip } from "../../ui/chip.tsx";
 import { tokenText } from "./pieces.ts";
 
 interface Row {
@@ -44,7 +44,7 @@ export function Expected({ tokenizer, list, next, changed }: {
           {list.map((row) => (
             <tr>
               <td>
-                <Chip text={tokenText(tokenizer, row.token)} />
+                <Chip token={tokenText(tokenizer, row.token)} />
                 {row.token === next && <span class="small quiet"> follows in the text</span>}
               </td>
               <td class="number">{percent(row.before)}</td>

@@ -3,7 +3,9 @@
 import { useState } from "preact/hooks";
 import type { ReadText } from "../../engine/protocol.ts";
 import { routeToFeature } from "../../route.ts";
-import { digits, loneToken, visible } from "../../text.ts";
+import { digits, visible } from "../../text.ts";
+import { Chip } from "../../ui/chip.tsx";
+import { Explained } from "../../ui/explained.tsx";
 import type { Known } from "./names.ts";
 
 const FIRST = 10;
@@ -33,21 +35,14 @@ export function activationOf(read: ReadText, feature: number): Float32Array {
 
 export function Described({ known }: { known: Known | undefined }) {
   if (!known) return <span class="quiet">no record</span>;
-  if (known.text) return <bdi>{visible(known.text)}</bdi>;
+  if (known.text) return <Explained text={known.text} />;
   return (
     <span class="try-tops">
-      {known.tokens.slice(0, 4).map((token) => <Chip text={token} />)}
+      {known.tokens.slice(0, 4).map((token) => <Chip token={token} />)}
       {known.best && <span class="quiet small"> {visible(known.best)}</span>}
     </span>
   );
 }
-
-/** A token by itself. Escaped bytes stay in their order beside right-to-left letters. */
-export function Chip({ text }: { text: string }) {
-  return <bdi class="token-chip" dir={text.includes("\\x") ? "ltr" : undefined}>{clipped(loneToken(text))}</bdi>;
-}
-
-const clipped = (text: string, most = 24): string => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 export function FiredList({ id, fired, known, chosen, choose }: {
   id: string; fired: Fired[]; known: Map<number, Known>; chosen: number | null; choose: (feature: number) => void;
