@@ -26,3 +26,38 @@ export function keepOrder(dictionary: string, set: string, features: Float64Arra
     // no storage: the feature's page goes by number
   }
 }
+
+const SETTLED = 100; // milliseconds without scrolling
+const PATIENCE = 3000; // milliseconds in which the page may grow to its height
+
+/** Keeps how far a page is scrolled; returns what ends it. */
+export function keepScroll(): () => void {
+  let timer = 0;
+  const scrolled = () => {
+    clearTimeout(timer);
+    timer = window.setTimeout(() => keep({ scroll: Math.round(scrollY) }), SETTLED);
+  };
+  addEventListener("scroll", scrolled, { passive: true });
+  return () => {
+    clearTimeout(timer);
+    removeEventListener("scroll", scrolled);
+  };
+}
+
+/** Scrolls to where the page was left, once it is long enough, unless the reader scrolls first; returns what ends it. */
+export function scrollBack(to: number): () => void {
+  const began = performance.now();
+  let frame = 0;
+  const end = () => {
+    cancelAnimationFrame(frame);
+    for (const kind of ["wheel", "keydown", "pointerdown", "touchmove"]) removeEventListener(kind, end);
+  };
+  const step = () => {
+    if (document.documentElement.scrollHeight >= to + innerHeight) return scrollTo(0, to), end();
+    if (performance.now() - began > PATIENCE) return end();
+    frame = requestAnimationFrame(step);
+  };
+  for (const kind of ["wheel", "keydown", "pointerdown", "touchmove"]) addEventListener(kind, end, { passive: true });
+  step();
+  return end;
+}

@@ -12,7 +12,7 @@ import { Overview } from "./pages/overview.tsx";
 import { Rate } from "./pages/rate.tsx";
 import { Splitting } from "./pages/splitting.tsx";
 import { TryIt } from "./pages/try.tsx";
-import { kept } from "./place.ts";
+import { keepScroll, kept, scrollBack } from "./place.ts";
 import { go, type Route, routeTo } from "./route.ts";
 import type { Dictionary, Site } from "./site.ts";
 import { Find } from "./ui/find.tsx";
@@ -70,8 +70,12 @@ export function Shell({ site, route }: { site: Site; route: Route }) {
   useEffect(() => {
     document.title = `${page?.title ?? ""}${route.item ? ` ${route.item}` : ""} · ${site.title}`;
     if (seen.current) heading.current?.focus({ preventScroll: true }); // screen readers read the new page
-    if (seen.current && !kept().scroll) scrollTo(0, 0); // otherwise the page goes to where it was left
+    const left = kept().scroll ?? 0;
+    if (seen.current && !left) scrollTo(0, 0);
     seen.current = true;
+    if (name === "features") return; // the table finds its own place
+    const ends = [keepScroll(), left ? scrollBack(left) : () => undefined];
+    return () => ends.forEach((end) => end());
   }, [at]);
   if (!dictionary || !page) return <p class="problem" role="alert">This browser holds no dictionary.</p>;
   const Shown = page.page;

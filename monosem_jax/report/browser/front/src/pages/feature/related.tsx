@@ -109,7 +109,7 @@ type Name = (set: ComparedSet, feature: number) => ComponentChildren;
 function Twins({ c, twins, own, feature, name }: { c: Comparison; twins: Found["twins"]; own: ComparedSet; feature: number; name: Name }) {
   return (
     <>
-      <h3>Best matches</h3>
+      <h3>Twins: best matches</h3>
       <p class="quiet small">The feature of each set whose activations correlate most with this one’s, over {whole(c.tokens ?? 0)} tokens. The best of thousands is above 0 without any relation: the control shows how far.</p>
       <div class="scroll" tabIndex={0} role="region" aria-label="Best matches in other dictionaries">
         <table>
@@ -144,12 +144,19 @@ function Twins({ c, twins, own, feature, name }: { c: Comparison; twins: Found["
   );
 }
 
+const Unopened = ({ set }: { set: ComparedSet }) => (
+  <p class="quiet small">
+    The records of {visible(set.name)} are not in this browser, so these cannot be opened: give its analysis to the report as well. “Walk this family” goes through them.
+  </p>
+);
+
 function Kin({ title, side, name }: { title: string; side: { set: ComparedSet; edges: Edges } | null; name: Name }) {
   if (!side) return null;
   const shown = side.edges.edges.slice(0, SHOWN);
   return (
     <>
       <h3>{title}, {visible(side.set.name)}</h3>
+      {!side.set.dictionary && shown.length > 0 && <Unopened set={side.set} />}
       {shown.length === 0 ? <p class="quiet">None above the threshold, or it fires too seldom to be compared.</p> : (
         <ul class="kin">
           {shown.map((e) => <li>{name(side.set, e.other)} <Said edge={e} /></li>)}

@@ -184,7 +184,10 @@ function useStuckBelow(head: { current: HTMLElement | null }): void {
   useEffect(() => {
     const top = document.querySelector<HTMLElement>("header.top");
     if (!top) return;
-    const observer = new ResizeObserver(() => head.current?.style.setProperty("top", `${top.offsetHeight}px`));
+    const observer = new ResizeObserver(() => {
+      const hidden = parseFloat(getComputedStyle(top).top) || 0; // on a phone, only its last row stays
+      head.current?.style.setProperty("top", `${top.offsetHeight + hidden}px`);
+    });
     observer.observe(top);
     return () => observer.disconnect();
   }, []);
