@@ -76,7 +76,7 @@ function Rating({ dictionary, route, material }: PageProps & { material: Materia
       if (!typing && /^\d$/.test(e.key) && step && Number(e.key) <= step.question.points) {
         answer(step.key, Number(e.key));
         setTimeout(() => next(step.key)); // after the questions that this answer adds
-      } else if (e.key === "Enter" || e.key === "ArrowDown") move(1);
+      } else if (e.key === "Enter" || e.key === "ArrowDown" || (!typing && !step && /^\d$/.test(e.key))) move(1);
       else if (e.key === "ArrowUp") move(-1);
       else if (!typing && e.key === "ArrowRight") open(at + 1);
       else if (!typing && e.key === "ArrowLeft") open(at - 1);
@@ -111,7 +111,7 @@ function Rating({ dictionary, route, material }: PageProps & { material: Materia
         <p><strong>Item {at}</strong> of {n} <span class="quiet">· {done} rated</span></p>
         <progress max={n} value={done} aria-label="Items rated" />
         <button type="button" onClick={() => open(at + 1)} disabled={at === n}>Next</button>
-        <p class="quiet small keys-help"><kbd>0</kbd>–<kbd>5</kbd> points, <kbd>Enter</kbd> <kbd>↓</kbd> <kbd>↑</kbd> question, <kbd>←</kbd> <kbd>→</kbd> item</p>
+        <p class="quiet small keys-help"><kbd>Enter</kbd> begins, <kbd>0</kbd>–<kbd>5</kbd> points, <kbd>Enter</kbd> <kbd>↓</kbd> <kbd>↑</kbd> question, <kbd>←</kbd> <kbd>→</kbd> item</p>
       </div>
       <p class="quiet small shades">
         Shade: <span class="rate-ramp">0 {[0.12, 0.34, 0.56, 0.78, 1].map((s) => <span class="fired" style={{ "--share": String(s) }} aria-hidden="true"> </span>)} the item's maximum.</span>
