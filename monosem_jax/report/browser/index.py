@@ -16,7 +16,7 @@ LONGEST_TEXT = 100  # characters of an explanation in the index
 
 class SetIndex:
     """Takes the records of a set in their order and writes the segments of its index as they fill; memory is flat in
-    the number of records. The columns are those of the index of the records, with 6 digits of the density in place of 3
+    the number of records. The columns are those of the index of the records, with 9 digits of the density in place of 3
     so that no feature changes sides of a bound such as a hundredth, and `text`, an explanation, and `best`, the label
     for which it is the best feature or -1."""
 
@@ -63,7 +63,7 @@ class SetIndex:
         score = next((s for s in r.get("scores") or [] if s["kind"] == "simulation"), {"value": None, "shuffled": None})
         return {
             "feature": r["feature"],
-            "density": float(f"{r['density']:.6g}"),
+            "density": float(f"{r['density']:.9g}"),
             "largest": float(f"{r['largest']:.3g}"),
             "tokens": [t["id"] for t in (r.get("top_tokens") or [])[:3]],
             "label": self._labels.get(r.get("nearest_label") or "", -1),

@@ -47,6 +47,14 @@ def test_the_head_says_what_it_is_and_how_often_it_fires(feature, records):
     assert "text of the kind arabic" in head and "says token_set" in head  # the judge that predicts best
 
 
+def test_the_head_names_the_nearest_neuron(feature, records):
+    page = feature(made.ARABIC)
+    neuron = max((n for n in records[made.ARABIC]["neighbours"] if n["set"] == "neurons"), key=lambda n: n["correlation"])
+    fact = page.locator(".feature-head dl > div", has_text="nearest neuron")
+    assert f"correlation {neuron['correlation']:.2f}" in fact.inner_text()
+    assert fact.locator("a").get_attribute("href") == f"#/sae/feature/{neuron['feature']}?set=neurons"
+
+
 @pytest.mark.parametrize(
     ("number", "warning"),
     [

@@ -31,7 +31,7 @@ def test_the_columns_are_those_of_the_records(tmp_path, monkeypatch):
         for column in expected:
             if column != "density":
                 assert found[column] == expected[column], column
-        assert found["density"] == [float(f"{feature(i, name).density:.6g}") for i in range(n)]
+        assert found["density"] == [float(f"{feature(i, name).density:.9g}") for i in range(n)]
         assert [i for i, label in enumerate(found["best"]) if label >= 0] == [ARABIC, CHINESE]
         assert found["best"][CHINESE] == LABELS.index("chinese")
         assert found["text"][0] == "text of the kind arabic" and max(map(len, found["text"])) <= LONGEST_TEXT

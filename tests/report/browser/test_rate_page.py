@@ -93,6 +93,13 @@ def test_ratings_by_keyboard_are_read_by_the_analysis(visit, folder, tmp_path):
     assert found.missing == ("0" * 11 + "2",)
 
 
+def test_a_digit_before_any_question_goes_to_the_first(visit, folder):
+    page = opened(visit, folder)
+    page.keyboard.press("5")
+    page.wait_for_selector(".question.active input:focus")
+    assert page.input_value(".question.active input") == ""
+
+
 def test_ratings_by_mouse_stay_and_go_on_from_a_file(visit, folder, tmp_path):
     page = opened(visit, folder, "#/sae/rate?item=3")
     page.fill(".question input", "numbers")

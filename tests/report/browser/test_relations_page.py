@@ -138,6 +138,32 @@ def test_a_feature_knows_its_twins_parents_and_automata(go):
     page.wait_for_selector(".related >> text=Children in the larger dictionary, sae")
 
 
+def test_from_a_feature_to_its_twins_its_place_on_the_map_and_back(go):
+    page = go("#/sae/feature/9")
+    page.wait_for_selector(".related table")
+    page.click(".jump >> text=twins, parents, children")
+    assert page.evaluate("document.activeElement.id") == "others"
+    until(page, "(history.state?.place?.scroll ?? 0) > 0")
+    left = page.evaluate("scrollY")
+    page.click(".related table a[href*='first']")
+    until(page, "location.hash.startsWith('#/first/feature/9') && scrollY === 0")
+    page.go_back()
+    until(page, f"scrollY === {left}")
+    page.click(".jump >> text=its place on the map")
+    page.wait_for_selector("main >> text=1 feature found")
+    assert page.evaluate("location.hash") == "#/sae/map?q=sae+9"
+
+
+def test_on_a_phone_the_pages_stay_in_sight_and_the_search_has_room(go):
+    page = go("#/sae/feature/9", width=400)
+    page.wait_for_selector(".related table")
+    assert page.locator(".find input").bounding_box()["width"] > 180
+    page.evaluate("scrollTo(0, 900)")
+    until(page, "document.querySelector('header.top').getBoundingClientRect().top < -40")
+    box = page.locator("header.top nav").bounding_box()
+    assert 0 <= box["y"] < 8 and page.evaluate("document.querySelector('header.top nav').scrollWidth") <= box["width"] + 1
+
+
 def test_the_map_is_moved_by_keys_searched_and_chosen_from(go):
     page = go("#/sae/map")
     page.wait_for_selector(".point-list li")

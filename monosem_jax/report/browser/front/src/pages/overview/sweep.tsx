@@ -69,6 +69,10 @@ export function Sweep({ site, dictionary }: { site: Site; dictionary: Dictionary
           </tbody>
         </table>
       </div>
+      <p class="quiet small">
+        L0, loss recovered, variance, the share of L0 and dead features are of the evaluation at the end of each training, on its held-out tokens: L0 above is
+        of the tokens of the analysis and differs a little. Twins, judge and probe are of the analysis.
+      </p>
     </section>
   );
 }
