@@ -49,7 +49,8 @@ def test_the_head_says_what_it_is_and_how_often_it_fires(feature, records):
 
 def test_the_head_names_the_nearest_neuron(feature, records):
     page = feature(made.ARABIC)
-    neuron = max((n for n in records[made.ARABIC]["neighbours"] if n["set"] == "neurons"), key=lambda n: n["correlation"])
+    neurons = [n for n in records[made.ARABIC]["neighbours"] if n["set"] == "neurons"]
+    neuron = max(neurons, key=lambda n: n["correlation"])
     fact = page.locator(".feature-head dl > div", has_text="nearest neuron")
     assert f"correlation {neuron['correlation']:.2f}" in fact.inner_text()
     assert fact.locator("a").get_attribute("href") == f"#/sae/feature/{neuron['feature']}?set=neurons"
