@@ -21,6 +21,10 @@ export function Chip({ token, most = LONGEST }: { token: string; most?: number }
   );
 }
 
+/** The same in plain text, for drawings. */
+export const chipText = (token: string): string =>
+  fragments(token).map((p) => (!p.bytes ? loneToken(p.text) : p.begins ? `${hex(p)}…` : `…${hex(p)}`)).join("");
+
 const hex = ({ bytes = [] }: Fragment): string => bytes.map((b) => b.toString(16).toUpperCase().padStart(2, "0")).join(" ");
 const called = (of: Fragment): string => `${(of.bytes?.length ?? 0) > 1 ? "bytes" : "byte"} ${hex(of)}`;
 

@@ -1,8 +1,8 @@
 // An automaton drawn: features as boxes on a ring, steps as arrows with the token that carries them.
 
 import type { Automaton, AutomatonEdge, AutomatonNode, TokenShare } from "../../relations_types.ts";
-import { loneToken, share } from "../../text.ts";
-import { shortened } from "../../ui/chip.tsx";
+import { share } from "../../text.ts";
+import { chipText, shortened } from "../../ui/chip.tsx";
 
 const BOX = { width: 132, height: 58 };
 const PAD = 44;
@@ -76,7 +76,7 @@ function Box({ node, place, address }: { node: AutomatonNode; place: Point; addr
 function fitting(tokens: TokenShare[], most: number): string {
   let line = "";
   for (const [token] of tokens.slice(0, 3)) {
-    const next = `${line}${line && "  "}${shortened(loneToken(token), 9)}`;
+    const next = `${line}${line && "  "}${shortened(chipText(token), 9)}`;
     if (next.length > most) break;
     line = next;
   }
@@ -93,7 +93,7 @@ function Arrow({ edge, begin, end, at, id, largest }: {
 }) {
   const kind = edge.check.confirmed ? "strong" : "weak";
   const { path, label } = begin === end ? loop(begin) : bent(begin, end, at);
-  const text = `${shortened(loneToken(edge.token), 12)} ${share(edge.check.held)}`;
+  const text = `${shortened(chipText(edge.token), 12)} ${share(edge.check.held)}`;
   return (
     <g class={`arrow arrow-${kind}`}>
       <path d={path} marker-end={`url(#${id}-${kind})`} stroke-width={1 + 2.5 * (edge.weight / Math.max(largest, 1e-9))} />

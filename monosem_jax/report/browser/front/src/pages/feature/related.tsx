@@ -109,7 +109,7 @@ type Name = (set: ComparedSet, feature: number) => ComponentChildren;
 function Twins({ c, twins, own, feature, name }: { c: Comparison; twins: Found["twins"]; own: ComparedSet; feature: number; name: Name }) {
   return (
     <>
-      <h3>Twins: best matches</h3>
+      <h3>Twins elsewhere: best matches</h3>
       <p class="quiet small">The feature of each set whose activations correlate most with this one’s, over {whole(c.tokens ?? 0)} tokens. The best of thousands is above 0 without any relation: the control shows how far.</p>
       <div class="scroll" tabIndex={0} role="region" aria-label="Best matches in other dictionaries">
         <table>
