@@ -75,8 +75,7 @@ def test_nothing_missing_is_written_as_null_or_nan(visit):
     titles = {"neurons": "Neuron", "control": "Control feature", "random": "Random direction"}
     for name, number in [*(("features", n) for n in numbers), *((name, 2) for name in titles)]:
         page.evaluate("h => { location.hash = h }", f"#/sae/feature/{number}?set={name}")
-        title = f"{titles.get(name, 'Feature')} {number} "
-        page.wait_for_function("t => document.querySelector('h1')?.textContent.startsWith(t)", arg=title)
+        page.wait_for_selector(f"h1:text-matches('^{titles.get(name, 'Feature')} {number}\\\\b')")
         text = page.inner_text("main")
         assert not re.search(r"\b(null|NaN|undefined|Infinity)\b", text), (name, number)
 

@@ -91,7 +91,7 @@ def test_a_pinned_feature_changes_what_is_expected_as_in_python(visit, folder):
     strength = 1.5 / largest  # python_values pins at 1.5
     page = opened(visit, folder, query(feature=feature, token=token, mode="pin", value=strength))
     page.wait_for_selector("th:has-text('after')")
-    until(page, "!document.querySelector('.try-expected').textContent.includes('…')")
+    until(page, "[...document.querySelectorAll('.try-expected td.number')].every(e => e.textContent !== '…')")
     cells = page.eval_on_selector_all(
         ".try-expected tbody tr", "all => all.map(r => [...r.querySelectorAll('td.number')].map(c => c.textContent))"
     )

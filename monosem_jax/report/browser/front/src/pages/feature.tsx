@@ -120,7 +120,7 @@ function Below({ record, dictionary, set, site, route }: PageProps & { record: F
         <Effects record={record} />
       </div>
       <Related site={site} dictionary={dictionary} set={set} feature={record.feature} />
-      <Provenance dictionary={dictionary} set={set} record={record} />
+      <Provenance dictionary={dictionary} set={set} record={record} compared={site.comparison !== null} />
     </>
   );
 }
@@ -163,7 +163,7 @@ function usePrefetch(dictionary: Dictionary, set: string, loaded: boolean, order
   }, [dictionary, set, loaded, order, feature]);
 }
 
-function Provenance({ dictionary, set, record }: { dictionary: Dictionary; set: string; record: FeatureRecord }) {
+function Provenance({ dictionary, set, record, compared }: { dictionary: Dictionary; set: string; record: FeatureRecord; compared: boolean }) {
   const hash = dictionary.run["dictionary sha256"];
   const tokens = dictionary.sets[set]?.tokens ?? 0;
   return (
@@ -171,6 +171,7 @@ function Provenance({ dictionary, set, record }: { dictionary: Dictionary; set: 
       {nameOf(set)} {record.feature} of <a href={routeTo(dictionary.id, "overview")}>{visible(dictionary.name)}</a>
       {typeof hash === "string" && <> (sha256 <code>{visible(hash.slice(0, 12))}</code>)</>} · site <code>{visible(dictionary.site)}</code> · measured on{" "}
       {whole(tokens)} held-out tokens
+      {!compared && <> · twins in other runs, parents and children: <a href={routeTo("", "splitting")}>need a comparison</a></>}
     </footer>
   );
 }
