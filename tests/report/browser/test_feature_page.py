@@ -33,6 +33,15 @@ def feature(visit):
     return open_feature
 
 
+def until(page, script: str, arg=None) -> None:
+    """Waits until a function in the page gives true. The policy of the page forbids `wait_for_function`."""
+    for _ in range(200):
+        if page.evaluate(script, arg):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never: {script}")
+
+
 def card(page) -> dict[str, str]:
     """The facts about the token that is pointed at."""
     names, values = page.locator(".token-card dt"), page.locator(".token-card dd")
@@ -100,11 +109,13 @@ def test_bars_are_divided_by_the_proxy_and_scales_are_in_the_address(feature, re
         assert "too few to say" in title if share is None else says == pytest.approx(share, abs=1e-3)
     bars = chart.locator("rect:not(.catch)").count()
     page.select_option(".legend-row select", "none")
-    page.wait_for_function(
-        "n => document.querySelectorAll('svg.histogram')[0].querySelectorAll('rect:not(.catch)').length < n", arg=bars
+    until(
+        page,
+        "n => document.querySelectorAll('svg.histogram')[0].querySelectorAll('rect:not(.catch)').length < n",
+        arg=bars,
     )
     page.click("[aria-label='Scale of the activation'] >> text=log")
-    page.wait_for_function("() => location.hash.includes('x=log')")
+    until(page, "() => location.hash.includes('x=log')")
     assert len(chart.locator("title").all_text_contents()) == len(records[made.ARABIC]["log_histogram"]["counts"])
 
 
@@ -228,7 +239,7 @@ def test_cut_points_regroup_the_examples_and_are_in_the_address(feature):
     assert page.locator(".interval").count() == 12
     page.fill("#cut-points", "0.5; 0.9")
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelectorAll('.interval').length === 3")
+    until(page, "() => document.querySelectorAll('.interval').length === 3")
     assert "bins=0.5" in page.url
     heads = page.locator(".interval-head").all_inner_texts()
     assert [h.split(" of")[0] for h in heads] == ["0.9 to 1", "0.5 to 0.9", "0 to 0.5"]
@@ -243,7 +254,7 @@ def test_keys_walk_through_the_features_but_not_while_typing(feature):
     page = feature(4)
     for key, number in (("j", 5), ("ArrowRight", 6), ("k", 5), ("ArrowLeft", 4)):
         page.keyboard.press(key)
-        page.wait_for_function("n => document.querySelector('h1')?.textContent.startsWith(`Feature ${n}`)", arg=number)
+        until(page, "n => document.querySelector('h1')?.textContent.startsWith(`Feature ${n}`)", arg=number)
     page.focus("#cut-points")
     page.keyboard.type("jk")
     assert "feature/4" in page.url and page.input_value("#cut-points") == "jk"
@@ -256,7 +267,7 @@ def test_keys_walk_through_the_features_but_not_while_typing(feature):
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog", state="hidden")
     page.keyboard.press("j")
-    page.wait_for_function("() => location.hash.includes('feature/5')")
+    until(page, "() => location.hash.includes('feature/5')")
 
 
 def test_the_list_from_which_it_was_opened_gives_the_order(visit):
@@ -268,14 +279,12 @@ def test_the_list_from_which_it_was_opened_gives_the_order(visit):
             page.keyboard.press("j")
         else:
             page.evaluate("location.hash = '#/sae/feature/40'")
-        page.wait_for_function("n => document.querySelector('h1')?.textContent.startsWith(`Feature ${n}`)", arg=number)
-        page.wait_for_function(
-            "t => document.querySelector('.steps').innerText.includes(t)", arg=f"{at + 1} of 3 in your list"
-        )
+        until(page, "n => document.querySelector('h1')?.textContent.startsWith(`Feature ${n}`)", arg=number)
+        until(page, "t => document.querySelector('.steps').innerText.includes(t)", arg=f"{at + 1} of 3 in your list")
     assert page.get_attribute(".steps > a.small", "href") == "#/sae/features?q=court"
     page.keyboard.press("j")  # there is none after the last
     page.evaluate("location.hash = '#/sae/feature/3'")  # not in the list
-    page.wait_for_function("() => document.querySelector('.steps').innerText.includes('all 48 features')")
+    until(page, "() => document.querySelector('.steps').innerText.includes('all 48 features')")
 
 
 def downloaded(page, button: str) -> bytes:
