@@ -169,7 +169,7 @@ def test_the_page_says_each_figure_with_its_rule_and_warns(visit, tmp_path):
     page.wait_for_selector(".tile")
     tiles = {t.split("\n")[0]: t for t in page.locator(".tile").all_inner_texts()}
     assert list(tiles) == [
-        *("Loss recovered", "Variance explained", "The model's loss", "L0", "Dead features", "Twins"),
+        *("Loss recovered", "Variance explained", "The model's loss", "L0", "Dead features", "Twins within it"),
         *("Judge's score", "Probes", "Monosemanticity, FMS@1", "Stability"),
     ]
     assert "91.2 %" in tiles["Loss recovered"] and "65.0 %" in tiles["Loss recovered"]
@@ -178,7 +178,7 @@ def test_the_page_says_each_figure_with_its_rule_and_warns(visit, tmp_path):
     assert "Dense features carry 90 % of L0" in tiles["L0"]
     assert "3 of 48" in tiles["Dead features"] and "cannot be counted" in tiles["Dead features"]
     assert "one token in 1,667" in tiles["Dead features"]  # 3 / density tokens are missed in 5 % of cases
-    assert "Many features repeat others" in tiles["Twins"]
+    assert "Many features repeat others" in tiles["Twins within it"]
     assert "75 % of the judged features fire on one token" in tiles["Judge's score"]
     assert "A single neuron tells" in tiles["Probes"] and "this seed alone" in tiles["Stability"]
     assert all("arned " in t for t in tiles.values())  # each says its rule

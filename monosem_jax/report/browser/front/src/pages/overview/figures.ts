@@ -153,7 +153,7 @@ function twins({ evidence, density }: OverviewData): Headline | null {
   const value = number(evidence, "twins");
   if (value === null) return null;
   return {
-    name: "Twins",
+    name: "Twins within it",
     value: count(value),
     meaning: `${percent(value / Math.max(1, density.n))} of the features point where another one points (cosine of dictionary vectors above 0.9).`,
     rule: "Warned above 5 %: twins share what could be one feature, and dead features are sometimes twins.",
