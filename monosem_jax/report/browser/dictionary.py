@@ -7,7 +7,7 @@ import json
 import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from monosem_jax.report.browser.container import write_chunk, write_json_chunk, write_packed
 from monosem_jax.report.browser.index import SetIndex
 from monosem_jax.report.browser.material import DictionaryMaterial
+from monosem_jax.runtime.ambient import pool
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.progress import SHORT, progress
 
@@ -59,20 +60,34 @@ def write_dictionary(folder: pathlib.Path, material: DictionaryMaterial) -> dict
 
 
 def chunks(folder: pathlib.Path, name: str) -> Iterator[tuple[str, bytes, list[dict[str, Any]]]]:
-    """(number, bytes of the file, its records) of each chunk of a set, one in memory at a time.
+    """(number, bytes of the file, its records) of each chunk of a set: one in memory, and the text of the next.
 
     Raises BadInput when one is damaged.
     """
-    for file in sorted((folder / name).glob("[0-9]*.json.gz")):
-        packed = file.read_bytes()
-        try:
-            unpacker = zlib.decompressobj(wbits=31)
-            found = _parsed(unpacker.decompress(packed, LARGEST)) if packed else None
-        except (zlib.error, ValueError, RecursionError) as e:
-            raise BadInput(f"{file} is damaged: {' '.join(str(e).split())[:80]}") from None
-        if not isinstance(found, list) or not all(isinstance(r, dict) and type(r.get("feature")) is int for r in found):
-            raise BadInput(f"{file} is damaged: expected a list of records with the number of their feature")
-        yield file.name.removesuffix(".json.gz"), packed, found
+    files = sorted((folder / name).glob("[0-9]*.json.gz"))
+    with pool(1, "records") as reader:
+        ahead = [reader.submit(_unpacked, file) for file in files[:1]]
+        for i, file in enumerate(files):
+            unpacked = ahead.pop()
+            ahead = [reader.submit(_unpacked, following) for following in files[i + 1 : i + 2]]
+            yield _chunk(file, unpacked)
+
+
+def _unpacked(file: pathlib.Path) -> tuple[bytes, bytes]:
+    """The bytes of a file, and what they unpack to."""
+    packed = file.read_bytes()
+    return packed, zlib.decompressobj(wbits=31).decompress(packed, LARGEST)
+
+
+def _chunk(file: pathlib.Path, unpacked: Future[tuple[bytes, bytes]]) -> tuple[str, bytes, list[dict[str, Any]]]:
+    try:
+        packed, text = unpacked.result()
+        found = _parsed(text)
+    except (zlib.error, ValueError, RecursionError) as e:
+        raise BadInput(f"{file} is damaged: {' '.join(str(e).split())[:80]}") from None
+    if not isinstance(found, list) or not all(isinstance(r, dict) and type(r.get("feature")) is int for r in found):
+        raise BadInput(f"{file} is damaged: expected a list of records with the number of their feature")
+    return file.name.removesuffix(".json.gz"), packed, found
 
 
 def _files(
@@ -116,7 +131,7 @@ def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) ->
     # Files are written while the next ones are unpacked and read.
     with (
         progress(expected, f"browser: {name} of {material.name}", "features", delay=SHORT) as bar,
-        ThreadPoolExecutor(1) as writer,
+        pool(1, "browser") as writer,
     ):
         writing: list[Future[None]] = []
         for number, packed, records in chunks(material.records_folder, name):

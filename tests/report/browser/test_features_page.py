@@ -150,6 +150,7 @@ def test_the_table_by_keyboard_and_back(visit, parted):
     grid.focus()
     for key in ("ArrowDown", "j", "ArrowDown", "k"):
         page.keyboard.press(key)
+    assert comes(page, "document.querySelector('[role=grid]').hasAttribute('aria-activedescendant')", True)
     active = lambda: page.locator(f"#{grid.get_attribute('aria-activedescendant')}")  # noqa: E731
     assert active().get_attribute("aria-rowindex") == "4"
     page.keyboard.press("End")
