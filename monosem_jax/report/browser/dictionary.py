@@ -29,19 +29,14 @@ def write_dictionary(folder: pathlib.Path, material: DictionaryMaterial) -> dict
     Raises BadInput naming the file of records that is damaged.
     """
     header = material.records.header
-    has, absent = {"overview": True, "search": True}, dict(material.absent)
-    for name in material.records.sets:
-        _write_set(folder, material, name)
-    write_json_chunk(folder, f"{material.id}/vocabulary", material.records.vocabulary())
-    write_json_chunk(folder, f"{material.id}/overview", dict(material.overview))
-    if has.setdefault("vectors", material.vectors is not None):
-        _write_vectors(folder, material)
-    if has.setdefault("rating", material.rating is not None):
-        write_json_chunk(folder, f"{material.id}/rating", material.rating)
-    if material.model is not None:
-        material.model(folder, f"{material.id}/model")
-    has["model"] = material.model is not None
-    has["logits"] = material.logits is not None
+    parts = {name: getattr(material, name) for name in ("vectors", "rating", "model", "logits")}
+    has = {"overview": True, "search": True, **{name: part is not None for name, part in parts.items()}}
+    absent = dict(material.absent)
+    with pool(1, "browser-rest") as beside:  # what is large beside the records is written meanwhile
+        rest = beside.submit(_write_rest, folder, material)
+        for name in material.records.sets:
+            _write_set(folder, material, name)
+        rest.result()
     return {
         "id": material.id,
         "name": material.name,
@@ -149,6 +144,18 @@ def _write_set(folder: pathlib.Path, material: DictionaryMaterial, name: str) ->
             "expected the same number"
         )
     index.close()
+
+
+def _write_rest(folder: pathlib.Path, material: DictionaryMaterial) -> None:
+    """What there is beside the sets of records."""
+    write_json_chunk(folder, f"{material.id}/vocabulary", material.records.vocabulary())
+    write_json_chunk(folder, f"{material.id}/overview", dict(material.overview))
+    if material.vectors is not None:
+        _write_vectors(folder, material)
+    if material.rating is not None:
+        write_json_chunk(folder, f"{material.id}/rating", material.rating)
+    if material.model is not None:
+        material.model(folder, f"{material.id}/model")
 
 
 def _write_vectors(folder: pathlib.Path, material: DictionaryMaterial) -> None:
