@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -128,6 +129,20 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     cache = getattr(session.config, "cache", None)
     if cache and not hasattr(session.config, "workerinput"):  # before any worker looks at it
         tidy(programs_of(cache))
+
+
+MOST_MAPS = 25_000  # of memory, after which compiled programs are dropped: Linux gives a process 65,530
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_maps():
+    """Drops compiled programs where many are held: each takes several maps of memory, and a process aborts at the limit.
+    They are compiled or read again where they are needed."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)
