@@ -136,8 +136,8 @@ MOST_MAPS = 25_000  # of memory, after which compiled programs are dropped: Linu
 
 @pytest.fixture(scope="module", autouse=True)
 def few_maps():
-    """Drops compiled programs where many are held: each takes several maps of memory, and a process aborts at the limit.
-    They are compiled or read again where they are needed."""
+    """Drops compiled programs where many are held: each takes several maps, and a process aborts at the limit. They are
+    compiled or read again where they are needed."""
     yield
     maps = pathlib.Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
