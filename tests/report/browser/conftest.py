@@ -62,7 +62,7 @@ def visit(chromium: Any, browser_folder: pathlib.Path) -> Iterator[Callable[...,
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
         opened.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: problems.append(str(e)))
         page.goto(f"{(folder / 'index.html').as_uri()}{route}")

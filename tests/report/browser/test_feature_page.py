@@ -35,7 +35,7 @@ def feature(visit):
 
 def until(page, script: str, arg=None) -> None:
     """Waits until a function in the page gives true. The policy of the page forbids `wait_for_function`."""
-    for _ in range(200):
+    for _ in range(600):
         if page.evaluate(script, arg):
             return
         page.wait_for_timeout(50)

@@ -24,7 +24,7 @@ def parted(tmp_path_factory):
 
 def features(page):
     """The order of the features that are shown, once the address has been followed."""
-    for _ in range(200):
+    for _ in range(600):
         if kept := page.evaluate("sessionStorage.getItem('monosem.order')"):
             return json.loads(kept)["features"]
         page.wait_for_timeout(50)
@@ -38,8 +38,8 @@ def go(page, address):
 
 
 def comes(page, expression, value):
-    """Whether a value comes about within ten seconds."""
-    for _ in range(200):
+    """Whether a value comes about within half a minute."""
+    for _ in range(600):
         if page.evaluate(expression) == value:
             return True
         page.wait_for_timeout(50)

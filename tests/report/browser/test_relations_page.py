@@ -21,7 +21,7 @@ ROUTES = {
 }
 
 
-def until(page, holds, seconds=10.0):
+def until(page, holds, seconds=30.0):
     """Waits until an expression holds in the page. (Its policy forbids Playwright's own way of asking again.)"""
     for _ in range(int(20 * seconds)):
         if page.evaluate(holds):

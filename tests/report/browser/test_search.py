@@ -217,7 +217,7 @@ def context(text):
 
 def order(page):
     """The features that a page shows, once it has kept them."""
-    for _ in range(200):
+    for _ in range(600):
         if kept := page.evaluate("sessionStorage.getItem('monosem.order')"):
             return json.loads(kept)["features"]
         page.wait_for_timeout(50)

@@ -43,7 +43,7 @@ def opened(visit, folder, query, **more):
 
 def until(page, script):
     """Waits until a script in the page gives true. The policy of the page forbids `wait_for_function`."""
-    for _ in range(200):
+    for _ in range(600):
         if page.evaluate(script):
             return
         page.wait_for_timeout(50)
