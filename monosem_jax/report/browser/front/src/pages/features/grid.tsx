@@ -37,7 +37,9 @@ export function Grid({ table, rows, vocabulary, filter, sortBy, opened, complete
     setActive(0);
     if ((body.current?.getBoundingClientRect().top ?? 0) < (head.current?.getBoundingClientRect().bottom ?? 0)) show(body.current, head.current, 0, height);
   }, [filter]);
-  useEffect(() => keep({ row: at }), [at]);
+  useEffect(() => {
+    if (at === active) keep({ row: at }); // not where only the first rows have come yet
+  }, [at, active]);
   useStuckBelow(head);
   useKeptScroll(rows.length, height, complete);
   const columns = useMemo(() => COLUMNS.filter((c) => !c.needs || table.has(c.needs)), [table, table.version]);
