@@ -11,6 +11,7 @@ import pytest
 
 from monosem_jax.report.browser.container import unpacked
 from tests.report.browser import made
+from tests.report.browser.waiting import until
 
 TOP = ".top-examples .token-line"
 
@@ -31,15 +32,6 @@ def feature(visit):
         return page
 
     return open_feature
-
-
-def until(page, script: str, arg=None) -> None:
-    """Waits until a function in the page gives true. The policy of the page forbids `wait_for_function`."""
-    for _ in range(600):
-        if page.evaluate(script, arg):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never: {script}")
 
 
 def card(page) -> dict[str, str]:

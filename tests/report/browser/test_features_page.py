@@ -1,12 +1,12 @@
 """The table of features: filters, order, address, keyboard, and coming back."""
 
-import json
 import shutil
 
 import pytest
 
 from monosem_jax.report.browser.index import SetIndex
 from tests.report.browser.made import ARABIC, CHINESE, DEAD, DENSE, SIZES, feature, write_browser
+from tests.report.browser.waiting import order as features
 
 pytestmark = pytest.mark.slow
 RECORDS = [feature(i) for i in range(SIZES["features"])]
@@ -20,15 +20,6 @@ def parted(tmp_path_factory):
         patch.setattr(SetIndex, "SEGMENT", 16)
         write_browser(folder / "site", folder / "records")
     return folder / "site"
-
-
-def features(page):
-    """The order of the features that are shown, once the address has been followed."""
-    for _ in range(600):
-        if kept := page.evaluate("sessionStorage.getItem('monosem.order')"):
-            return json.loads(kept)["features"]
-        page.wait_for_timeout(50)
-    raise AssertionError(f"no order is kept: {page.inner_text('main')[:500]}")
 
 
 def go(page, address):

@@ -8,6 +8,7 @@ import pytest
 from monosem_jax.report.browser.relations import PREFIX
 from tests.report.browser.compared import ELSEWHERE, LARGE, SMALL, write_compared
 from tests.report.browser.test_quality import OUTSIDE
+from tests.report.browser.waiting import until
 
 ROUTES = {
     "map": "#/sae/map",
@@ -19,15 +20,6 @@ ROUTES = {
     "compare with one that is elsewhere": "#/compare?a=sae&b=" + urllib.parse.quote(ELSEWHERE),
     "related": "#/sae/feature/9",
 }
-
-
-def until(page, holds, seconds=30.0):
-    """Waits until an expression holds in the page. (Its policy forbids Playwright's own way of asking again.)"""
-    for _ in range(int(20 * seconds)):
-        if page.evaluate(holds):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{holds} does not hold at {page.evaluate('location.hash')}")
 
 
 @pytest.fixture(scope="module")

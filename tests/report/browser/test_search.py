@@ -17,6 +17,7 @@ from monosem_jax.report.browser.search import AROUND, MOST, NAMED, SearchIndex, 
 from monosem_jax.report.browser.site import write_site
 from monosem_jax.report.browser.terms import LONGEST, UNSPACED, terms, whole
 from tests.report.browser.made import material
+from tests.report.browser.waiting import order
 
 # Each is the text of one feature, and then searched for.
 HOSTILE = [
@@ -213,15 +214,6 @@ def context(text):
     """A text between two words, as tokens of a byte-level tokenizer: characters beyond ASCII are divided."""
     data = text[:200].encode()
     return ["x ", *(data[i : i + 3].decode("utf-8", "backslashreplace") for i in range(0, len(data), 3)), " y"]
-
-
-def order(page):
-    """The features that a page shows, once it has kept them."""
-    for _ in range(600):
-        if kept := page.evaluate("sessionStorage.getItem('monosem.order')"):
-            return json.loads(kept)["features"]
-        page.wait_for_timeout(50)
-    raise AssertionError(f"no order is kept: {page.inner_text('main')[:500]}")
 
 
 def answers(query, words):

@@ -16,6 +16,7 @@ from tests.report.browser.made import material, write_records
 from tests.report.browser.models import dictionary, feature_set, tokenizer
 from tests.report.browser.test_engine import python_values
 from tests.report.browser.test_quality import OUTSIDE
+from tests.report.browser.waiting import until
 
 TEXT = "the quick fox שלום 🙂 12"
 ATTACK = "\u202e\x00<img src=x onerror='window.attacked=1'></script><script>window.attacked=1</script>"
@@ -39,15 +40,6 @@ def opened(visit, folder, query, **more):
     page = visit(f"#/sae/try?{query}", folder=folder, **more)
     page.wait_for_selector(".try-sample[aria-busy=false]")
     return page
-
-
-def until(page, script):
-    """Waits until a script in the page gives true. The policy of the page forbids `wait_for_function`."""
-    for _ in range(600):
-        if page.evaluate(script):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never: {script}")
 
 
 def query(**values):
