@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from monosem_jax.models.base import LanguageModel, ModelConfig
+from monosem_jax.models.llama import Llama, LlamaConfig
 from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput, listed
@@ -15,6 +16,7 @@ from monosem_jax.runtime.errors import BadInput, listed
 # Name of an architecture in a configuration -> (configuration class, linen module).
 MODELS: dict[str, tuple[type, type]] = {
     "transformer": (TransformerConfig, Transformer),
+    "llama": (LlamaConfig, Llama),
 }
 
 

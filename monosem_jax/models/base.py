@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, check_counts
 
-# The kinds of sites in one block, in the order of the computation.
-SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_hidden", "mlp_out")
+# The kinds of sites in one block, in the order of the computation. `attn_z`: what the heads give, side by side, before
+# W_O; `attn_out` and `mlp_out`: what is added to the residual stream.
+SITES = ("resid_pre", "attn_z", "attn_out", "resid_mid", "mlp_in", "mlp_hidden", "mlp_out", "resid_post")
 SITES_BETWEEN = "+"  # separates sites that are read together, such as mlp_in.0+mlp_out.0
 
 
@@ -88,6 +89,16 @@ def parse_site(site: str, n_layers: int, kinds: Sequence[str] = SITES) -> tuple[
         known = ", ".join(f"{k}.N" for k in kinds)
         raise BadInput(f"site {site!r} does not exist: expected one of {known} with N from 0 to {n_layers - 1}")
     return int(layer), kind
+
+
+def check_shapes(config: Any) -> None:
+    """Checks what the configurations of all pretrained architectures share; raises BadInput on an impossible value."""
+    names = ("n_layers", "d_model", "d_mlp", "n_heads", "n_kv_heads", "head_dim", "context_length")
+    check_counts(config, "", *(n for n in names if hasattr(config, n)))
+    if config.n_heads % getattr(config, "n_kv_heads", 1):
+        raise BadInput(f"n_heads {config.n_heads} is not divisible by n_kv_heads {config.n_kv_heads}")
+    if len(windows := getattr(config, "windows", ())) not in (0, config.n_layers) or min(windows, default=0) < 0:
+        raise BadInput(f"windows are {windows}: expected one for each of {config.n_layers} layers, 0 or more")
 
 
 def split_sites(site: str) -> tuple[str, ...]:

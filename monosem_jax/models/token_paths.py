@@ -19,8 +19,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from monosem_jax.models.attention import pattern
-from monosem_jax.models.base import SITES
+from monosem_jax.models.attention import frequencies, pattern, positions_of, rotate
+
+TRACED = ("resid_pre", "attn_out", "resid_mid", "mlp_in", "mlp_hidden", "mlp_out")  # sites in the order of computation
 
 
 class TokenPaths(NamedTuple):
@@ -48,13 +49,13 @@ def token_paths(
       acts: the model's own activations at "resid_mid" and "mlp_hidden".
     """
     block, x = params["blocks_0"], params["embed"]["embedding"][tokens]
-    d, bias, depth = directions, jnp.zeros(len(directions)), SITES.index(kind)
+    d, bias, depth = directions, jnp.zeros(len(directions)), TRACED.index(kind)
     if kind == "mlp_out":
         bias, d = bias + d @ block["down"]["bias"], d @ block["down"]["kernel"].T
-    if depth >= SITES.index("mlp_hidden"):
+    if depth >= TRACED.index("mlp_hidden"):
         d = d * (acts["mlp_hidden"][place, at] > 0)
         bias, d = bias + d @ block["up"]["bias"], d @ block["up"]["kernel"].T
-    if depth >= SITES.index("mlp_in"):
+    if depth >= TRACED.index("mlp_in"):
         norm, resid = block["ln_mlp"], acts["resid_mid"][place, at]
         bias, d = bias + d @ norm["bias"], _centred(d * norm["scale"]) * _divisor(resid)
     direct = jnp.zeros(len(d)) if kind == "attn_out" else jnp.sum(d * x[place, at], axis=-1)
@@ -77,7 +78,8 @@ def _attention_paths(
     linear = _centred(x) * _divisor(x) * norm["scale"]
     w_q, w_k, w_v = jnp.split(block["qkv"]["kernel"], 3, axis=-1)
     q, k = ((linear + norm["bias"]) @ w for w in (w_q, w_k))
-    weight = pattern(*(a.reshape(*a.shape[:2], *by_head) for a in (q, k)))  # [C,H,T,S]
+    places, angles = positions_of(None, x.shape[1]), frequencies(by_head[1])
+    weight = pattern(*(rotate(a.reshape(*a.shape[:2], *by_head), places, angles) for a in (q, k)))  # [C,H,T,S]
     read = (d @ block["attn_proj"]["kernel"].T).reshape(-1, *by_head)  # [P,H,K] what d reads of each head's values
     values = (linear @ w_v).reshape(*x.shape[:2], *by_head)
     each = jnp.einsum("PHK,PSHK->PHS", read, values[place])

@@ -1,10 +1,4 @@
-"""The transformer of the paper's section "The transformer": decoder-only, pre-LayerNorm, ReLU MLP, no dropout.
-
-The model is a chain of stations, one for each of `monosem_jax.models.base.SITES` in every block. Between two stations
-the computation is a pair `(carry, acts)`: `acts` is the array at the station's site, `carry` the residual stream that
-is added to it later (or None). Cutting the model at a site means stopping the chain there, so the two halves composed
-are the model itself.
-"""
+"""The transformer of the paper's section "The transformer": decoder-only, pre-LayerNorm, ReLU MLP, no dropout."""
 
 from __future__ import annotations
 
@@ -18,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from monosem_jax.models.attention import pattern
-from monosem_jax.models.base import SITES, parse_site, split_sites
-from monosem_jax.models.token_paths import TokenPaths, token_paths
+from monosem_jax.models.attention import At, attend, frequencies, positions_of, rotate
+from monosem_jax.models.base import parse_site
+from monosem_jax.models.chain import Chain
+from monosem_jax.models.token_paths import TRACED, TokenPaths, token_paths
 from monosem_jax.runtime.errors import BadInput, check_counts
 
 
@@ -73,36 +68,34 @@ class Block(nn.Module):
         self.up = dense(c.d_mlp)
         self.down = dense(c.d_model, kernel_init=out)
 
-    def attention(self, x):
-        """Causal multi-head attention with rotary positions: [C,T,D] → [C,T,D]."""
+    def heads(self, x: Float[Array, "C T D"], at: At | None) -> Float[Array, "C T D"]:
+        """What the heads of causal attention with rotary positions gather, side by side."""
         n_contexts, length, d_model = x.shape
         n_heads = self.config.n_heads
         q, k, v = jnp.split(self.qkv(x), 3, axis=-1)
         q, k, v = (a.reshape(n_contexts, length, n_heads, d_model // n_heads) for a in (q, k, v))
-        weight = pattern(q, k).astype(self.dtype)
-        mixed = jnp.einsum("CHTS,CSHK->CTHK", weight, v)
-        return self.attn_proj(mixed.reshape(n_contexts, length, d_model))
+        positions, angles = positions_of(at, length), frequencies(d_model // n_heads)
+        return attend(self, rotate(q, positions, angles), rotate(k, positions, angles), v, at)
 
-    def advance(self, kind: str, carry, acts):
+    def advance(self, kind: str, carry, acts, at: At | None):
         """The step that leaves station `kind`: (carry, acts) there → (carry, acts) at the next station."""
         if kind == "resid_pre":
-            return acts, self.attention(self.ln_attn(acts)).astype(jnp.float32)
-        if kind == "attn_out":
-            return None, carry + acts
+            return acts, self.heads(self.ln_attn(acts), at)
+        if kind == "attn_z":
+            return carry, self.attn_proj(acts).astype(jnp.float32)
         if kind == "resid_mid":
             return acts, self.ln_mlp(acts)
         if kind == "mlp_in":
             return carry, nn.relu(self.up(acts)).astype(jnp.float32)
         if kind == "mlp_hidden":
             return carry, self.down(acts).astype(jnp.float32)
-        return None, carry + acts
+        return None, carry + acts  # attn_out and mlp_out
 
 
-class Transformer(nn.Module):
+class Transformer(Chain):
     """The language model and its two halves. Parameters and residual stream are fp32; matmuls run in `dtype`."""
 
     config: TransformerConfig
-    dtype: jnp.dtype = jnp.float32
 
     def setup(self):
         c = self.config
@@ -113,52 +106,13 @@ class Transformer(nn.Module):
             c.vocab_size, use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02)
         )
 
-    def _run(self, carry, acts, start: int, stop: int):
-        for i in range(start, stop):
-            carry, acts = self.blocks[i // len(SITES)].advance(SITES[i % len(SITES)], carry, acts)
-        return carry, acts
-
-    def _station(self, site: str) -> int:
-        layer, kind = parse_site(site, self.config.n_layers)
-        return layer * len(SITES) + SITES.index(kind)
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """The names of all its sites, in the order of the computation."""
-        return tuple(f"{kind}.{layer}" for layer in range(self.config.n_layers) for kind in SITES)
-
-    @nn.nowrap
-    def width(self, site: str) -> int:
-        """M at one site: d_mlp for the hidden layer of an MLP, d_model elsewhere."""
-        _, kind = parse_site(site, self.config.n_layers)
-        return self.config.d_mlp if kind == "mlp_hidden" else self.config.d_model
-
-    def to_acts(self, tokens: Int[Array, "C T"], site: str) -> tuple[Any, Float[Array, "C T M"]]:
-        """Runs the model up to a site: tokens → (carry, acts [C,T,M]). Nothing after the site is computed.
-
-        For several sites ("mlp_in.0+mlp_out.0") the activations are concatenated along M, and carry is None.
-        """
-        stations = [self._station(s) for s in split_sites(site)]
-        at, (carry, acts), found = 0, (None, self.embed(tokens)), {}
-        for station in sorted(set(stations)):
-            carry, acts = self._run(carry, acts, at, station)
-            at, found[station] = station, acts
-        if len(stations) == 1:
-            return carry, acts
-        return None, jnp.concatenate([found[station] for station in stations], axis=-1)
-
-    def from_acts(self, carry, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
-        """Continues the model from a site, with the activations there replaced by `acts`: → logits."""
-        _, resid = self._run(carry, acts, self._station(site), self.config.n_layers * len(SITES))
-        return self.logits(resid)
+    def embed_tokens(self, tokens: Int[Array, "C T"], at: At | None) -> Float[Array, "C T D"]:
+        """The embeddings of tokens; positions enter through attention."""
+        return self.embed(tokens)
 
     def logits(self, resid: Float[Array, "C T D"]) -> Float[Array, "C T V"]:
         """Final LayerNorm and unembedding of the residual stream."""
         return self.unembed(self.ln_final(resid)).astype(jnp.float32)
-
-    def __call__(self, tokens: Int[Array, "C T"]) -> Float[Array, "C T V"]:
-        site = f"mlp_hidden.{self.config.n_layers - 1}"
-        return self.from_acts(*self.to_acts(tokens, site), site)
 
     @nn.nowrap
     def direct_effect(
@@ -174,6 +128,8 @@ class Transformer(nn.Module):
         if kind == "mlp_in":
             raise BadInput(f"logit weights at {site}: the MLP after it is not linear")
         d = np.asarray(directions, np.float32)
+        if kind == "attn_z":
+            d = d @ np.asarray(params[f"blocks_{layer}"]["attn_proj"]["kernel"])
         if kind == "mlp_hidden":
             d = d @ np.asarray(params[f"blocks_{layer}"]["down"]["kernel"])
         d = d - d.mean(axis=-1, keepdims=True)
@@ -197,6 +153,8 @@ class Transformer(nn.Module):
         layer, kind = parse_site(site, self.config.n_layers)
         if layer:
             raise BadInput(f"sources at {site}: the MLP of block 0 lies between it and the tokens, expected block 0")
+        if kind in ("attn_z", "resid_post"):
+            raise BadInput(f"sources at {site}: expected one of the sites {', '.join(TRACED)}")
         passed = ("resid_mid", "mlp_hidden")
         out: Any = self.apply({"params": params}, tokens, "resid_mid.0+mlp_hidden.0", method=self.to_acts)
         acts = dict(zip(passed, jnp.split(out[1], [self.config.d_model], axis=-1), strict=True))

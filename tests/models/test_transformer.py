@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax.models.attention import rotate
+from monosem_jax.models.attention import frequencies
+from monosem_jax.models.attention import rotate as rotated
 from monosem_jax.models.base import SITES, parse_site, token_losses
 from monosem_jax.models.objective import language_objective
 from monosem_jax.models.transformer import Transformer, TransformerConfig
@@ -170,6 +171,10 @@ def test_contexts_do_not_affect_each_other(two):
     other = tokens(seed=5)
     other[1] = tokens()[1]
     np.testing.assert_array_equal(logits(two[1], tokens())[1], logits(two[1], other)[1])
+
+
+def rotate(x):
+    return rotated(x, jnp.arange(x.shape[1])[None], frequencies(x.shape[-1]))
 
 
 def test_rotary_scores_depend_on_the_distance_alone():
