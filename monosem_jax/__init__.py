@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
         load_analysis,
         load_comparison,
         load_evaluation,
+        load_model,
         load_quickstart,
         load_report,
         load_run,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
     from monosem_jax.stages.evaluate import EvaluateRunConfig, evaluate
     from monosem_jax.stages.export import ExportConfig, export
     from monosem_jax.stages.harvest import HarvestRunConfig, harvest
+    from monosem_jax.stages.import_model import ImportModelConfig, import_model
     from monosem_jax.stages.inspect import InspectConfig, inspect
     from monosem_jax.stages.quickstart import QuickstartConfig, quickstart
     from monosem_jax.stages.report import ReportRunConfig, report
@@ -53,6 +55,7 @@ __all__ = [
     "EvaluateRunConfig",
     "ExportConfig",
     "HarvestRunConfig",
+    "ImportModelConfig",
     "InspectConfig",
     "QuickstartConfig",
     "ReportRunConfig",
@@ -68,10 +71,12 @@ __all__ = [
     "export",
     "feature_set",
     "harvest",
+    "import_model",
     "inspect",
     "load_analysis",
     "load_comparison",
     "load_evaluation",
+    "load_model",
     "load_quickstart",
     "load_report",
     "load_run",

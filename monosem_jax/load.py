@@ -24,7 +24,10 @@ from monosem_jax.analysis import feature_sets
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.run import AnalyzeRun, CompareRun, EvaluateRun
 from monosem_jax.analysis.universality.matches import Matches, match_sets
-from monosem_jax.models.run import TransformerRun
+from monosem_jax.models import loaded
+from monosem_jax.models.loaded import LoadedModel
+from monosem_jax.models.pretrained import is_pretrained
+from monosem_jax.models.run import ImportedModelRun, TransformerRun, open_transformer
 from monosem_jax.runtime.arguments import Named, whole_number
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun
@@ -66,7 +69,7 @@ class QuickstartRun(LoadedRun):
 KINDS: dict[str, type[LoadedRun]] = {
     "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
     "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "compare": CompareRun,
-    "report": ReportRun, "quickstart": QuickstartRun, "toy_models": ToyRun,
+    "report": ReportRun, "quickstart": QuickstartRun, "toy_models": ToyRun, "import_model": ImportedModelRun,
 }  # fmt: skip
 
 
@@ -102,7 +105,7 @@ def load_run(path: Path, step: int | None = None) -> AnyRun:
 
 def _load(path: Path, step: int | None, kind: type[R]) -> R:
     run = load_run(path, step)
-    if type(run) is not kind:
+    if type(run) is not kind and not (kind is TransformerRun and isinstance(run, ImportedModelRun)):
         names = " or ".join(name for name, other in KINDS.items() if other is kind)
         raise BadInput(f"{path} is the run directory of {run.experiment}: expected one of {names}")
     return run
@@ -111,6 +114,14 @@ def _load(path: Path, step: int | None, kind: type[R]) -> R:
 def load_transformer(path: Path, step: int | None = None) -> TransformerRun:
     """`load_run` of a train_transformer directory; raises BadInput on one of another experiment, as all of these."""
     return _load(path, step, TransformerRun)
+
+
+def load_model(path: Path) -> LoadedModel:
+    """A language model: of a run directory, a Hugging Face directory, a .gguf file, hub:ORG/NAME, or by the name of a
+    packaged one (smollm2, glassllm). Raises BadInput on anything else."""
+    if is_pretrained(str(path)):
+        return loaded.of_files(str(path))
+    return loaded.of_run(open_transformer(str(local_path(path, "path"))))
 
 
 def load_store(path: Path) -> HarvestRun:

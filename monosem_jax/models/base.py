@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from monosem_jax.models.hooks import site_of
 from monosem_jax.runtime.errors import BadInput, check_counts
 
 # The kinds of sites in one block, in the order of the computation. `attn_z`: what the heads give, side by side, before
@@ -83,8 +84,9 @@ class LanguageModel(Protocol):
 
 
 def parse_site(site: str, n_layers: int, kinds: Sequence[str] = SITES) -> tuple[int, str]:
-    """Splits a site such as "mlp_hidden.0" into (layer, kind); raises BadInput on one that does not exist."""
-    kind, _, layer = str(site).partition(".")
+    """Splits a site such as "mlp_hidden.0" (or TransformerLens' name of it) into (layer, kind); raises BadInput on one
+    that does not exist."""
+    kind, _, layer = str(site_of(site) or site).partition(".")
     if kind not in kinds or not (layer.isascii() and layer.isdigit()) or int(layer) >= n_layers:
         known = ", ".join(f"{k}.N" for k in kinds)
         raise BadInput(f"site {site!r} does not exist: expected one of {known} with N from 0 to {n_layers - 1}")
@@ -102,10 +104,16 @@ def check_shapes(config: Any) -> None:
 
 
 def split_sites(site: str) -> tuple[str, ...]:
-    """The single sites in a name such as "mlp_in.0+mlp_out.0"; raises BadInput on what is no name."""
+    """The single sites in a name such as "mlp_in.0+mlp_out.0", under our names where it has TransformerLens'; raises
+    BadInput on what is no name."""
     if not isinstance(site, str):
         raise BadInput(f"the site is {site!r}: expected a name such as mlp_hidden.0")
-    return tuple(site.split(SITES_BETWEEN))
+    return tuple(site_of(s) or s for s in site.split(SITES_BETWEEN))
+
+
+def named_site(site: str) -> str:
+    """One or more sites under our names; a name that is neither ours nor TransformerLens' is left as it is."""
+    return SITES_BETWEEN.join(split_sites(site))
 
 
 def site_widths(model: LanguageModel, site: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Opens the run directory of a transformer."""
+"""Opens the run directory of a transformer, trained here or imported."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from tokenizers import Tokenizer
 
 from monosem_jax.models import read_model
 from monosem_jax.models.base import LanguageModel, site_widths
+from monosem_jax.models.pretrained import Pretrained, open_pretrained
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
-from monosem_jax.runtime.arguments import token_ids
+from monosem_jax.runtime.arguments import check_mesh_axes, token_ids
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.loaded_run import LoadedRun, TrainedRun
 from monosem_jax.runtime.workdir import read_record
@@ -78,12 +80,50 @@ class TransformerRun(TrainedRun, FromTransformer):
         return jax.jit(lambda params, tokens: self.model.apply({"params": params}, tokens))
 
 
+class ImportedModelRun(TransformerRun):
+    """A pretrained model with text: the directory that import_model makes. The weights stay where they are; they are
+    read on first use. `params` are in fp32."""
+
+    @functools.cached_property
+    def pretrained(self) -> Pretrained:
+        """The model's files; raises BadInput when they are gone, or others lie in their place."""
+        found = open_pretrained(self.config["model"])
+        expected = (self.summary or {}).get("params_sha256", found.sha256)
+        if found.sha256 != expected:
+            raise BadInput(
+                f"{self.path} was made from {found.source.where}, which has changed since (sha256 {found.sha256[:12]}, "
+                f"then {expected[:12]})"
+            )
+        return found
+
+    @functools.cached_property
+    def model(self) -> LanguageModel:
+        return self.pretrained.model()
+
+    @functools.cached_property
+    def params(self) -> dict[str, Any]:
+        return self.pretrained.params()
+
+    @pinned()
+    def params_on(self, mesh: Mesh) -> dict[str, Any]:
+        """The parameters on a mesh with the axes data and model, read from the files straight into each device."""
+        check_mesh_axes("params_on", mesh)
+        return self.pretrained.params(mesh)
+
+
+TRANSFORMERS: dict[str, type[TransformerRun]] = {
+    "train_transformer": TransformerRun,
+    "import_model": ImportedModelRun,
+}
+
+
 def open_transformer(path: str) -> TransformerRun:
-    """A finished transformer run; raises BadInput on anything else."""
+    """A finished run with a language model, trained here or imported; raises BadInput on anything else."""
     if not path:
         raise BadInput("config.transformer is empty: expected the directory of a finished train_transformer run")
     directory = pathlib.Path(path)
-    found = TransformerRun(path) if read_record(directory)["experiment"] == "train_transformer" else None
+    kind = TRANSFORMERS.get(read_record(directory)["experiment"])
+    found = kind(path) if kind else None
     if found is None or found.summary is None:
         raise BadInput(f"{path} is not a finished train_transformer run")
     return found

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 
 from monosem_jax.models.base import LanguageModel, site_widths, split_sites, token_losses
+from monosem_jax.models.sharding import shardings
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import numbers, token_ids
 from monosem_jax.runtime.mesh import device_put_sharded
@@ -35,11 +36,18 @@ class TappedModel:
 
     @pinned()
     def on(self, mesh: Mesh | None) -> TappedModel:
-        """The same model with parameters on the default device, or replicated on every device of a mesh."""
+        """The same model with parameters on the default device, or on a mesh: those of a pretrained model divided over
+        `model` (`monosem_jax.models.sharding`), those of the paper's transformer, which is small, on every device."""
         if mesh is None:
             params = jax.device_put(self.params)
         else:
-            params = jax.tree.map(lambda p: device_put_sharded(np.asarray(p), mesh, PartitionSpec()), self.params)
+            divided = self.model.config.architecture != "transformer"
+            specs = jax.tree.map(lambda p: p.spec, shardings(self.params, mesh)) if divided else None
+            params = jax.tree.map(
+                lambda p, spec: device_put_sharded(np.asarray(p), mesh, spec),
+                self.params,
+                specs or jax.tree.map(lambda _: PartitionSpec(), self.params),
+            )
         return dataclasses.replace(self, params=params)
 
     def cut(self, tokens: ArrayLike, site: str = "") -> tuple[Any, jax.Array]:

@@ -109,6 +109,7 @@ class Place:
     tensor: FILE.safetensors:TENSOR.
     several: several of all these, separated by commas.
     flag: what it is called in messages, if it has a flag of its own.
+    prefixes: what begins with one of these is a name, such as hub:ORG/NAME.
     """
 
     words: tuple[str, ...] = ()
@@ -116,11 +117,12 @@ class Place:
     tensor: bool = False
     several: bool = False
     flag: str = ""
+    prefixes: tuple[str, ...] = ()
 
     def locate(self, value: str | os.PathLike[str], name: str) -> str:
         """The value with every path in it as `local_path` makes it; raises BadInput like it."""
         text = _text(value, name)
-        if text in self.words:
+        if text in self.words or text.startswith(self.prefixes):
             return text
         return ",".join(self._one(part, name) for part in (separated(text, name) if self.several else [text]))
 

@@ -56,7 +56,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
             interruptible(lambda: tokenizer.train_from_iterator(fed(), trainer), bar.refresh, every=10)
         finally:
             leave.set()
-    return _plain(tokenizer)
+    return plain_tokenizer(tokenizer)
 
 
 def cut_long_pieces(text: str, pre_tokenizer: pre_tokenizers.PreTokenizer) -> Iterator[str]:
@@ -80,7 +80,7 @@ def load_tokenizer(path: str | pathlib.Path) -> Tokenizer:
     if not path.is_file():
         raise BadInput(f"tokenizer {path} does not exist: expected a tokenizer.json")
     try:
-        tokenizer = _plain(Tokenizer.from_file(str(path)))
+        tokenizer = plain_tokenizer(Tokenizer.from_file(str(path)))
     except Exception as e:  # the library raises bare Exception
         raise BadInput(f"tokenizer {path} cannot be read: {' '.join(str(e).split())}") from None
     if not tokenizer.get_vocab():
@@ -88,7 +88,7 @@ def load_tokenizer(path: str | pathlib.Path) -> Tokenizer:
     return tokenizer
 
 
-def _plain(tokenizer: Tokenizer) -> Tokenizer:
+def plain_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     """Disables special-token parsing ("<bos>" in a document is five letters), truncation and padding."""
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()

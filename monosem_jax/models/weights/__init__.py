@@ -1,0 +1,28 @@
+"""Weights of pretrained models: from the files that others publish to the parameters of our modules.
+
+A source (`base.Tensors`) gives named tensors, whatever the format; its names are those of Hugging Face. A table for
+each architecture says which of them each of our parameters is, and makes a configuration of a config.json. A new
+architecture is one such file, and a line in `TABLES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from monosem_jax.models.weights import llama
+from monosem_jax.models.weights.base import Table
+from monosem_jax.runtime.errors import BadInput
+
+# `model_type` of a config.json -> the table of its architecture.
+TABLES: dict[str, Table] = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), llama.TABLE),
+}
+
+
+def find_table(config: Mapping[str, Any], where: str) -> Table:
+    """The table of the architecture that a config.json names; raises BadInput on one that there is none for."""
+    name = config.get("model_type")
+    if name not in TABLES:
+        raise BadInput(f"{where}: model_type is {name!r}: expected one of {', '.join(sorted(TABLES))}")
+    return TABLES[name]

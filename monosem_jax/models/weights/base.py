@@ -1,0 +1,71 @@
+"""What a source of pretrained weights is, and what a table of an architecture says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+Index = tuple[slice, ...]
+
+
+class Tensors(Protocol):
+    """Named tensors in files, read when asked for. Names are those of Hugging Face."""
+
+    @property
+    def where(self) -> str:
+        """The place, for messages."""
+        ...
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of every tensor."""
+        ...
+
+    def read(self, name: str, index: Index | None = None) -> np.ndarray:
+        """A tensor or a part of it, in the type of the file (what is quantised: fp32)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class From:
+    """One of our parameters, as it lies in a file.
+
+    `transposed`: PyTorch's Linear layers are stored [out, in], our kernels are [in, out]. `arrange` makes the parameter
+    of the whole stored tensor where more than that is different: it is of no use to read a part then.
+    """
+
+    name: str
+    transposed: bool = False
+    arrange: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def read(self, tensors: Tensors, index: Index | None = None) -> np.ndarray:
+        """The parameter, or the part of it at `index`."""
+        if self.arrange is not None:
+            found = self.arrange(tensors.read(self.name))
+            return found if index is None else found[index]
+        if not self.transposed:
+            return tensors.read(self.name, index)
+        return tensors.read(self.name, None if index is None else index[::-1]).T
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """An architecture's: `config` makes our configuration of a config.json; `parameters` says for a configuration
+    where each parameter, by its path ("blocks_0/q/kernel"), comes from."""
+
+    config: Callable[[Mapping[str, Any]], Any]
+    parameters: Callable[[Any], dict[str, From]]
+
+
+def halved(rows: np.ndarray, heads: int) -> np.ndarray:
+    """The rows [heads·K, …] of W_q or W_k whose rotary pairs lie side by side (2i, 2i+1), in our order (i, i + K/2)."""
+    return rows.reshape(heads, -1, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def heads_of(name: str, config: Mapping[str, Any]) -> int:
+    """The heads of W_q or W_k by the name of the tensor; 0 for every other tensor."""
+    kinds = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
+    return next((config[key] for kind, key in kinds.items() if f"self_attn.{kind}." in name), 0)

@@ -1,0 +1,93 @@
+"""A config.json of Hugging Face, a file of unknown origin: its values, checked.
+
+Every function raises BadInput on an unexpected value, in one line with the key, the value and what is expected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from monosem_jax.models.rope import KINDS, Rope
+from monosem_jax.runtime.errors import BadInput
+
+MOST = 1 << 40  # no size in a configuration is larger
+REQUIRED: Any = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The values of a config.json."""
+
+    values: Mapping[str, Any]
+
+    def count(self, key: str, default: Any = REQUIRED) -> int:
+        """A whole number; null is `default`."""
+        value = self._get(key, default)
+        if type(value) is not int or not 0 <= value < MOST:
+            raise BadInput(f"config.json: {key} is {value!r}: expected a whole number")
+        return value
+
+    def number(self, key: str, default: Any = REQUIRED) -> float:
+        """A finite number."""
+        value = self._get(key, default)
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise BadInput(f"config.json: {key} is {value!r}: expected a number")
+        return float(value)
+
+    def switch(self, key: str, default: bool) -> bool:
+        """true or false."""
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise BadInput(f"config.json: {key} is {value!r}: expected true or false")
+        return value
+
+    def text(self, key: str, default: Any = REQUIRED) -> str:
+        """A string."""
+        value = self._get(key, default)
+        if not isinstance(value, str):
+            raise BadInput(f"config.json: {key} is {value!r}: expected a string")
+        return value
+
+    def expect(self, key: str, *allowed: Any) -> None:
+        """Raises BadInput unless the value is one of `allowed`, the first of which is the default."""
+        if (value := self._get(key, allowed[0])) not in allowed:
+            raise BadInput(f"config.json: {key} is {value!r}: expected {' or '.join(map(repr, allowed))}")
+
+    def _get(self, key: str, default: Any) -> Any:
+        value = self.values.get(key)
+        value = default if value is None else value
+        if value is REQUIRED:
+            raise BadInput(f"config.json has no {key}")
+        return value
+
+
+def rope_of(values: Mapping[str, Any], theta: float = 10_000.0, kind: str = "") -> Rope:
+    """The rotary positions that a config.json describes, in the form of before transformers 5 (`rope_theta` and
+    `rope_scaling`) or since (`rope_parameters`, there by `kind` of layer if given)."""
+    found = values.get("rope_parameters")
+    if isinstance(found, dict) and kind and kind in found:
+        found = found[kind]
+    if not found:
+        found = {**(values.get("rope_scaling") or {})}
+        found.setdefault("rope_theta", values.get("rope_theta"))
+    if not isinstance(found, dict):
+        raise BadInput(f"config.json: rope_parameters is {found!r}: expected an object")
+    s = Settings(found)
+    name = s.text("rope_type", s.text("type", "default"))
+    if name not in KINDS:
+        raise BadInput(f"config.json: rope_type is {name!r}: expected one of {', '.join(KINDS)}")
+    length = Settings(values).count("max_position_embeddings", 0)
+    return Rope(
+        theta=s.number("rope_theta", theta),
+        kind=name,
+        factor=s.number("factor", 1.0),
+        original_length=s.count("original_max_position_embeddings", length) if name in ("llama3", "yarn") else 0,
+        low_freq_factor=s.number("low_freq_factor", 1.0),
+        high_freq_factor=s.number("high_freq_factor", 4.0),
+        beta_fast=s.number("beta_fast", 32.0),
+        beta_slow=s.number("beta_slow", 1.0),
+        attention_factor=s.number("attention_factor", 0.0),
+    )

@@ -1,0 +1,79 @@
+"""The Llama family in Hugging Face's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from monosem_jax.models.llama import LlamaConfig
+from monosem_jax.models.weights.base import From, Table
+from monosem_jax.models.weights.config_json import Settings, rope_of
+
+
+def config(values: Mapping[str, Any]) -> LlamaConfig:
+    """The shape that a config.json describes; raises BadInput on one that we cannot compute."""
+    s = Settings(values)
+    kind, heads = s.text("model_type"), s.count("num_attention_heads")
+    s.expect("hidden_act", "silu")
+    n_layers = s.count("num_hidden_layers")
+    return LlamaConfig(
+        n_layers=n_layers,
+        d_model=s.count("hidden_size"),
+        d_mlp=s.count("intermediate_size"),
+        n_heads=heads,
+        n_kv_heads=s.count("num_key_value_heads", heads),
+        head_dim=s.count("head_dim", s.count("hidden_size") // heads),
+        context_length=s.count("max_position_embeddings"),
+        vocab_size=s.count("vocab_size"),
+        rope=rope_of(values),
+        norm_eps=s.number("rms_norm_eps", 1e-6),
+        tied=s.switch("tie_word_embeddings", False),
+        qkv_bias=kind == "qwen2" or s.switch("attention_bias", False),
+        out_bias=kind != "qwen2" and s.switch("attention_bias", False),
+        mlp_bias=s.switch("mlp_bias", False),
+        qk_norm=kind == "qwen3",
+        windows=_windows(s, kind, n_layers),
+    )
+
+
+def _windows(s: Settings, kind: str, n_layers: int) -> tuple[int, ...]:
+    """Of each layer, to how many tokens a token attends; () if to all."""
+    size = s.count("sliding_window", 0)
+    if kind in ("qwen2", "qwen3") and not s.switch("use_sliding_window", False):
+        size = 0
+    if not size or kind == "llama":
+        return ()
+    if kinds := s.values.get("layer_types"):
+        return tuple(size * (k == "sliding_attention") for k in kinds)
+    first = s.count("max_window_layers", n_layers) if kind in ("qwen2", "qwen3") else 0
+    return tuple(size * (i >= first) for i in range(n_layers))
+
+
+def parameters(c: LlamaConfig) -> dict[str, From]:
+    """Where each parameter comes from."""
+    found = {
+        "embed/embedding": From("model.embed_tokens.weight"),
+        "ln_final/scale": From("model.norm.weight"),
+    }
+    if not c.tied:
+        found["unembed/kernel"] = From("lm_head.weight", transposed=True)
+    dense = {
+        "q": ("self_attn.q_proj", c.qkv_bias), "k": ("self_attn.k_proj", c.qkv_bias),
+        "v": ("self_attn.v_proj", c.qkv_bias), "attn_proj": ("self_attn.o_proj", c.out_bias),
+        "gate": ("mlp.gate_proj", c.mlp_bias), "up": ("mlp.up_proj", c.mlp_bias),
+        "down": ("mlp.down_proj", c.mlp_bias),
+    }  # fmt: skip
+    norms = {"ln_attn": "input_layernorm", "ln_mlp": "post_attention_layernorm"}
+    norms |= {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"} if c.qk_norm else {}
+    for i in range(c.n_layers):
+        ours, theirs = f"blocks_{i}", f"model.layers.{i}"
+        for name, (other, bias) in dense.items():
+            found[f"{ours}/{name}/kernel"] = From(f"{theirs}.{other}.weight", transposed=True)
+            if bias:
+                found[f"{ours}/{name}/bias"] = From(f"{theirs}.{other}.bias")
+        for name, other in norms.items():
+            found[f"{ours}/{name}/scale"] = From(f"{theirs}.{other}.weight")
+    return found
+
+
+TABLE = Table(config, parameters)

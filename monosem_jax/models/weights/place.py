@@ -1,0 +1,76 @@
+"""Parameters of a module from a source of weights: checked, then read to the host or straight onto a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh, NamedSharding
+
+from monosem_jax.models.base import LanguageModel
+from monosem_jax.models.sharding import spec_of
+from monosem_jax.models.weights.base import From, Index, Tensors
+from monosem_jax.runtime.errors import BadInput, listed
+
+
+def shapes_of(model: LanguageModel) -> dict[str, tuple[int, ...]]:
+    """Path -> shape of every parameter; nothing is computed."""
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"])
+    return {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+
+
+def check(model: LanguageModel, table: Mapping[str, From], tensors: Tensors) -> dict[str, tuple[int, ...]]:
+    """The shapes of all parameters; raises BadInput, before anything is read, on a tensor that is missing or of
+    another shape."""
+    shapes = shapes_of(model)
+    for path, shape in shapes.items():
+        source = table[path]
+        if source.name not in tensors.shapes:
+            raise BadInput(f"{tensors.where} has no tensor {source.name}: it has {listed(source.name, tensors.shapes)}")
+        found, expected = tensors.shapes[source.name], shape[::-1] if source.transposed else shape
+        if source.arrange is None and tuple(found) != tuple(expected):
+            raise BadInput(f"{tensors.where}: {source.name} has shape {list(found)}: expected {list(expected)}")
+    return shapes
+
+
+def read_params(
+    model: LanguageModel,
+    table: Mapping[str, From],
+    tensors: Tensors,
+    mesh: Mesh | None = None,
+    dtype: Any = np.float32,
+) -> dict[str, Any]:
+    """The parameters in `dtype`, one tensor after the other: NumPy on the host, or on a mesh, where each device is
+    given its own part and no other."""
+    found = {}
+    for path, shape in check(model, table, tensors).items():
+        source = table[path]
+        if mesh is None:
+            found[path] = _checked(source.read(tensors).astype(dtype), shape, source, tensors)
+        else:
+            sharding = NamedSharding(mesh, spec_of(path, shape, mesh))
+            found[path] = jax.make_array_from_callback(shape, sharding, _reader(source, tensors, shape, dtype))
+    return unflatten_dict(found, sep="/")
+
+
+def _reader(source: From, tensors: Tensors, shape: tuple[int, ...], dtype: Any) -> Any:
+    """What gives a device its part. Devices that hold the same part are given one array."""
+    held: dict[Any, np.ndarray] = {}
+
+    def part(index: Index) -> np.ndarray:
+        key = tuple((s.start, s.stop) for s in index)
+        if key not in held:
+            held[key] = np.ascontiguousarray(source.read(tensors, index).astype(dtype))
+        return held[key]
+
+    return part
+
+
+def _checked(array: np.ndarray, shape: tuple[int, ...], source: From, tensors: Tensors) -> np.ndarray:
+    if array.shape != shape:
+        raise BadInput(f"{tensors.where}: {source.name} becomes {list(array.shape)}: expected {list(shape)}")
+    return np.ascontiguousarray(array)
