@@ -39,6 +39,8 @@ class Flag:
     """Keys of the configuration that get its value when it is given."""
     least: int | None = None
     """The smallest possible value of an int."""
+    config: str = ""
+    """The shipped configuration that is the default when the flag is given."""
 
 
 WORKDIR = Flag("Directory of this run: created, resumed, or found finished.")
@@ -190,7 +192,8 @@ def _unknown_flag(experiment: Experiment, name: str) -> str:
 def _configuration(experiment: Experiment, line: overrides.CommandLine, values: Flags) -> Any:
     """The configuration after the command line's overrides."""
     cls = experiment.config_class(values)
-    found = to_dict(_start(experiment, line.config, cls))
+    chosen = (flag.config for name, flag in experiment.flags.items() if flag.config and values[name] is not None)
+    found = to_dict(_start(experiment, line.config or next(chosen, ""), cls))
     given = [_under_its_new_name(cls, override) for override in line.overrides]
     for override in given:
         if override.key not in overrides.leaves(found) and (variants := variants_with(cls, override.key)):

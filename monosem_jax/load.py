@@ -105,7 +105,8 @@ def load_run(path: Path, step: int | None = None) -> AnyRun:
 
 def _load(path: Path, step: int | None, kind: type[R]) -> R:
     run = load_run(path, step)
-    if type(run) is not kind and not (kind is TransformerRun and isinstance(run, ImportedModelRun)):
+    wanted = kind in (type(run), *type(run).__bases__) and kind is not LoadedRun
+    if not wanted or not isinstance(run, kind):
         names = " or ".join(name for name, other in KINDS.items() if other is kind)
         raise BadInput(f"{path} is the run directory of {run.experiment}: expected one of {names}")
     return run

@@ -35,7 +35,8 @@ class FromTransformer(LoadedRun):
 
     @functools.cached_property
     def _parent_transformer(self) -> TransformerRun:
-        return TransformerRun(self.parent("transformer"))
+        path = self.parent("transformer")
+        return TRANSFORMERS.get(read_record(path)["experiment"], TransformerRun)(path)
 
     @property
     def tokenizer(self) -> Tokenizer:

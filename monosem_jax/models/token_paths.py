@@ -79,7 +79,8 @@ def _attention_paths(
     w_q, w_k, w_v = jnp.split(block["qkv"]["kernel"], 3, axis=-1)
     q, k = ((linear + norm["bias"]) @ w for w in (w_q, w_k))
     places, angles = positions_of(None, x.shape[1]), frequencies(by_head[1])
-    weight = pattern(*(rotate(a.reshape(*a.shape[:2], *by_head), places, angles) for a in (q, k)))  # [C,H,T,S]
+    q, k = (rotate(a.reshape(*a.shape[:2], *by_head), places, angles) for a in (q, k))
+    weight = pattern(q, k)  # [C,H,T,S]
     read = (d @ block["attn_proj"]["kernel"].T).reshape(-1, *by_head)  # [P,H,K] what d reads of each head's values
     values = (linear @ w_v).reshape(*x.shape[:2], *by_head)
     each = jnp.einsum("PHK,PSHK->PHS", read, values[place])

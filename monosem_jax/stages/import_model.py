@@ -64,19 +64,23 @@ def import_model(workdir: str | pathlib.Path, config: ImportModelConfig) -> dict
     found.check()
     with RunDir(workdir, "import_model", config, {}, ImportModelConfig()) as rundir:
         if rundir.finished:
-            check_same(rundir.path / "text", config.text)
+            check_same(rundir.path / "text", own_text(rundir.path, config))
         return rundir.once(lambda: _import(rundir, config, found, begin))
 
 
 def _import(rundir: RunDir, config: ImportModelConfig, found: Pretrained, begin: float) -> dict[str, Any]:
-    file = rundir.path / "tokenizer.json"
+    own = own_text(rundir.path, config)
     if first_process():
-        found.tokenizer.save(str(file))
-    own = dataclasses.replace(config.text, tokenizer=str(file), bos=config.text.bos)
+        found.tokenizer.save(own.tokenizer)
     text = prepare_text(rundir.path / "text", own, config.context_length, config.seed)
     return {**_losses(found, text, config.evaluate_contexts), "model": found.source.where,
             "architecture": found.config.architecture, "params_sha256": found.sha256,
             "wall_seconds": time.perf_counter() - begin}  # fmt: skip
+
+
+def own_text(path: pathlib.Path, config: ImportModelConfig) -> TextConfig:
+    """The text's configuration with the model's tokenizer, which lies in the run directory `path`."""
+    return dataclasses.replace(config.text, tokenizer=str(path / "tokenizer.json"))
 
 
 def _losses(found: Pretrained, text: Text, contexts: int) -> dict[str, Any]:

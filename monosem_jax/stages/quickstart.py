@@ -11,10 +11,15 @@ from typing import Any
 import jax
 
 from monosem_jax.activations.harvest import HarvestConfig
+from monosem_jax.models.base import parse_site
+from monosem_jax.models.pretrained import open_pretrained
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.workdir import RunDir
-from monosem_jax.stages import analyze, harvest, report, train_sae, train_transformer
-from monosem_jax.text.pack import check_same
+from monosem_jax.stages import analyze, harvest, import_model, report, train_sae, train_transformer
+from monosem_jax.text.pack import TextConfig, check_same
+
+# name -> (function, its configuration), in the order of running
+Stages = dict[str, tuple[Callable[..., dict[str, Any]], Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,34 +43,85 @@ class QuickstartConfig:
         self.analyze.check()
 
 
+@dataclasses.dataclass(frozen=True)
+class PretrainedQuickstartConfig:
+    """The configuration of every stage on a pretrained model; paths between stages are filled in."""
+
+    transformer: import_model.ImportModelConfig = import_model.ImportModelConfig()
+    """Stage 1, import_model."""
+    harvest: HarvestConfig = HarvestConfig(site="")
+    """Stage 2, harvest. site: where the model is read; empty: the residual stream after the middle block."""
+    sae: train_sae.SaeRunConfig = train_sae.SaeRunConfig()
+    """Stage 3, train_sae."""
+    analyze: analyze.AnalyzeRunConfig = analyze.AnalyzeRunConfig()
+    """Stage 4, analyze."""
+
+    def check(self) -> None:
+        """Raises BadInput naming the first impossible value, before any stage starts."""
+        self.transformer.check()
+        self.harvest.check()
+        dataclasses.replace(self.sae, source="store").check()
+        self.analyze.check()
+
+
 @stage
 def quickstart(workdir: str | pathlib.Path, config: QuickstartConfig) -> dict[str, Any]:
     """Runs the stages that are not finished and returns the summary of all."""
     config.check()
+    first = (train_transformer.train_transformer, config.transformer)
+    rest = (config.transformer.seed, config.harvest, config.sae, config.analyze)
+    return _all_stages(pathlib.Path(workdir), config, first, config.transformer.text, *rest)
+
+
+@stage
+def quickstart_pretrained(workdir: str | pathlib.Path, config: PretrainedQuickstartConfig) -> dict[str, Any]:
+    """Runs the stages that are not finished on a pretrained model and returns the summary of all."""
+    config.check()
+    shape = open_pretrained(config.transformer.model).config
+    site = config.harvest.site or f"resid_post.{shape.n_layers // 2}"
+    parse_site(site, shape.n_layers)
+    read = dataclasses.replace(config.harvest, site=site)
+    first = (import_model.import_model, config.transformer)
+    rest = (config.transformer.seed, read, config.sae, config.analyze)
+    text = import_model.own_text(pathlib.Path(workdir) / "transformer", config.transformer)
+    return _all_stages(pathlib.Path(workdir), config, first, text, *rest)
+
+
+def _all_stages(
+    root: pathlib.Path,
+    config: Any,
+    first: tuple[Callable[..., dict[str, Any]], Any],
+    text: TextConfig,
+    seed: int,
+    read: HarvestConfig,
+    sae: train_sae.SaeRunConfig,
+    studied: analyze.AnalyzeRunConfig,
+) -> dict[str, Any]:
+    """Runs the stages in `root` that are not finished. `first` is the one that gives a model, and its configuration."""
     begin = time.perf_counter()
-    root = pathlib.Path(workdir)
     page = root / "report" / "index.html"
-    with RunDir(root, "quickstart", config, {}, QuickstartConfig()) as rundir:
+    stages: Stages = {
+        "transformer": first,
+        "store": (harvest.harvest, harvest.HarvestRunConfig(seed, str(root / "transformer"), read)),
+        "sae": (train_sae.train_sae, dataclasses.replace(sae, source=str(root / "store"))),
+        "analysis": (analyze.analyze, dataclasses.replace(studied, run=str(root / "sae"))),
+        "report": (report.report, report.ReportRunConfig(str(root / "analysis"), title="Quickstart")),
+    }
+    with RunDir(
+        root, "quickstart", config, {}, type(config)(sae=train_sae.SaeRunConfig(sae=type(sae.sae)()))
+    ) as rundir:
         fresh = not rundir.finished
         if rundir.finished:
-            check_same(root / "transformer" / "text", config.transformer.text)
-        summary = rundir.once(lambda: _run_stages(root, config, begin), f". Report: {page}")
+            check_same(root / "transformer" / "text", text)
+        summary = rundir.once(lambda: _run_stages(root, stages, begin), f". Report: {page}")
     if fresh:
         print(table(summary))
         print(f"\nreport: {page}")
     return summary
 
 
-def _run_stages(root: pathlib.Path, config: QuickstartConfig, begin: float) -> dict[str, Any]:
+def _run_stages(root: pathlib.Path, stages: Stages, begin: float) -> dict[str, Any]:
     """Runs the stages one after the other, each in its directory under `root`, and returns their summaries."""
-    made_from = harvest.HarvestRunConfig(config.transformer.seed, str(root / "transformer"), config.harvest)
-    stages: dict[str, tuple[Callable[[pathlib.Path, Any], dict[str, Any]], Any]] = {
-        "transformer": (train_transformer.train_transformer, config.transformer),
-        "store": (harvest.harvest, made_from),
-        "sae": (train_sae.train_sae, dataclasses.replace(config.sae, source=str(root / "store"))),
-        "analysis": (analyze.analyze, dataclasses.replace(config.analyze, run=str(root / "sae"))),
-        "report": (report.report, report.ReportRunConfig(str(root / "analysis"), title="Quickstart")),
-    }
     summaries: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     for number, (name, (run_stage, own)) in enumerate(stages.items(), 1):

@@ -46,7 +46,7 @@ def read_params(
 ) -> dict[str, Any]:
     """The parameters in `dtype`, one tensor after the other: NumPy on the host, or on a mesh, where each device is
     given its own part and no other."""
-    found = {}
+    found: dict[str, Any] = {}
     for path, shape in check(model, table, tensors).items():
         source = table[path]
         if mesh is None:
