@@ -35,15 +35,13 @@ def fill_bucket(
     n = len(next(iter(buffers.values()))[0])
     where = stream("harvest.bucket", seed, bucket).permutation(n)
     squares = np.empty((len(made.widths), n), np.float64)
-    ends = np.cumsum(made.widths)
     for first, values, square in made.batches(start, start + n):
-        at = where[first - start : first - start + len(values)]
-        places = made.origin(first, first + len(values))
+        at = where[first - start : first - start + len(square)]
+        places = made.origin(first, first + len(square))
         squares[:, at] = square.T
         for part, (rows, origin) in buffers.items():
-            own = slice(ends[part] - made.widths[part], ends[part])
-            as_integers(rows)[at], origin[at] = as_integers(values)[:, own], places
-        advance(len(values))
+            as_integers(rows)[at], origin[at] = as_integers(values[part]), places
+        advance(len(square))
     return {
         part: _sums(made, start, where, rows, origin, squares[part], sites[part])
         for part, (rows, origin) in buffers.items()

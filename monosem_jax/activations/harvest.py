@@ -194,9 +194,17 @@ def fill_stores(
     with contextlib.ExitStack() as stack:
         writers = []
         for location, manifest in zip(locations, own, strict=True):
-            sizes = {"shard_rows": shard_rows, "bucket_rows": bucket_rows, "process": process}
-            writers.append(StoreWriter(location, manifest, **sizes, prepare=prepare, barrier=barrier))
-            stack.callback(writers[-1].close)
+            writer = StoreWriter(
+                location,
+                manifest,
+                shard_rows=shard_rows,
+                bucket_rows=bucket_rows,
+                process=process,
+                prepare=prepare,
+                barrier=barrier,
+            )
+            stack.callback(writer.close)
+            writers.append(writer)
         barrier("harvest: begun")  # from here on every process finds store.json
         _fill_buckets(writers, made, seed, stop, total, advance, process[1] == 1)
 
@@ -219,8 +227,8 @@ def _fill_buckets(
     """Makes every bucket that a store lacks, once for all stores that lack it. `alone`: there is one process."""
     missing: dict[tuple[int, int, int], list[int]] = {}
     for part, writer in enumerate(writers):
-        for bucket in writer.todo:
-            missing.setdefault(bucket, []).append(part)
+        for lacks in writer.todo:
+            missing.setdefault(lacks, []).append(part)
     mine = sum(z - a for _, a, z in missing)
     done = made.n_rows - mine if alone else 0
     total(mine + done)

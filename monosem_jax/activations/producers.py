@@ -18,6 +18,10 @@ from monosem_jax.runtime.errors import BadInput
 ARRAY_BATCH = 8192
 
 
+# (number of the first row, every part of the rows [m,M], the sums of squares of every part of a row [m,parts])
+Batch = tuple[int, tuple[np.ndarray, ...], np.ndarray]
+
+
 class RowProducer(Protocol):
     """Rows 0 … n_rows-1. Any range of rows can be made by itself, with the same bits.
 
@@ -28,9 +32,8 @@ class RowProducer(Protocol):
     width: int
     widths: tuple[int, ...]
 
-    def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Covers rows start … stop-1 with (number of the first row, rows [m,M], the sums of squares of every part
-        [m,parts])."""
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Covers rows start … stop-1."""
         ...
 
     def origin(self, start: int, stop: int) -> np.ndarray:
@@ -49,9 +52,9 @@ def local_mesh() -> Mesh:
 
 def make_activation_reader(
     model: LanguageModel, site: str, widths: tuple[int, ...], dtype: str
-) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """The compiled function (params, tokens [C,T], positions [C,k]) -> (rows [C·k,M], the sums of squares of their
-    parts of these widths [C·k,parts]).
+) -> Callable[..., tuple[tuple[jax.Array, ...], jax.Array]]:
+    """The compiled function (params, tokens [C,T], positions [C,k]) -> (the parts of rows, each [C·k,M] with M of
+    `widths`, and their sums of squares [C·k,parts]).
 
     Contexts are divided equally over the devices of this process: C must be a multiple of their number.
     """
@@ -67,7 +70,7 @@ def make_activation_reader(
         # Divided before rows are picked, so that the sites are never side by side at every position.
         parts = [pick(part, positions) for part in jnp.split(acts, ends[:-1], axis=-1)]
         rows, squares = zip(*parts, strict=True)
-        return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=-1), jnp.stack(squares, axis=-1)
+        return rows, jnp.stack(squares, axis=-1)
 
     each = PartitionSpec("each")
     return jax.jit(jax.shard_map(tap, mesh=mesh, in_specs=(PartitionSpec(), each, each), out_specs=each))
@@ -97,7 +100,7 @@ class ModelActivations:
         self.params = jax.device_put(params, NamedSharding(local_mesh(), PartitionSpec()))
         self._batch = batch_contexts * jax.local_device_count()
 
-    def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """One batch is computed ahead. All have the same shape: the last one is padded, and the padding is cut off."""
         ahead = None
         for c in range(start // self._k, -(-stop // self._k), self._batch):
@@ -124,15 +127,16 @@ class ArrayProducer:
 
     def __init__(self, rows: Rows, dtype: str):
         self._rows, self._dtype = rows, DTYPES[dtype]
-        self.n_rows, self.width, self.widths = rows.n_rows, rows.width, (rows.width,)
+        self.n_rows, self.width = rows.n_rows, rows.width
+        self.widths: tuple[int, ...] = (rows.width,)
         if self.n_rows > 1 << 32:
             raise BadInput(f"the array has {self.n_rows} rows: a store records row numbers below 2**32")
 
-    def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
         for first in range(start, stop, ARRAY_BATCH):
             with np.errstate(over="ignore"):  # numbers too large for the new dtype become Inf; a later check finds it
                 rows = self._rows.read(first, min(first + ARRAY_BATCH, stop)).astype(self._dtype)
-            yield first, rows, np.einsum("nm,nm->n", x := rows.astype(np.float64), x)[:, None]
+            yield first, (rows,), np.einsum("nm,nm->n", x := rows.astype(np.float64), x)[:, None]
 
     def origin(self, start: int, stop: int) -> np.ndarray:
         return np.stack([np.arange(start, stop), np.zeros(stop - start)], axis=1).astype(np.uint32)
@@ -152,13 +156,13 @@ class DropRows:
     def _number(self, kept: np.ndarray | int) -> Any:
         return kept + np.searchsorted(self._before, kept, side="right")
 
-    def batches(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        for first, rows, squares in self._made.batches(int(self._number(start)), int(self._number(stop - 1)) + 1):
-            low, high = np.searchsorted(self._out, [first, first + len(rows)])
-            keep = np.ones(len(rows), bool)
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        for first, parts, squares in self._made.batches(int(self._number(start)), int(self._number(stop - 1)) + 1):
+            low, high = np.searchsorted(self._out, [first, first + len(squares)])
+            keep = np.ones(len(squares), bool)
             keep[self._out[low:high] - first] = False
             if keep.any():
-                yield start, rows[keep], squares[keep]
+                yield start, tuple(rows[keep] for rows in parts), squares[keep]
                 start += int(keep.sum())
 
     def origin(self, start: int, stop: int) -> np.ndarray:
@@ -169,7 +173,7 @@ class DropRows:
         return self._made.place(origin)
 
 
-def _cut(first: int, values: Any, squares: Any, start: int, stop: int) -> tuple[int, np.ndarray, np.ndarray]:
+def _cut(first: int, parts: Any, squares: Any, start: int, stop: int) -> Batch:
     """The part of a batch within rows start … stop-1, on the host."""
-    low, high = max(start - first, 0), min(stop - first, values.shape[0])
-    return first + low, np.asarray(values)[low:high], np.asarray(squares, np.float64)[low:high]
+    low, high = max(start - first, 0), min(stop - first, squares.shape[0])
+    return first + low, tuple(np.asarray(x)[low:high] for x in parts), np.asarray(squares, np.float64)[low:high]

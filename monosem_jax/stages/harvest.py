@@ -261,8 +261,8 @@ def measure_rate(made: RowProducer, seconds: float = 3.0) -> float:
     """Rows made per second on this machine, without compilation time."""
     next(made.batches(0, made.n_rows))
     begin, rows = time.perf_counter(), 0
-    for _, values, _ in made.batches(0, made.n_rows):
-        rows += len(values)
+    for _, _, squares in made.batches(0, made.n_rows):
+        rows += len(squares)
         if time.perf_counter() - begin > seconds:
             break
     return rows / (time.perf_counter() - begin)
