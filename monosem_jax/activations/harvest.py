@@ -192,19 +192,11 @@ def fill_stores(
             write_tokens(writer, tokens, n_contexts, length)
 
     with contextlib.ExitStack() as stack:
-        writers = []
+        writers: list[StoreWriter] = []
         for location, manifest in zip(locations, own, strict=True):
-            writer = StoreWriter(
-                location,
-                manifest,
-                shard_rows=shard_rows,
-                bucket_rows=bucket_rows,
-                process=process,
-                prepare=prepare,
-                barrier=barrier,
-            )
-            stack.callback(writer.close)
-            writers.append(writer)
+            sizes = (shard_rows, bucket_rows)
+            writers.append(_open_writer(location, manifest, sizes, process, prepare))
+            stack.callback(writers[-1].close)
         barrier("harvest: begun")  # from here on every process finds store.json
         _fill_buckets(writers, made, seed, stop, total, advance, process[1] == 1)
 
@@ -213,6 +205,19 @@ def fill_stores(
             stop.check()
 
         return [writer.finish(wait) for writer in writers]
+
+
+def _open_writer(
+    location: Location,
+    manifest: dict[str, Any],
+    sizes: tuple[int, int],
+    process: tuple[int, int],
+    prepare: Callable[[StoreWriter], Any],
+) -> StoreWriter:
+    shard, bucket = sizes
+    return StoreWriter(
+        location, manifest, shard_rows=shard, bucket_rows=bucket, process=process, prepare=prepare, barrier=barrier
+    )
 
 
 def _fill_buckets(
