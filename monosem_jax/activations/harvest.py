@@ -24,12 +24,13 @@ from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import SITES_APART, read_manifest
 from monosem_jax.activations.store.writer import StoreWriter, check_sizes
 from monosem_jax.activations.stream.order import BLOCK_ROWS
-from monosem_jax.models.base import SITES_BETWEEN
+from monosem_jax.models.base import SITES_BETWEEN, named_site
 from monosem_jax.runtime.config import difference, field
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.processes import barrier
 from monosem_jax.runtime.signals import SignalFlag
 
+EACH_LAYER = "*"  # in the place of a layer: all of them
 COMPUTE_DTYPES = ("float32", "bfloat16")
 LEAST_BUCKET = 1_000_000  # rows; in smaller buckets the rows of a context stay near each other (Gemma Scope's size)
 
@@ -41,7 +42,7 @@ class HarvestConfig:
 
     site: str = "mlp_hidden.0"
     """Where the model is read, such as mlp_hidden.0. Sites with "," between get a store each, WORKDIR/SITE, from one
-    pass over the text; with "+" between they are side by side in one store."""
+    pass over the text ("mlp_out.*": that of every layer); with "+" between they are side by side in one store."""
     rows_per_context: int = 250
     """Positions sampled from each context (the paper: 250)."""
     n_rows: int = 0
@@ -72,26 +73,26 @@ class HarvestConfig:
             raise BadInput(f"harvest.dtype is {self.dtype!r}: expected {', '.join(DTYPES)}")
         if self.compute_dtype not in COMPUTE_DTYPES:
             raise BadInput(f"harvest.compute_dtype is {self.compute_dtype!r}: expected {', '.join(COMPUTE_DTYPES)}")
-        self.sites  # noqa: B018  raises BadInput
+        self.sites_in(1)
         if not 0 < self.memory_gb < math.inf:
             raise BadInput(f"harvest.memory_gb is {self.memory_gb}: expected a positive number")
 
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """The name of every store's site; raises BadInput on an impossible list of sites."""
-        sites = tuple(name.strip() for name in self.site.split(SITES_APART))
-        if len(sites) == 1:
-            return (self.site,)
-        if SITES_BETWEEN in self.site:
+    def sites_in(self, n_layers: int) -> tuple[str, ...]:
+        """The site of every store, in a model of `n_layers`; raises BadInput on an impossible list of sites."""
+        names = [name.strip() for name in self.site.split(SITES_APART)]
+        layers = [range(n_layers) if EACH_LAYER in name else range(1) for name in names]
+        each = zip(names, layers, strict=True)
+        sites = [named_site(name.replace(EACH_LAYER, str(layer))) for name, several in each for layer in several]
+        if len(sites) > 1 and SITES_BETWEEN in self.site:
             raise BadInput(
                 f"harvest.site is {self.site!r}: expected either {SITES_APART!r} (a store for each site) or "
                 f"{SITES_BETWEEN!r} (sites side by side in one store) between the sites, not both"
             )
         twice = [name for name in sites if sites.count(name) > 1]
-        if twice or "" in sites:
-            told = f"has {twice[0]!r} twice" if "" not in sites else "has a site without a name"
+        if twice or (len(sites) > 1 and "" in sites):
+            told = "has a site without a name" if "" in sites else f"has {twice[0]!r} twice"
             raise BadInput(f"harvest.site {self.site!r} {told}: expected different sites with commas between")
-        return sites
+        return tuple(sites)
 
     def buckets(self, n_rows: int, *widths: int) -> tuple[int, int]:
         """(rows per bucket, rows per shard) of stores whose rows have these widths: the same in all.

@@ -21,7 +21,7 @@ from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.activations.sources.stored import report_missing_rows, report_zero_rows
 from monosem_jax.activations.store.foreign import ZarrRows
 from monosem_jax.activations.store.location import Location
-from monosem_jax.activations.store.store import find_store, find_stores, open_rows, source_identity
+from monosem_jax.activations.store.store import SITES_APART, find_store, find_stores, open_rows, source_identity
 from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.models.base import SITES_BETWEEN, LanguageModel, site_widths
 from monosem_jax.models.run import open_transformer
@@ -63,7 +63,7 @@ class HarvestRunConfig:
 class HarvestJob:
     """The rows to harvest. `manifests` describe where they come from: "" -> that of a single store, or site -> that of
     each of several. `tokens` (start, stop) -> the contexts [C,T] that rows are taken from, `n_contexts` in all; None
-    for an array. `summary`: what is left out."""
+    for an array. `summary`: what is left out. `sites`: HarvestConfig.site with the names of all sites."""
 
     made: RowProducer
     manifests: dict[str, dict[str, Any]]
@@ -71,6 +71,7 @@ class HarvestJob:
     summary: InputSummary
     tokens: Callable[[int, int], np.ndarray] | None = None
     n_contexts: int = 0
+    sites: str = ""
 
     def places(self, path: str | pathlib.Path, store: str) -> dict[str, Location]:
         """Where each store goes: to `store` or, if that is "", into the run directory `path`."""
@@ -102,6 +103,7 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
         }
         return HarvestJob(ArrayProducer(rows, h.dtype), {"": manifest}, parents, summary)
     run = open_transformer(config.transformer)
+    sites = h.sites_in(run.model.config.n_layers)
     contexts = ContextSampler(run.text.tokens("train"), run.text.bos, h.rows_per_context, config.seed)
     n = h.count_contexts(len(contexts))
     contexts.report(summary)
@@ -110,13 +112,13 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
     made = ModelActivations(
         run.model.clone(dtype=jnp.dtype(h.compute_dtype)),
         run.params,
-        SITES_BETWEEN.join(h.sites),
+        SITES_BETWEEN.join(sites),
         contexts,
         k=h.rows_per_context,
         n_contexts=n,
         dtype=h.dtype,
         batch_contexts=h.batch_contexts,
-        apart=len(h.sites) > 1,
+        apart=len(sites) > 1,
     )
     shared = {
         "context_length": int(contexts.length),
@@ -128,11 +130,12 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
     }
     if h.compute_dtype != "float32":
         shared["compute_dtype"] = h.compute_dtype
-    manifests = {site: {"site": site, **shared, **_widths(run.model, site)} for site in h.sites}
+    manifests = {site: {"site": site, **shared, **_widths(run.model, site)} for site in sites}
     if len(manifests) == 1:
-        manifests = {"": manifests[h.sites[0]]}
+        manifests = {"": manifests[sites[0]]}
     parents = {"transformer": parent(config.transformer, "summary.json")}
-    return HarvestJob(made, manifests, parents, summary, lambda start, stop: contexts.tokens(np.arange(start, stop)), n)
+    tokens: Callable[[int, int], np.ndarray] = lambda start, stop: contexts.tokens(np.arange(start, stop))  # noqa: E731
+    return HarvestJob(made, manifests, parents, summary, tokens, n, SITES_APART.join(sites))
 
 
 def _widths(model: LanguageModel, site: str) -> dict[str, Any]:
@@ -153,7 +156,8 @@ def harvest(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, 
     """Harvests into `workdir`, or resumes there, and returns the summary."""
     begin = time.perf_counter()
     job = open_harvest_job(config)
-    identity = dataclasses.replace(config, transformer="", source="")
+    own = dataclasses.replace(config.harvest, site=job.sites or config.harvest.site)
+    identity = dataclasses.replace(config, transformer="", source="", harvest=own)
     with RunDir(workdir, "harvest", identity, job.parents, HarvestRunConfig()) as rundir:
         return rundir.once(lambda: _fill_store(rundir.path, job, config, begin))
 

@@ -35,7 +35,7 @@ class QuickstartConfig:
         """Raises BadInput naming the first impossible value, before any stage starts."""
         self.transformer.check()
         self.harvest.check()
-        if len(self.harvest.sites) > 1:
+        if len(self.harvest.sites_in(2)) > 1:
             raise BadInput(
                 f"harvest.site is {self.harvest.site!r}: quickstart trains one dictionary "
                 "(experiments.suite trains one for each site)"

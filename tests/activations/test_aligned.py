@@ -234,6 +234,21 @@ def test_an_impossible_list_of_sites_is_refused(site):
         HarvestConfig(site).check()
 
 
-def test_sites_are_those_between_commas():
-    assert HarvestConfig("mlp_in.0, mlp_out.0").sites == ("mlp_in.0", "mlp_out.0")
-    assert HarvestConfig("mlp_in.0+mlp_out.0").sites == ("mlp_in.0+mlp_out.0",)
+SITES_OF_TWO_LAYERS = {
+    "mlp_in.0, mlp_out.0": ("mlp_in.0", "mlp_out.0"),
+    "mlp_in.0+mlp_out.0": ("mlp_in.0+mlp_out.0",),
+    "resid_post.*": ("resid_post.0", "resid_post.1"),
+    "mlp_out.*,resid_pre.1": ("mlp_out.0", "mlp_out.1", "resid_pre.1"),
+    "blocks.1.hook_mlp_out,blocks.*.hook_resid_post": ("mlp_out.1", "resid_post.0", "resid_post.1"),
+    "blocks.1.hook_mlp_out": ("mlp_out.1",),
+}
+
+
+@pytest.mark.parametrize("site", SITES_OF_TWO_LAYERS)
+def test_sites_are_those_between_commas_and_a_star_is_every_layer(site):
+    assert HarvestConfig(site).sites_in(2) == SITES_OF_TWO_LAYERS[site]
+
+
+def test_a_site_named_and_meant_by_a_star_is_refused():
+    with pytest.raises(BadInput, match=r"has 'mlp_out\.1' twice"):
+        HarvestConfig("mlp_out.*,blocks.1.hook_mlp_out").sites_in(2)
