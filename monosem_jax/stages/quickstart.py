@@ -14,6 +14,7 @@ from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.models.base import parse_site
 from monosem_jax.models.pretrained import open_pretrained
 from monosem_jax.runtime.edge import stage
+from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.workdir import RunDir
 from monosem_jax.stages import analyze, harvest, import_model, report, train_sae, train_transformer
 from monosem_jax.text.pack import TextConfig, check_same
@@ -39,6 +40,11 @@ class QuickstartConfig:
         """Raises BadInput naming the first impossible value, before any stage starts."""
         self.transformer.check()
         self.harvest.check()
+        if len(self.harvest.sites_in(2)) > 1:
+            raise BadInput(
+                f"harvest.site is {self.harvest.site!r}: quickstart trains one dictionary "
+                "(experiments.suite trains one for each site)"
+            )
         dataclasses.replace(self.sae, source="store").check()
         self.analyze.check()
 

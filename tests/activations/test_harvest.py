@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monosem_jax.activations.harvest import HarvestConfig, fill, write_tokens
+from monosem_jax.activations.buckets import write_tokens
+from monosem_jax.activations.harvest import HarvestConfig, fill
 from monosem_jax.activations.producers import ModelActivations
 from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.activations.store.location import Location
@@ -74,7 +75,7 @@ def rank(run: Job, store: Store) -> np.ndarray:
 
 
 def test_a_store_holds_every_row_once_with_its_place_and_its_bucket(run, store):
-    made = np.concatenate([rows for start in (0, 1024, 2048) for _, rows, _ in run.made.batches(start, start + 952)])
+    made = np.concatenate([rows for start in (0, 1024, 2048) for _, (rows,), _ in run.made.batches(start, start + 952)])
     at = rank(run, store)
     assert np.array_equal(np.sort(at), np.arange(ROWS)) and np.array_equal(at // 1024, np.arange(ROWS) // 1024)
     rows = store.read(0, ROWS)

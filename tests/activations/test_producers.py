@@ -63,14 +63,14 @@ def gather(made, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, n
     """Rows and sums of squares of a range, whose batches lie one after another."""
     stop = made.n_rows if stop is None else stop
     rows, squares, at = [], [], start
-    for first, values, square in made.batches(start, stop):
+    for first, (values,), square in made.batches(start, stop):
         assert first == at and len(values) == len(square) > 0
-        assert square.dtype == np.float64
+        assert square.dtype == np.float64 and square.shape == (len(values), len(made.widths))
         rows.append(values)
         squares.append(square)
         at += len(values)
     assert at == stop
-    return np.concatenate(rows), np.concatenate(squares)
+    return np.concatenate(rows), np.concatenate(squares)[:, 0]
 
 
 def direct(params, made: ModelActivations, site: str) -> np.ndarray:
@@ -145,8 +145,8 @@ def test_one_device_makes_the_rows_of_eight_to_rounding(make, params, one_device
     single = ModelActivations(
         MODEL, params, "mlp_hidden.0", contexts, k=K, n_contexts=N, dtype="float32", batch_contexts=4
     )
-    sizes = [len(values) for _, values, _ in single.batches(0, ROWS)]
-    assert sizes[0] == 4 * K and next(len(v) for _, v, _ in make().batches(0, ROWS)) == 32 * K
+    sizes = [len(squares) for *_, squares in single.batches(0, ROWS)]
+    assert sizes[0] == 4 * K and next(len(s) for *_, s in make().batches(0, ROWS)) == 32 * K
     for start, stop in [(0, ROWS), (7, 100)]:
         found, expected = gather(single, start, stop), gather(make(), start, stop)
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)

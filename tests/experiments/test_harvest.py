@@ -291,7 +291,7 @@ def test_two_harvests_into_one_store_do_not_run_at_the_same_time(arrays, tmp_pat
 
 def test_a_harvest_holds_the_lock_of_its_store_while_it_writes_and_only_then(arrays, tmp_path, monkeypatch):
     config = HarvestRunConfig(source=str(arrays / "good.npy"), store=str(tmp_path / "store"), harvest=CONFIG)
-    fill, told = harvest.fill, []
+    fill, told = harvest.fill_stores, []
 
     def meanwhile(*args, **options):
         with pytest.raises(BadInput) as e:
@@ -299,7 +299,7 @@ def test_a_harvest_holds_the_lock_of_its_store_while_it_writes_and_only_then(arr
         told.append(str(e.value))
         return fill(*args, **options)
 
-    monkeypatch.setattr(harvest, "fill", meanwhile)
+    monkeypatch.setattr(harvest, "fill_stores", meanwhile)
     harvest.harvest(tmp_path / "first", config)
     assert told == [f"store {tmp_path}/store is in use by another run"]
     lock(tmp_path / "store", "store").close()

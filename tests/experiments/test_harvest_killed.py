@@ -18,12 +18,13 @@ import pytest
 from tests.experiments.tiny import ROOT, environment, overrides, run, start
 
 CLOCK = {"rows_per_second", "wall_seconds", "versions", "git"}  # what may differ
+SITES = ("mlp_out.0", "mlp_in.0")
 BUCKETS = {"bucket_rows": 2048, "shard_rows": 1024, "dtype": "bfloat16"}
 
 
 @pytest.fixture(scope="module")
 def harvests(small_transformer, tmp_path_factory):
-    """The flags of two harvests in 32 buckets, and the finished directory of each, from a run left alone."""
+    """The flags of harvests in 32 buckets, and the finished directory of each, from a run left alone."""
     tmp = tmp_path_factory.mktemp("whole")
     values = np.random.default_rng(0).normal(size=(66_000, 64)).astype(np.float32)
     values[::1000, 3] = np.nan
@@ -32,6 +33,7 @@ def harvests(small_transformer, tmp_path_factory):
     flags = {
         "transformer": [f"--config.transformer={small_transformer}", *model],
         "array": [f"--from={tmp}/x.npy", "--skip_nonfinite", *overrides(BUCKETS, "harvest.")],
+        "sites": [f"--config.transformer={small_transformer}", f"--config.harvest.site={','.join(SITES)}", *model],
     }
     for name, given in flags.items():
         done = run("harvest", f"--workdir={tmp}/{name}", *given)
@@ -48,10 +50,16 @@ def contents(path: pathlib.Path) -> dict[str, bytes | dict | None]:
             values = json.loads(p.read_text())
             for parent in values.get("parents", {}).values():
                 parent.pop("relative")
-            found[p.name] = {k: v for k, v in values.items() if k not in CLOCK}
+            found[str(p.relative_to(path))] = _timeless(values)
         elif p.name != ".lock":
             found[str(p.relative_to(path))] = p.read_bytes() if p.is_file() else None
     return found
+
+
+def _timeless(values):
+    if isinstance(values, dict):
+        return {k: _timeless(v) for k, v in values.items() if k not in CLOCK}
+    return values
 
 
 def assert_same(path: pathlib.Path, finished: pathlib.Path) -> None:
@@ -130,6 +138,25 @@ def test_killed_at_random_times_a_harvest_ends_with_the_same_bytes(harvests, tmp
     assert where["between first and last commit"] + where["before store.json"] >= kills // 4
 
 
+def test_killed_again_and_again_the_stores_of_several_sites_end_with_the_same_bytes(harvests, tmp_path):
+    (command, finished), rng, landed = harvests["sites"], random.Random("sites"), collections.Counter()
+    while len(landed) < 4 and not (tmp_path / "run" / "summary.json").exists():
+        before = rows_written(tmp_path / "run" / SITES[1])
+        process = start("harvest", f"--workdir={tmp_path}/run", *command)
+        while process.poll() is None and rows_written(tmp_path / "run" / SITES[1]) == before:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0.0, 0.05))
+        process.kill()
+        _, err = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), err
+        landed[tuple(rows_written(tmp_path / "run" / site) or 0 for site in SITES)] += 1
+    print("\nrows committed in each store at each kill:", dict(landed))
+    last = run("harvest", f"--workdir={tmp_path}/run", *command)
+    assert last.returncode == 0, last.stderr
+    assert_same(tmp_path / "run", finished)
+    assert any(0 < min(rows) < 65_520 for rows in landed)
+
+
 def launch(n: int, workdir: pathlib.Path, flags: list[str]) -> subprocess.Popen:
     """Starts a harvest as n processes of one device."""
     command = [sys.executable, "-m", "launch.local", f"--processes={n}", "--devices_per_process=1", "--grace=1", "--"]
@@ -144,7 +171,7 @@ def finish(n: int, workdir: pathlib.Path, flags: list[str]) -> None:
     assert process.returncode == 0, out
 
 
-@pytest.mark.parametrize("n, name", [(1, "transformer"), (2, "array"), (4, "transformer")])
+@pytest.mark.parametrize("n, name", [(1, "transformer"), (2, "array"), (4, "transformer"), (2, "sites")])
 def test_several_processes_make_the_same_bytes_together(harvests, tmp_path, n, name):
     flags, finished = harvests[name]
     finish(n, tmp_path / "run", flags)

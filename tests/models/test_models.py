@@ -81,7 +81,7 @@ def test_another_architecture_is_read_harvested_and_analysed(bag):
     made = ModelActivations(
         model, params, "mlp_hidden.0", contexts, k=3, n_contexts=8, dtype="float32", batch_contexts=1
     )
-    (_, rows, _), *_ = made.batches(0, 24)
+    (_, (rows,), _), *_ = made.batches(0, 24)
     context, position = made.origin(0, 24).T
     expected = np.maximum(params["lookup"]["embedding"], 0)[contexts.tokens(np.arange(8))[context, position]]
     np.testing.assert_allclose(rows, expected, rtol=1e-6)

@@ -50,6 +50,12 @@ class Location:
         """The kvstore specification of a subdirectory, for an array."""
         return {**self.spec, "path": f"{self.spec['path']}{name}/"}
 
+    def inside(self, name: str) -> Location:
+        """The directory `name` in this one."""
+        if self.name.startswith("{"):
+            return Location(json.dumps({**json.loads(self.name), "path": f"{self.spec['path']}{name}/"}))
+        return Location(f"{self.name.rstrip('/')}/{name}")
+
     @property
     def _kv(self) -> ts.KvStore:
         forks.enter()

@@ -23,6 +23,7 @@ from monosem_jax.runtime.errors import BadInput, short_error
 from monosem_jax.runtime.files import finite
 from monosem_jax.runtime.locations import ANYWHERE
 
+SITES_APART = ","  # separates the sites of a harvest that get a store each
 FORMAT = 3  # 2 was never used; 1 is read like 3: they differ only in the random streams that drew the rows
 KEYS = ("format", "complete", "n_rows", "rows_written", "width", "dtype", "site", "model")
 
@@ -131,6 +132,21 @@ def find_store(path: str | os.PathLike[str]) -> Location | None:
     return Location(elsewhere) if elsewhere and Location(elsewhere).read("store.json") is not None else None
 
 
+def find_stores(path: str | os.PathLike[str]) -> dict[str, Location]:
+    """site -> the store of each site that a harvest of several in the run directory `path` has begun; {} if `path` is
+    something else."""
+    location = Location(path)
+    if location.local is None or location.read("config.json") is None:
+        return {}
+    record = location.read_json("config.json")
+    values = record.get("config") if isinstance(record, dict) else None
+    harvest = values.get("harvest") if isinstance(values, dict) else None
+    text = harvest.get("site") if isinstance(harvest, dict) else None
+    sites = text.split(SITES_APART) if isinstance(text, str) and SITES_APART in text else []
+    found = {site: find_store(location.local / site) for site in sites if site and "/" not in site}
+    return {site: store for site, store in found.items() if store is not None}
+
+
 def open_rows(source: str | os.PathLike[str], allow_missing_chunks: bool = False) -> Rows:
     """Opens a store, a zarr array, a `.npy` file or a safetensors tensor; raises BadInput on anything else, and on an
     array with chunks that do not exist unless these are allowed (their rows hold the fill value)."""
@@ -142,6 +158,9 @@ def open_rows(source: str | os.PathLike[str], allow_missing_chunks: bool = False
     if found is not None:
         return found
     location = Location(source)
+    if stores := find_stores(source):
+        several = f"source {source} holds a store for each of several sites: expected one of them, as {source}/"
+        raise BadInput(several + next(iter(stores)) + ", or several with commas between")
     if location.local is not None and not location.local.exists():
         raise BadInput(f"source {source} does not exist")
     if location.local is None:
