@@ -17,12 +17,12 @@ import numpy as np
 
 from monosem_jax.activations.producers import DropRows, RowProducer
 from monosem_jax.activations.rows import DTYPES, as_integers
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import create_array, read_manifest
 from monosem_jax.activations.store.writer import PARTS, StoreWriter, check_sizes
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.runtime.config import difference, field
 from monosem_jax.runtime.errors import BadInput, check_counts
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.runtime.processes import barrier
 from monosem_jax.runtime.progress import SHORT, progress
 from monosem_jax.runtime.rng import stream

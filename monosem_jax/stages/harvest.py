@@ -19,7 +19,6 @@ from monosem_jax.activations.rows import RowRange
 from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.activations.sources.stored import report_missing_rows, report_zero_rows
 from monosem_jax.activations.store.foreign import ZarrRows
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import find_store, open_rows, source_identity
 from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.models.base import site_widths
@@ -29,6 +28,7 @@ from monosem_jax.runtime.edge import stage, stage_anywhere
 from monosem_jax.runtime.errors import BadInput, disk_full
 from monosem_jax.runtime.files import lock
 from monosem_jax.runtime.input_summary import InputSummary, plural
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.signals import signal_flag
