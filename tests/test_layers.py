@@ -31,7 +31,11 @@ LAYERS = [
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
 # Who alone may import a library: everything else is to go through it.
 DOORS = {
-    "tensorstore": ["monosem_jax/activations/store/", "monosem_jax/runtime/checkpoint/read.py"],
+    "tensorstore": [
+        "monosem_jax/activations/store/",
+        "monosem_jax/runtime/kvstore.py",
+        "monosem_jax/runtime/checkpoint/read.py",
+    ],
     "orbax": ["monosem_jax/runtime/checkpoint/read.py"],
     "absl": ["experiments/"],
     "ml_collections": ["experiments/"],

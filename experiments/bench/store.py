@@ -19,12 +19,12 @@ from experiments.bench.timing import rates, ratio
 from monosem_jax.activations.harvest import HarvestConfig, fill
 from monosem_jax.activations.producers import ModelActivations
 from monosem_jax.activations.sampling import ContextSampler
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import Store, open_array
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import RowStream, StreamConfig, open_stream
 from monosem_jax.models import build_model
 from monosem_jax.models.transformer import TransformerConfig
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.runtime.signals import SignalFlag
 
 MODEL = TransformerConfig(n_layers=1, d_model=128, d_mlp=512, n_heads=4, context_length=128, vocab_size=4096)

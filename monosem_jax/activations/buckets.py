@@ -9,11 +9,11 @@ import numpy as np
 
 from monosem_jax.activations.producers import DropRows, RowProducer
 from monosem_jax.activations.rows import as_integers
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import create_array
 from monosem_jax.activations.store.writer import PARTS, StoreWriter
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.runtime.processes import barrier
 from monosem_jax.runtime.progress import SHORT, progress
 from monosem_jax.runtime.rng import stream

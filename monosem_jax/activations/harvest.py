@@ -20,13 +20,13 @@ import numpy as np
 from monosem_jax.activations.buckets import fill_bucket, skip_nonfinite, whole_units, write_tokens
 from monosem_jax.activations.producers import RowProducer
 from monosem_jax.activations.rows import DTYPES
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import SITES_APART, read_manifest
 from monosem_jax.activations.store.writer import StoreWriter, check_sizes
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.models.base import SITES_BETWEEN, named_site
 from monosem_jax.runtime.config import difference, field
 from monosem_jax.runtime.errors import BadInput, check_counts
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.runtime.processes import barrier
 from monosem_jax.runtime.signals import SignalFlag
 

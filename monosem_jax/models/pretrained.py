@@ -19,12 +19,17 @@ from monosem_jax.models.weights import find_table, gguf, hf, hub, npz
 from monosem_jax.models.weights.packaged import PACKAGED, find_packaged
 from monosem_jax.models.weights.place import check, read_params
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.locations import Place, local_path
-from monosem_jax.text.tokenizer import load_tokenizer, plain_tokenizer
+from monosem_jax.runtime.locations import Place, is_url
+from monosem_jax.text.tokenizer import plain_tokenizer
 
 HUB = "hub:"
 # What config.model, and with a run directory config.transformer, may be.
-MODEL = Place(words=tuple(PACKAGED), prefixes=(HUB,))
+MODEL = Place(words=tuple(PACKAGED), prefixes=(HUB,), remote=True)
+FILES = (".gguf", ".npz")
+EXPECTED = (
+    "a directory with config.json and *.safetensors or a .gguf file, here or at a URL (gs://…, s3://…), hub:ORG/NAME, "
+    f"{' or '.join(PACKAGED)}"
+)
 EDGE = 1 << 20  # bytes at both ends of a file by which it is recognised: header, first and last tensor
 
 
@@ -70,10 +75,7 @@ class Pretrained:
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer; raises BadInput when there is none, or it has more tokens than the model."""
-        if isinstance(self.source, hf.Directory):
-            found = load_tokenizer(self.source.tokenizer_json)
-        else:
-            found = plain_tokenizer(self.source.tokenizer())
+        found = plain_tokenizer(self.source.tokenizer())
         largest = max(found.get_vocab().values())
         if largest >= self.config.vocab_size:
             raise BadInput(
@@ -87,38 +89,63 @@ class Pretrained:
         """By which a model is recognised: of names, sizes, and the first and last megabyte of all files of weights. (To
         hash everything takes minutes for a large model.)"""
         h = hashlib.sha256()
-        for file in getattr(self.source, "files", None) or [self.source.path]:
-            size = file.stat().st_size
-            h.update(f"{file.name} {size}\n".encode())
-            with open(file, "rb") as f:
-                h.update(f.read(EDGE))
-                f.seek(max(size - EDGE, 0))
-                h.update(f.read(EDGE))
+        _ = self.source.shapes  # the length of a file in a key-value store is known from its header
+        for file in self.source.files:
+            h.update(f"{file.name} {file.size}\n".encode())
+            h.update(file.read(0, min(EDGE, file.size)))
+            h.update(file.read(max(file.size - EDGE, 0), file.size))
         return h.hexdigest()
 
 
 def open_pretrained(location: str) -> Pretrained:
-    """The model at a directory, in a file, or by name; raises BadInput on anything else. No tensor is read."""
-    if location in PACKAGED:
-        path = find_packaged(location)
-    elif location.startswith(HUB):
-        path = hub.fetch(location.removeprefix(HUB))
-    else:
-        path = local_path(location, "config.model")
+    """The model at a path, a URL, or by name; raises BadInput on anything else. No tensor is read."""
+    where = MODEL.locate(location, "config.model")
+    if where in PACKAGED:
+        return Pretrained(where, _open_file(find_packaged(where)))
+    if where.startswith(HUB):
+        return Pretrained(where, hf.Directory(hub.fetch(where.removeprefix(HUB))))
+    if is_url(where):
+        return Pretrained(where, _open_url(where))
+    path = pathlib.Path(where)
     if path.is_dir() and (path / "config.json").is_file():
         return Pretrained(location, hf.Directory(path))
-    if path.is_file() and path.suffix in (".gguf", ".npz"):
-        return Pretrained(location, gguf.File(path) if path.suffix == ".gguf" else npz.Archive(path))
-    what = "is neither" if path.exists() else "does not exist: expected"
-    raise BadInput(
-        f"config.model {location} {what} a directory with config.json and *.safetensors, a .gguf file, "
-        f"hub:ORG/NAME, {' or '.join(PACKAGED)}"
-    )
+    if path.is_file() and path.suffix in FILES:
+        return Pretrained(location, _open_file(path))
+    raise BadInput(f"config.model {location} {_what(path)}: expected {EXPECTED}")
+
+
+def _open_file(path: pathlib.Path) -> Any:
+    return gguf.File(path) if path.suffix == ".gguf" else npz.Archive(path)
+
+
+def _open_url(url: str) -> Any:
+    """A directory or a .gguf file in a key-value store."""
+    if url.endswith(".gguf"):
+        return gguf.File(url)
+    if url.endswith(".safetensors"):
+        raise BadInput(f"config.model {url} is a single file: give its directory {url.rpartition('/')[0]}/")
+    found = hf.Directory(url)
+    if not found.folder.has("config.json"):
+        raise BadInput(f"config.model {url} has no config.json: expected {EXPECTED}")
+    return found
+
+
+def _what(path: pathlib.Path) -> str:
+    """Why a path is no model, for a message."""
+    if not path.exists():
+        return "does not exist"
+    if path.suffix == ".safetensors":
+        beside = "" if (path.parent / "config.json").is_file() else " (it has no config.json, which is needed too)"
+        return f"is a single file of a model: give its directory {path.parent}{beside}"
+    if not path.is_dir():
+        return "is no file of a model"
+    held = sorted(path.glob("*.gguf"))
+    return f"is a directory without config.json; give the file {held[0]}" if held else "has no config.json"
 
 
 def is_pretrained(location: str) -> bool:
     """Whether this names a pretrained model, not a run directory."""
-    if location in PACKAGED or location.startswith(HUB):
+    if location in PACKAGED or location.startswith(HUB) or is_url(location):
         return True
-    path = pathlib.Path(location)
-    return path.suffix in (".gguf", ".npz") or hf.is_model(path)
+    path = pathlib.Path(location).expanduser()
+    return path.suffix in (*FILES, ".safetensors") or hf.is_model(path)

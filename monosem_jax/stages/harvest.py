@@ -20,7 +20,6 @@ from monosem_jax.activations.rows import RowRange
 from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.activations.sources.stored import report_missing_rows, report_zero_rows
 from monosem_jax.activations.store.foreign import ZarrRows
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import SITES_APART, find_store, find_stores, open_rows, source_identity
 from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.models.base import SITES_BETWEEN, LanguageModel, site_widths
@@ -30,6 +29,7 @@ from monosem_jax.runtime.edge import stage, stage_anywhere
 from monosem_jax.runtime.errors import BadInput, disk_full
 from monosem_jax.runtime.files import lock
 from monosem_jax.runtime.input_summary import InputSummary, plural
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.signals import signal_flag

@@ -80,11 +80,21 @@ def load_tokenizer(path: str | pathlib.Path) -> Tokenizer:
     if not path.is_file():
         raise BadInput(f"tokenizer {path} does not exist: expected a tokenizer.json")
     try:
-        tokenizer = plain_tokenizer(Tokenizer.from_file(str(path)))
+        content = path.read_bytes()
+    except OSError as e:
+        raise BadInput(f"tokenizer {path} cannot be read: {e.strerror}") from None
+    return parse_tokenizer(content, str(path))
+
+
+def parse_tokenizer(content: bytes, where: str) -> Tokenizer:
+    """The tokenizer that the bytes of a `tokenizer.json` describe; raises BadInput, with their place, when they do
+    not."""
+    try:
+        tokenizer = plain_tokenizer(Tokenizer.from_buffer(content))
     except Exception as e:  # the library raises bare Exception
-        raise BadInput(f"tokenizer {path} cannot be read: {' '.join(str(e).split())}") from None
+        raise BadInput(f"tokenizer {where} cannot be read: {' '.join(str(e).split())}") from None
     if not tokenizer.get_vocab():
-        raise BadInput(f"tokenizer {path} has no tokens")
+        raise BadInput(f"tokenizer {where} has no tokens")
     return tokenizer
 
 

@@ -12,10 +12,10 @@ from monosem_jax.activations.buckets import write_tokens
 from monosem_jax.activations.harvest import HarvestConfig, fill
 from monosem_jax.activations.producers import ModelActivations
 from monosem_jax.activations.sampling import ContextSampler
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import Store, open_array
 from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.errors import BadInput, Stopped
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.runtime.signals import SignalFlag
 from tests.conftest import build_lively
 

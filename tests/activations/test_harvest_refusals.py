@@ -9,9 +9,9 @@ import pytest
 import monosem_jax.activations.producers
 from monosem_jax.activations.harvest import HarvestConfig, fill, store_bytes
 from monosem_jax.activations.producers import ArrayProducer
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import Store
 from monosem_jax.runtime.errors import BadInput, Stopped
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.runtime.signals import SignalFlag
 
 ROWS, WIDTH, SEED = 5000, 8, 3

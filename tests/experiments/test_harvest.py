@@ -15,11 +15,11 @@ import tensorstore as ts
 
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.sampling import ContextSampler
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import Store
 from monosem_jax.load import load_run
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import lock
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.stages import harvest
 from monosem_jax.stages.harvest import HarvestRunConfig
 from tests.experiments.tiny import HARVEST, SAE, environment, overrides, run

@@ -9,11 +9,11 @@ import time
 import numpy as np
 import pytest
 
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import Store
 from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.runtime.checkpoint import checkpoint_steps, load_params
 from monosem_jax.runtime.errors import disk_full
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.runtime.metric_writers import MetricWriters, read_metrics
 from tests import small_loop as toy
 from tests.activations.sources.tiny import state

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from monosem_jax.activations.store.location import Location
 from monosem_jax.runtime import forks
 from monosem_jax.runtime.ambient import pinned, pool
 from monosem_jax.runtime.checkpoint import load_params, read
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.kvstore import Location
 from monosem_jax.stages.inspect import InspectConfig, inspect
 
 DOORS = {

@@ -14,11 +14,11 @@ import numpy as np
 import tensorstore as ts
 
 from monosem_jax.activations.rows import DTYPES, Rows
-from monosem_jax.activations.store.location import Location, context
 from monosem_jax.runtime import forks
 from monosem_jax.runtime.ambient import pool
 from monosem_jax.runtime.errors import BadInput, short_error
 from monosem_jax.runtime.files import SAFETENSORS_DTYPES, TensorEntry, read_array, read_safetensors_header
+from monosem_jax.runtime.kvstore import Location, context
 from monosem_jax.runtime.locations import is_url, split_tensor
 
 ZARR_DRIVERS = {"zarr.json": "zarr3", ".zarray": "zarr"}  # by the name of the array's metadata file

@@ -14,13 +14,13 @@ import tensorstore as ts
 
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.store import foreign
-from monosem_jax.activations.store.location import Location, context, last_part
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.activations.stream.stream import open_stream
 from monosem_jax.runtime import forks
 from monosem_jax.runtime.arguments import whole_number
 from monosem_jax.runtime.errors import BadInput, short_error
 from monosem_jax.runtime.files import finite
+from monosem_jax.runtime.kvstore import Location, context, last_part
 from monosem_jax.runtime.locations import ANYWHERE
 
 SITES_APART = ","  # separates the sites of a harvest that get a store each

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from monosem_jax.activations.store.location import Location, context, last_part
 from monosem_jax.activations.store.store import array_spec, checksum, hash_array, open_array, read_manifest
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.runtime.errors import BadInput, short_error
+from monosem_jax.runtime.kvstore import Location, context, last_part
 
 READ_BLOCKS = 16
 SCRATCH = Location("memory://verify")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from monosem_jax.activations.rows import DTYPES
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import FORMAT, checksum, create_array, hash_array, read_manifest
 from monosem_jax.activations.stream.order import BLOCK_ROWS
 from monosem_jax.runtime.ambient import pool
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.kvstore import Location
 
 PARTS = ".parts/"  # records of buckets on disk that are not committed: their additions to the manifest
 

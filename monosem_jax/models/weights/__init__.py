@@ -12,6 +12,7 @@ from typing import Any
 
 from monosem_jax.models.weights import llama
 from monosem_jax.models.weights.base import Table
+from monosem_jax.models.weights.config_json import shown
 from monosem_jax.runtime.errors import BadInput
 
 # `model_type` of a config.json -> the table of its architecture.
@@ -23,6 +24,6 @@ TABLES: dict[str, Table] = {
 def find_table(config: Mapping[str, Any], where: str) -> Table:
     """The table of the architecture that a config.json names; raises BadInput on one that there is none for."""
     name = config.get("model_type")
-    if name not in TABLES:
-        raise BadInput(f"{where}: model_type is {name!r}: expected one of {', '.join(sorted(TABLES))}")
+    if not isinstance(name, str) or name not in TABLES:
+        raise BadInput(f"{where}: model_type is {shown(name)}: expected one of {', '.join(sorted(TABLES))}")
     return TABLES[name]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from tokenizers import Tokenizer
+
+from monosem_jax.models.weights.files import File
 
 Index = tuple[slice, ...]
 
@@ -24,8 +27,26 @@ class Tensors(Protocol):
         """The shape of every tensor."""
         ...
 
+    @property
+    def files(self) -> Sequence[File]:
+        """The files that hold them. Their lengths are known once `shapes` is."""
+        ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The model's shape, as in a config.json."""
+        ...
+
+    def check(self, name: str) -> None:
+        """Raises BadInput on a tensor of a type that cannot be read."""
+        ...
+
     def read(self, name: str, index: Index | None = None) -> np.ndarray:
         """A tensor or a part of it, in the type of the file (what is quantised: fp32)."""
+        ...
+
+    def tokenizer(self) -> Tokenizer:
+        """The model's; raises BadInput when there is none."""
         ...
 
 

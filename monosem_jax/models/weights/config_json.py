@@ -6,15 +6,23 @@ Every function raises BadInput on an unexpected value, in one line with the key,
 from __future__ import annotations
 
 import dataclasses
-import math
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from monosem_jax.models.rope import KINDS, Rope
 from monosem_jax.runtime.errors import BadInput
 
-MOST = 1 << 40  # no size in a configuration is larger
+MOST = 1 << 31  # every number in a configuration is smaller
+LAYERS, MOST_LAYERS = ("num_hidden_layers", "n_layer"), 10_000  # work is done for each of them before tensors are read
+LARGEST = 1e30
 REQUIRED: Any = object()
+
+
+def shown(value: Any) -> str:
+    """A value of unknown origin, for a message."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,36 +33,36 @@ class Settings:
 
     def count(self, key: str, default: Any = REQUIRED) -> int:
         """A whole number; null is `default`."""
-        value = self._get(key, default)
-        if type(value) is not int or not 0 <= value < MOST:
-            raise BadInput(f"config.json: {key} is {value!r}: expected a whole number")
+        value, most = self._get(key, default), MOST_LAYERS if key in LAYERS else MOST
+        if type(value) is not int or not 0 <= value < most:
+            raise BadInput(f"config.json: {key} is {shown(value)}: expected a whole number below {most:,}")
         return value
 
     def number(self, key: str, default: Any = REQUIRED) -> float:
         """A finite number."""
         value = self._get(key, default)
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise BadInput(f"config.json: {key} is {value!r}: expected a number")
+        if type(value) not in (int, float) or not abs(value) < LARGEST:  # NaN included
+            raise BadInput(f"config.json: {key} is {shown(value)}: expected a number")
         return float(value)
 
     def switch(self, key: str, default: bool) -> bool:
         """true or false."""
         value = self._get(key, default)
         if not isinstance(value, bool):
-            raise BadInput(f"config.json: {key} is {value!r}: expected true or false")
+            raise BadInput(f"config.json: {key} is {shown(value)}: expected true or false")
         return value
 
     def text(self, key: str, default: Any = REQUIRED) -> str:
         """A string."""
         value = self._get(key, default)
         if not isinstance(value, str):
-            raise BadInput(f"config.json: {key} is {value!r}: expected a string")
+            raise BadInput(f"config.json: {key} is {shown(value)}: expected a string")
         return value
 
     def expect(self, key: str, *allowed: Any) -> None:
         """Raises BadInput unless the value is one of `allowed`, the first of which is the default."""
-        if (value := self._get(key, allowed[0])) not in allowed:
-            raise BadInput(f"config.json: {key} is {value!r}: expected {' or '.join(map(repr, allowed))}")
+        if not any(type(value := self._get(key, allowed[0])) is type(a) and value == a for a in allowed):
+            raise BadInput(f"config.json: {key} is {shown(value)}: expected {' or '.join(map(shown, allowed))}")
 
     def _get(self, key: str, default: Any) -> Any:
         value = self.values.get(key)
@@ -67,14 +75,11 @@ class Settings:
 def rope_of(values: Mapping[str, Any], theta: float = 10_000.0, kind: str = "") -> Rope:
     """The rotary positions that a config.json describes, in the form of before transformers 5 (`rope_theta` and
     `rope_scaling`) or since (`rope_parameters`, there by `kind` of layer if given)."""
-    found = values.get("rope_parameters")
-    if isinstance(found, dict) and kind and kind in found:
-        found = found[kind]
+    found = _object(values, "rope_parameters")
+    if kind and kind in found:
+        found = _object(found, kind)
     if not found:
-        found = {**(values.get("rope_scaling") or {})}
-        found.setdefault("rope_theta", values.get("rope_theta"))
-    if not isinstance(found, dict):
-        raise BadInput(f"config.json: rope_parameters is {found!r}: expected an object")
+        found = {"rope_theta": values.get("rope_theta"), **_object(values, "rope_scaling")}
     s = Settings(found)
     name = s.text("rope_type", s.text("type", "default"))
     if name not in KINDS:
@@ -91,3 +96,10 @@ def rope_of(values: Mapping[str, Any], theta: float = 10_000.0, kind: str = "") 
         beta_slow=s.number("beta_slow", 1.0),
         attention_factor=s.number("attention_factor", 0.0),
     )
+
+
+def _object(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = values.get(key) or {}
+    if not isinstance(found, dict):
+        raise BadInput(f"config.json: {key} is {shown(found)}: expected an object")
+    return found

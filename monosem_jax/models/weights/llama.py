@@ -7,7 +7,10 @@ from typing import Any
 
 from monosem_jax.models.llama import LlamaConfig
 from monosem_jax.models.weights.base import From, Table
-from monosem_jax.models.weights.config_json import Settings, rope_of
+from monosem_jax.models.weights.config_json import Settings, rope_of, shown
+from monosem_jax.runtime.errors import BadInput
+
+LOCAL, GLOBAL = "sliding_attention", "full_attention"
 
 
 def config(values: Mapping[str, Any]) -> LlamaConfig:
@@ -22,7 +25,7 @@ def config(values: Mapping[str, Any]) -> LlamaConfig:
         d_mlp=s.count("intermediate_size"),
         n_heads=heads,
         n_kv_heads=s.count("num_key_value_heads", heads),
-        head_dim=s.count("head_dim", s.count("hidden_size") // heads),
+        head_dim=s.count("head_dim", s.count("hidden_size") // max(heads, 1)),
         context_length=s.count("max_position_embeddings"),
         vocab_size=s.count("vocab_size"),
         rope=rope_of(values),
@@ -44,7 +47,11 @@ def _windows(s: Settings, kind: str, n_layers: int) -> tuple[int, ...]:
     if not size or kind == "llama":
         return ()
     if kinds := s.values.get("layer_types"):
-        return tuple(size * (k == "sliding_attention") for k in kinds)
+        if not isinstance(kinds, list) or len(kinds) != n_layers or not {*map(str, kinds)} <= {LOCAL, GLOBAL}:
+            raise BadInput(
+                f"config.json: layer_types is {shown(kinds)}: expected {LOCAL} or {GLOBAL} for {n_layers} layers"
+            )
+        return tuple(size * (k == LOCAL) for k in kinds)
     first = s.count("max_window_layers", n_layers) if kind in ("qwen2", "qwen3") else 0
     return tuple(size * (i >= first) for i in range(n_layers))
 

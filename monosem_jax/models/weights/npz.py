@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from monosem_jax.models.weights.base import Index, halved, heads_of
+from monosem_jax.models.weights.files import LocalFile
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_json
 
@@ -64,6 +65,14 @@ class Archive:
     @functools.cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return {n: a.shape[::-1] if _turned(n) else a.shape for n, a in self._arrays.items()}
+
+    @property
+    def files(self) -> list[LocalFile]:
+        return [LocalFile(self.path)]
+
+    def check(self, name: str) -> None:
+        if (kind := self._arrays[name].dtype).kind != "f":
+            raise BadInput(f"{self.path}: {name} has dtype {kind}: expected floating-point numbers")
 
     def read(self, name: str, index: Index | None = None) -> np.ndarray:
         found = self._arrays[name].T if _turned(name) else self._arrays[name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -14,7 +15,9 @@ from jax.sharding import Mesh, NamedSharding
 from monosem_jax.models.base import LanguageModel
 from monosem_jax.models.sharding import spec_of
 from monosem_jax.models.weights.base import From, Index, Tensors
-from monosem_jax.runtime.errors import BadInput, listed
+from monosem_jax.runtime.errors import BadInput
+
+MOST_COMPARED = 10_000  # names of tensors
 
 
 def shapes_of(model: LanguageModel) -> dict[str, tuple[int, ...]]:
@@ -26,15 +29,23 @@ def shapes_of(model: LanguageModel) -> dict[str, tuple[int, ...]]:
 def check(model: LanguageModel, table: Mapping[str, From], tensors: Tensors) -> dict[str, tuple[int, ...]]:
     """The shapes of all parameters; raises BadInput, before anything is read, on a tensor that is missing or of
     another shape."""
+    for source in table.values():  # first, since it costs little however many layers a configuration claims
+        if source.name not in tensors.shapes:
+            raise BadInput(f"{tensors.where} has no tensor {source.name}: {_nearest(source.name, tensors.shapes)}")
+        tensors.check(source.name)
     shapes = shapes_of(model)
     for path, shape in shapes.items():
         source = table[path]
-        if source.name not in tensors.shapes:
-            raise BadInput(f"{tensors.where} has no tensor {source.name}: it has {listed(source.name, tensors.shapes)}")
         found, expected = tensors.shapes[source.name], shape[::-1] if source.transposed else shape
         if source.arrange is None and tuple(found) != tuple(expected):
             raise BadInput(f"{tensors.where}: {source.name} has shape {list(found)}: expected {list(expected)}")
     return shapes
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """What there is instead of a tensor, for a message."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0) if len(known) < MOST_COMPARED else sorted(known)[:3]
+    return f"it has {len(known)} others, such as {', '.join(near)}" if near else "it has none"
 
 
 def read_params(

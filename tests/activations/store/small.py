@@ -12,11 +12,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import checksum, create_array
 from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.activations.store.writer import StoreWriter
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.kvstore import Location
 
 ROWS, WIDTH, SHARD, BUCKET = 9000, 4, 2048, 4096  # three buckets of two, two and one shard; the last block is short
 PER_CONTEXT = 9

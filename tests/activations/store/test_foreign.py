@@ -18,8 +18,8 @@ import tensorstore as ts
 from safetensors.numpy import save_file
 
 from monosem_jax.activations.store.foreign import NpyRows, SafetensorsRows, ZarrRows, identity, open_foreign
-from monosem_jax.activations.store.location import Location, context
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.kvstore import Location, context
 from tests.cases import cases
 
 DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16]

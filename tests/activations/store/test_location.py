@@ -5,9 +5,9 @@ import pathlib
 
 import pytest
 
-from monosem_jax.activations.store import location as module
-from monosem_jax.activations.store.location import Location, context, last_part
+from monosem_jax.runtime import kvstore as module
 from monosem_jax.runtime.errors import BadInput, short_error
+from monosem_jax.runtime.kvstore import Location, context, last_part
 from monosem_jax.runtime.locations import is_url
 
 KINDS = ["path", "string", "file url", "file spec", "memory", "memory spec"]

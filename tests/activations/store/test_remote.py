@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
-from monosem_jax.activations.store import location as module
-from monosem_jax.activations.store.location import Location, context
 from monosem_jax.activations.store.store import Store, open_rows, source_identity
 from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.activations.stream.stream import StreamConfig
+from monosem_jax.runtime import kvstore as module
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.kvstore import Location, context
 from tests.activations.store.small import (
     MOMENTS,
     SHARD,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from monosem_jax.activations.rows import RowRange
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import Store, create_array, find_store, open_array, open_rows, source_identity
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.kvstore import Location
 from tests.activations.store.small import (
     BUCKET,
     NAMES,

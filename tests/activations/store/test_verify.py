@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from monosem_jax.activations.store import verify
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.verify import verify_store
+from monosem_jax.runtime.kvstore import Location
 from tests.activations.store.small import BUCKET, CONVERTED, ROWS, SHARD, WIDTH, content, damages, forge, write_store
 
 TEMPLATES = ["complete", "unfinished", "converted"]

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from monosem_jax.activations.store import verify
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.kvstore import Location
 from tests.activations.store.small import (
     CONVERTED,
     MANIFEST,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from monosem_jax.activations.store import store as arrays
-from monosem_jax.activations.store.location import Location
 from monosem_jax.activations.store.store import FORMAT, Store, create_array, open_array
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.kvstore import Location
 from tests.activations.store.small import (
     BUCKET,
     CONVERTED,
