@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from monosem_jax.models.base import LanguageModel, ModelConfig
+from monosem_jax.models.gemma import Gemma, GemmaConfig
 from monosem_jax.models.llama import Llama, LlamaConfig
 from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.config import from_dict
@@ -17,6 +18,7 @@ from monosem_jax.runtime.errors import BadInput, listed
 MODELS: dict[str, tuple[type, type]] = {
     "transformer": (TransformerConfig, Transformer),
     "llama": (LlamaConfig, Llama),
+    "gemma": (GemmaConfig, Gemma),
 }
 
 

@@ -62,7 +62,7 @@ class Pretrained:
     def check(self) -> None:
         """Raises BadInput, before any weight is read, when a tensor is missing or has another shape, or the tokenizer
         does not fit."""
-        check(self.model(), self._table.parameters(self.config), self.source)
+        check(self.model(), self._table.parameters_in(self.config, self.source), self.source)
         _ = self.tokenizer
 
     def params(self, mesh: Mesh | None = None, dtype: Any = np.float32) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Pretrained:
 
         Raises BadInput, before anything is read, when a tensor is missing or has another shape.
         """
-        return read_params(self.model(), self._table.parameters(self.config), self.source, mesh, dtype)
+        return read_params(self.model(), self._table.parameters_in(self.config, self.source), self.source, mesh, dtype)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:

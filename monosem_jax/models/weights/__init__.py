@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from monosem_jax.models.weights import llama
+from monosem_jax.models.weights import gemma, llama
 from monosem_jax.models.weights.base import Table
 from monosem_jax.models.weights.config_json import shown
 from monosem_jax.runtime.errors import BadInput
@@ -18,6 +18,7 @@ from monosem_jax.runtime.errors import BadInput
 # `model_type` of a config.json -> the table of its architecture.
 TABLES: dict[str, Table] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), llama.TABLE),
+    **dict.fromkeys(("gemma", "gemma2", "gemma3", "gemma3_text"), gemma.TABLE),
 }
 
 

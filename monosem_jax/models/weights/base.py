@@ -75,10 +75,22 @@ class From:
 @dataclasses.dataclass(frozen=True)
 class Table:
     """An architecture's: `config` makes our configuration of a config.json; `parameters` says for a configuration
-    where each parameter, by its path ("blocks_0/q/kernel"), comes from."""
+    where each parameter, by its path ("blocks_0/q/kernel"), comes from. `spellings`: pairs of the beginning of a name
+    there and another that some files have in its place."""
 
     config: Callable[[Mapping[str, Any]], Any]
     parameters: Callable[[Any], dict[str, From]]
+    spellings: tuple[tuple[str, str], ...] = ()
+
+    def parameters_in(self, config: Any, tensors: Tensors) -> dict[str, From]:
+        """`parameters` under the names that a file has; a tensor that it lacks keeps its name."""
+        return {path: self._spelled(source, tensors.shapes) for path, source in self.parameters(config).items()}
+
+    def _spelled(self, source: From, known: Mapping[str, Any]) -> From:
+        if source.name in known:
+            return source
+        others = (b + source.name.removeprefix(a) for a, b in self.spellings if source.name.startswith(a))
+        return dataclasses.replace(source, name=next((n for n in others if n in known), source.name))
 
 
 def halved(rows: np.ndarray, heads: int) -> np.ndarray:
