@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import pathlib
 import time
 from typing import Any
@@ -12,16 +11,17 @@ import jax.numpy as jnp
 
 from monosem_jax import interop
 from monosem_jax.analysis.metrics import EvaluateConfig
-from monosem_jax.interop import saelens
 from monosem_jax.interop.exported import ExportedSAE, members_of, of_run
+from monosem_jax.interop.readers import read_folder
 from monosem_jax.load import load_run
-from monosem_jax.models.base import parse_site, site_width
+from monosem_jax.models.base import parse_site, site_widths, split_sites
+from monosem_jax.models.hooks import as_site
 from monosem_jax.models.run import TransformerRun, open_transformer
 from monosem_jax.runtime.checkpoint import Checkpoints
 from monosem_jax.runtime.config import field, to_dict
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.files import file_hash, new_folder, write_json
+from monosem_jax.runtime.files import new_folder, write_json
 from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun
@@ -99,17 +99,14 @@ def import_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
     """
     begin = time.perf_counter()
     source = pathlib.Path(config.source)
-    found = saelens.read(source)
+    found = read_folder(source, config.site or None)
     transformer = open_transformer(config.transformer) if config.transformer else None
     check_split(transformer, config.evaluate)
     site = _checked_site(config, found, transformer)
-    parents = {"source": {"path": config.source, "sha256": _hash(source)}}
+    parents = {"source": {"path": config.source, "sha256": found.source_hash}}
     if transformer is not None:
         parents["transformer"] = parent(transformer.path, "summary.json")
-    sae = {"architecture": found.architecture, "n_features": found.n_features}
-    if found.k is not None:
-        sae["k"] = found.k
-    identity = {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}
+    identity = {"sae": found.settings, "site": site, "evaluate": to_dict(config.evaluate)}
     with RunDir(workdir, "import", identity, parents, {"evaluate": to_dict(EvaluateConfig())}) as rundir:
 
         def save_and_evaluate() -> dict[str, Any]:
@@ -123,17 +120,18 @@ def import_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
 
 def _checked_site(config: ExportConfig, found: ExportedSAE, transformer: TransformerRun | None) -> str | None:
     """The site that the dictionary explains; raises BadInput when the transformer has no such site of that width."""
-    site = config.site or found.site
+    site = as_site(config.site) if config.site else found.site
     if transformer is None:
-        if site:
-            parse_site(site, ANY_LAYER)
+        for one in split_sites(site) if site else ():
+            parse_site(one, ANY_LAYER)
         return site
     if site is None:
         raise BadInput(f"{config.source} does not say which site it explains: give --site, such as mlp_hidden.0")
-    width = site_width(transformer.model, site)
-    if width != found.width:
+    widths = site_widths(transformer.model, site)
+    if widths != found.row_widths:
+        ours, theirs = (" and ".join(map(str, each)) for each in (found.row_widths, widths))
         raise BadInput(
-            f"{config.source} is for activations of width {found.width}, but {site} of {transformer.path} has {width}"
+            f"{config.source} is for activations of width {ours}, but {site} of {transformer.path} has {theirs}"
         )
     return site
 
@@ -147,10 +145,4 @@ def _save(path: pathlib.Path, found: ExportedSAE, site: str | None) -> None:
         checkpoints.wait()
     finally:
         checkpoints.close()
-    write_json(path / "input.json", {"input_scale": 1.0, "site": site, "width": found.width, "published": True})
-
-
-def _hash(source: pathlib.Path) -> str:
-    """The hash of the imported dictionary: a hash of the hashes of both files."""
-    both = file_hash(source / saelens.CFG) + file_hash(source / saelens.WEIGHTS)
-    return hashlib.sha256(both.encode()).hexdigest()
+    write_json(path / "input.json", {**found.input, "site": site})
