@@ -127,8 +127,10 @@ def of_run(path: pathlib.Path, step: int = -1) -> ExportedSAE:
 
     Raises BadInput when there is no such step, its weights are not finite, or its configuration is impossible.
     """
-    steps = SaeRun(path).steps
-    if not steps:
+    opened = load_sae(path)
+    if isinstance(read := getattr(opened, "dictionary", None), ExportedSAE):  # a published one, opened where it lies
+        return read
+    if not (steps := opened.steps):
         raise BadInput(f"{path} holds no checkpoint yet: there is nothing to export")
     chosen = steps[-1] if step < 0 else step
     run = load_sae(path, chosen)

@@ -125,7 +125,7 @@ def test_an_import_is_bound_to_both_files(tmp_path):
 
 def test_an_import_that_was_cut_short_goes_on(exported, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("monosem_jax.stages.export.write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr("monosem_jax.stages.published.write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt()))
         take(exported, tmp_path / "run")
     assert load_run(tmp_path / "run").summary is None
     assert take(exported, tmp_path / "run").summary == {"n_features": F}

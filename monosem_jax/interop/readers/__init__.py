@@ -46,6 +46,11 @@ def format_of(folder: pathlib.Path) -> str | None:
     return next((name for name, reader in READERS.items() if reader.fits(folder)), None)
 
 
+def inside(folder: pathlib.Path) -> list[str]:
+    """The names of the folders in a folder that look like published dictionaries."""
+    return [p.name for p in sorted(folder.iterdir()) if format_of(p)] if folder.is_dir() else []
+
+
 def read_folder(folder: pathlib.Path, site: str | None = None) -> ExportedSAE:
     """The dictionary in a folder of any of the formats; `site` stands before the one that the folder names.
 
@@ -56,10 +61,10 @@ def read_folder(folder: pathlib.Path, site: str | None = None) -> ExportedSAE:
     name = format_of(folder)
     if name is not None:
         return READERS[name].read(folder, site)
-    inside = [p.name for p in sorted(folder.iterdir()) if format_of(p)]
-    if inside:
-        more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
-        raise BadInput(f"{folder} holds {len(inside)} dictionaries: give one, {', '.join(inside[:MOST_NAMED])}{more}")
+    names = inside(folder)
+    if names:
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        raise BadInput(f"{folder} holds {len(names)} dictionaries: give one, {', '.join(names[:MOST_NAMED])}{more}")
     known = "; ".join(f"{name}: {reader.files}" for name, reader in READERS.items())
     found = pickles(folder)
     why = f" ({found[0]} is a pickle, which is not opened because such files can run code)" if found else ""

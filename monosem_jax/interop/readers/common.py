@@ -65,7 +65,7 @@ def size(values: Mapping[str, Any], name: str, where: pathlib.Path, most: tuple[
 
 def positive(values: Mapping[str, Any], name: str, where: pathlib.Path) -> float:
     """The value of a key that is a positive number."""
-    value = values.get(name)
+    value: Any = values.get(name)
     if type(value) not in (int, float) or not 0 < value <= float(np.finfo(np.float32).max):
         raise BadInput(f"{where}: {name} is {short(value)}: expected a positive number")
     return float(value)

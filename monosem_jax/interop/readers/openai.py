@@ -26,9 +26,10 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_safetensors_header
 
 CONVERT = (
-    "import torch; from safetensors.torch import save_file; d = torch.load('{0}.pt', map_location='cpu'); "
-    "a = d.pop('activation', 'ReLU'); k = d.pop('activation_state_dict', {{}}).get('k', 0); "
-    "save_file({{n: t.contiguous() for n, t in d.items()}}, '{0}.safetensors', {{'activation': a, 'k': str(int(k))}})"
+    "import torch; from safetensors.torch import save_file; d = torch.load('{0}.pt', map_location='cpu', "
+    "weights_only=True); a = d.pop('activation', 'ReLU'); k = d.pop('activation_state_dict', {{}}).get('k', 0); "
+    "save_file({{n: t.contiguous() for n, t in d.items() if hasattr(t, 'contiguous')}}, '{0}.safetensors', "
+    "{{'activation': a, 'k': str(int(k))}})"
 )
 NAMES = {"pre_bias": "b_dec", "encoder.weight": "W_enc", "latent_bias": "b_enc", "decoder.weight": "W_dec"}
 STATISTICS = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")  # of training
