@@ -18,9 +18,9 @@ import sys
 import numpy as np
 import sae_lens
 import torch
-from safetensors.torch import load_file, save_file
 from sae_lens.loading import pretrained_sae_loaders as loaders
 from sae_lens.training.activation_scaler import ActivationScaler, ActivationWhitening
+from safetensors.torch import load_file, save_file
 
 from monosem_jax.interop.readers import dictionary_learning as learning_reader
 from monosem_jax.interop.readers import openai as openai_reader

@@ -26,7 +26,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 def test_encodes_and_decodes_as_the_program_that_wrote_it(name):
     run, f, x_hat = mj.load_sae(HERE / name), GOLDEN[f"{name}/f"], GOLDEN[f"{name}/x_hat"]
     assert isinstance(run, PublishedRun) and run.params["W_enc"].shape == (X.shape[1], f.shape[1])
-    assert 0 < np.count_nonzero(f) and f.shape == run.encode(X).shape
+    assert np.count_nonzero(f) > 0 and f.shape == run.encode(X).shape
     assert difference(run.encode(X), f) <= CLOSE
     assert difference(run.decode(f, X), x_hat) <= CLOSE
     assert difference(run.decode(run.encode(X), X), x_hat) <= 2 * CLOSE
