@@ -29,7 +29,7 @@ from monosem_jax.models.loaded import LoadedModel
 from monosem_jax.models.pretrained import is_pretrained
 from monosem_jax.models.run import ImportedModelRun, TransformerRun, open_transformer
 from monosem_jax.runtime.arguments import Named, whole_number
-from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.errors import BadInput, NewerFormat
 from monosem_jax.runtime.loaded_run import LoadedRun
 from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.workdir import read_record
@@ -91,22 +91,34 @@ R = TypeVar("R", bound=LoadedRun)
 
 
 def load_run(path: Path, step: int | None = None) -> AnyRun:
-    """Opens the run directory of any experiment; `step` chooses a checkpoint other than the newest.
+    """Opens the run directory of any experiment, or the folder of a published dictionary (`interop.readers`); `step`
+    chooses a checkpoint other than the newest.
 
     Raises BadInput when `path` is not a run directory, holds no such step, or was written by a newer version.
     """
     step = None if step is None else whole_number(f"step is {step!r}", step, 0)
     where = local_path(path, "path")
-    run = KINDS.get(read_record(where)["experiment"], LoadedRun)(where, step)
+    run = _published(where) or KINDS.get(read_record(where)["experiment"], LoadedRun)(where, step)
     if step is not None and step not in run.steps and not isinstance(run, SweepRun):
         raise BadInput(f"{path} holds no checkpoint of step {step}: it holds {run.steps}")
     return run
 
 
+def _published(where: pathlib.Path) -> SaeRun | None:
+    """The dictionary of another program in a folder, None where there is none."""
+    try:
+        read_record(where)
+    except NewerFormat:
+        raise
+    except BadInput:
+        return importlib.import_module("monosem_jax.interop.opened").open_folder(where) if where.is_dir() else None
+    return None
+
+
 def _load(path: Path, step: int | None, kind: type[R]) -> R:
     run = load_run(path, step)
-    wanted = kind in (type(run), *type(run).__bases__) and kind is not LoadedRun
-    if not wanted or not isinstance(run, kind):
+    # An analyze directory is no evaluate directory, though its class is derived; an imported model is a transformer.
+    if not isinstance(run, kind) or KINDS.get(run.experiment) not in (kind, ImportedModelRun):
         names = " or ".join(name for name, other in KINDS.items() if other is kind)
         raise BadInput(f"{path} is the run directory of {run.experiment}: expected one of {names}")
     return run
@@ -131,7 +143,7 @@ def load_store(path: Path) -> HarvestRun:
 
 
 def load_sae(path: Path, step: int | None = None) -> SaeRun:
-    """`load_run` of a train_sae directory, or of one that was imported."""
+    """`load_run` of a train_sae directory, of one that was imported, or of the folder of a published dictionary."""
     return _load(path, step, SaeRun)
 
 

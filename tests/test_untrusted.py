@@ -26,7 +26,7 @@ from monosem_jax import load_run
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.store.store import Store, open_rows
 from monosem_jax.interop import exported as interop_dictionary
-from monosem_jax.interop import saelens
+from monosem_jax.interop.readers import saelens
 from monosem_jax.interop.tensors import read_tensors
 from monosem_jax.load import KINDS
 from monosem_jax.runtime.checkpoint import Checkpoints, check_step

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from monosem_jax.interop import saelens
+from monosem_jax.interop.readers import saelens
 from monosem_jax.sae import architectures as sae
 
 WARMUP, DECAY = 0.05, 0.2

@@ -44,7 +44,12 @@ def get_config() -> PretrainedQuickstartConfig:
         effects=EffectsConfig(ablated=16, direct=8, pinned=8, steered=()),
     )
     analyze = AnalyzeRunConfig(
-        random_directions=64, training_contexts=256, heldout_contexts=512, batch_contexts=8, n_features=1024, kinds=kinds,
+        random_directions=64,
+        training_contexts=256,
+        heldout_contexts=512,
+        batch_contexts=8,
+        n_features=1024,
+        kinds=kinds,
         without=("sources",),
-    )  # fmt: skip
+    )
     return PretrainedQuickstartConfig(transformer=ImportModelConfig(), harvest=harvest, sae=sae, analyze=analyze)

@@ -1,8 +1,8 @@
 """Dictionaries and analyses in the formats of other programs: one file per format and one line in a table.
 
 A writer of `WRITERS` fills an empty folder from an `ExportedSAE`, with one function per architecture; those of an
-analysis (`stages/export_analysis.py` has their table) from an `Analyzed`. Folders of SAELens can also be read. Neither
-the other programs nor PyTorch are needed, and no file that is read can run code.
+analysis (`stages/export_analysis.py` has their table) from an `Analyzed`. `readers.READERS` are those of the opposite
+way. Neither the other programs nor PyTorch are needed, and no file that is read can run code.
 """
 
 from __future__ import annotations

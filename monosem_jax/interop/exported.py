@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 
 from monosem_jax.load import load_sae
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.files import read_array
+from monosem_jax.runtime.files import file_hash, read_array
 from monosem_jax.runtime.loaded_run import LoadedRun
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae.activation_fns import BatchTopK, TopK
@@ -20,6 +21,7 @@ from monosem_jax.sae.errors import Prefixes
 from monosem_jax.sae.run import SaeRun, SweepRun
 
 T = TypeVar("T")
+KEEP_ROWS = ("SAELens",)  # programs whose dictionaries may normalise single rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,7 +30,9 @@ class ExportedSAE:
 
     A field that is unknown or has no meaning for the architecture is None or (). `density` [F] is the share of held-out
     tokens on which each feature fired, `k` the number of features active on a row (with BatchTopK, on average),
-    `widths` those of the sites that a row joins, `prefixes` the sizes of the nested dictionaries of Matryoshka.
+    `widths` those of the sites that a row joins, `prefixes` the sizes of the nested dictionaries of Matryoshka, `rows`
+    the normalisation of single rows that belongs to the dictionary (a key of `sae.row_scales.ROW_SCALES`) or "",
+    `files` those that it was read from.
     """
 
     architecture: str
@@ -41,6 +45,8 @@ class ExportedSAE:
     k: int | None = None
     widths: tuple[int, ...] = ()
     prefixes: tuple[int, ...] = ()
+    rows: str = ""
+    files: tuple[pathlib.Path, ...] = ()
 
     @property
     def width(self) -> int:
@@ -51,6 +57,38 @@ class ExportedSAE:
     def width_out(self) -> int:
         """M of the activations that are reconstructed."""
         return self.params["b_dec"].shape[0]
+
+    @property
+    def row_widths(self) -> tuple[int, ...]:
+        """The widths of the parts of a row of activations that it is given: of a transcoder two."""
+        both = (self.width, self.width_out) if self.architecture == "transcoder" else (self.width,)
+        return self.widths or both
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """What `input.json` of a run directory says of it, but for the site."""
+        widths = self.row_widths
+        found: dict[str, Any] = {"input_scale": 1.0, "width": sum(widths), "published": True}
+        if len(widths) > 1:
+            found |= {"input_scale": [1.0] * len(widths), "widths": list(widths)}
+        return {**found, "rows": self.rows} if self.rows else found
+
+    @property
+    def source_hash(self) -> str:
+        """The hash of a dictionary that was read: a hash of the hashes of its files."""
+        return hashlib.sha256("".join(map(file_hash, self.files)).encode()).hexdigest()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keys of `sae` that make a module for the parameters."""
+        found: dict[str, Any] = {"architecture": self.architecture, "n_features": self.n_features}
+        if self.k is not None:
+            found["k"] = self.k
+        if self.architecture == "transcoder":
+            names = {"relu": "relu", "topk": "topk", "jumprelu": "batchtopk"}
+            found |= {"activation": names[self.activation], "skip": "W_skip" in self.params}
+            found.setdefault("k", 1)  # of training alone, where the activation is not topk
+        return found
 
     @property
     def n_features(self) -> int:
@@ -89,8 +127,10 @@ def of_run(path: pathlib.Path, step: int = -1) -> ExportedSAE:
 
     Raises BadInput when there is no such step, its weights are not finite, or its configuration is impossible.
     """
-    steps = SaeRun(path).steps
-    if not steps:
+    opened = load_sae(path)
+    if isinstance(read := getattr(opened, "dictionary", None), ExportedSAE):  # a published one, opened where it lies
+        return read
+    if not (steps := opened.steps):
         raise BadInput(f"{path} holds no checkpoint yet: there is nothing to export")
     chosen = steps[-1] if step < 0 else step
     run = load_sae(path, chosen)
@@ -109,7 +149,7 @@ def of_run(path: pathlib.Path, step: int = -1) -> ExportedSAE:
 
 def _details(sae: SparseAutoencoder) -> dict[str, Any]:
     """The fields that the parameters do not show."""
-    found: dict[str, Any] = {"widths": sae.parts if len(sae.parts) > 1 else ()}
+    found: dict[str, Any] = {"widths": sae.parts if len(sae.parts) > 1 else (), "rows": sae.rows}
     recipe = sae.recipe
     if isinstance(recipe.activation, TopK | BatchTopK):
         sae.config.check()
@@ -149,6 +189,11 @@ def check_finite(params: Mapping[str, np.ndarray], where: str) -> None:
 def for_architecture(writers: Mapping[str, T], dictionary: ExportedSAE, program: str) -> T:
     """The writer of an architecture; raises BadInput when the program has no counterpart of it."""
     form = sae_lib.find(dictionary.architecture)().recipe().same_form_as or dictionary.architecture
+    if dictionary.rows and program not in KEEP_ROWS:
+        raise BadInput(
+            f"{program} has no normalisation of single rows, and this dictionary has one ({dictionary.rows}): expected "
+            f"a format of {', '.join(KEEP_ROWS)}"
+        )
     if form not in writers:
         known = ", ".join(writers)
         raise BadInput(f"{program} is written for sae.architecture {known}, and this one is {dictionary.architecture}")

@@ -45,7 +45,8 @@ def write_numpy(folder: pathlib.Path, dictionary: ExportedSAE) -> None:
 
 def description(dictionary: ExportedSAE) -> dict[str, Any]:
     """The properties of a dictionary as JSON, None where unknown or without meaning. `widths` are those of the sites
-    that a row joins (for a transcoder: of its input and its target); `prefixes` are Matryoshka's."""
+    that a row joins (for a transcoder: of its input and its target); `prefixes` are Matryoshka's. `rows` is only there
+    where single rows are normalised first, as `sae.row_scales` says."""
     return {
         "format": FORMAT,
         "architecture": dictionary.architecture,
@@ -59,4 +60,5 @@ def description(dictionary: ExportedSAE) -> dict[str, Any]:
         "site": dictionary.site,
         "step": dictionary.step,
         "model_name": dictionary.model_name,
+        **({"rows": dictionary.rows} if dictionary.rows else {}),
     }

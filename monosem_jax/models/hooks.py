@@ -1,27 +1,49 @@
-"""The names of sites in TransformerLens, by which published dictionaries are labelled, and ours."""
+"""TransformerLens' names of places in a model, by which published dictionaries are labelled, and our sites.
+
+blocks.5.hook_resid_post  <->  resid_post.5        blocks.5.attn.hook_z  <->  attn_z.5
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-# Our kinds of sites and TransformerLens' names. `hook_mlp_in` is before the norm, our mlp_in after it.
+from monosem_jax.runtime.errors import BadInput
+
+# By our kinds of sites. `hook_mlp_in` there is before the norm. Our mlp_in is after the norm with its gain and bias;
+# `ln2.hook_normalized` is before these two, which TransformerLens by default moves into the weights that follow.
 HOOKS = {
-    "resid_pre": "hook_resid_pre", "attn_z": "attn.hook_z", "attn_out": "hook_attn_out",
-    "resid_mid": "hook_resid_mid", "mlp_in": "ln2.hook_normalized", "mlp_hidden": "mlp.hook_post",
-    "mlp_out": "hook_mlp_out", "resid_post": "hook_resid_post",
+    "resid_pre": "hook_resid_pre", "attn_z": "attn.hook_z", "attn_out": "hook_attn_out", "resid_mid": "hook_resid_mid",
+    "mlp_in": "ln2.hook_normalized", "mlp_hidden": "mlp.hook_post", "mlp_out": "hook_mlp_out",
+    "resid_post": "hook_resid_post",
 }  # fmt: skip
-HOOK = re.compile(r"blocks\.(0|[1-9][0-9]{0,3})\.([a-z0-9_.]+)")
+KINDS = {hook: kind for kind, hook in HOOKS.items()} | {"mlp.hook_in": "mlp_in"}  # the last is of newer versions
+BLOCK = re.compile(r"blocks\.(0|[1-9][0-9]{0,3})\.([a-z0-9_.]+)")
 
 
 def hook_name(site: str) -> str | None:
-    """TransformerLens' name for a site, None where it has none."""
+    """TransformerLens' name for one of our sites, None where it has none."""
     kind, _, layer = site.partition(".")
-    return f"blocks.{layer}.{HOOKS[kind]}" if kind in HOOKS and layer else None
+    return f"blocks.{layer}.{HOOKS[kind]}" if kind in HOOKS and layer.isdigit() else None
 
 
 def site_of(hook: Any) -> str | None:
     """Our name for one of TransformerLens' hooks, None where there is no such site."""
-    found = HOOK.fullmatch(hook) if isinstance(hook, str) else None
-    kind = next((ours for ours, theirs in HOOKS.items() if found and theirs == found[2]), None)
-    return f"{kind}.{found[1]}" if found and kind else None
+    found = BLOCK.fullmatch(hook) if isinstance(hook, str) else None
+    if found is None or found[2] not in KINDS:
+        return None
+    return f"{KINDS[found[2]]}.{found[1]}"
+
+
+def as_site(name: str) -> str:
+    """Our name of a site that is given by either name; what is no hook stays as it is.
+
+    Raises BadInput on a hook at which we have no site, such as an attention pattern.
+    """
+    if not isinstance(name, str) or not (name.startswith("blocks.") or name.partition(".")[0].startswith("hook_")):
+        return name
+    site = site_of(name)
+    if site is None:
+        known = ", ".join(f"blocks.N.{hook}" for hook in HOOKS.values())
+        raise BadInput(f"hook {name[:80]!r} is no site of ours: expected one of {known}")
+    return site

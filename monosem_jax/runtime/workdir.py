@@ -26,6 +26,7 @@ from monosem_jax.runtime.provenance import git_revision, versions
 # Of run directories and checkpoints. 1 had no number and no checksums; before 3 random streams had numbers, no names.
 FORMAT = 3
 NAMED_STREAMS = 3  # since this format a run can be resumed: an earlier one would go on with other random numbers
+MADE_FIRST = ("dictionary",)  # folders of what a run is made from, which may be there before it
 
 RECORD: dict[str, Any] = dict.fromkeys(("config", "parents", "versions", "surroundings"), dict)
 RECORD |= {"experiment": str, "format": int, "git": str | None, "identity": str}
@@ -212,6 +213,8 @@ def _refuse_earlier_streams(path: pathlib.Path, record: dict[str, Any]) -> None:
 
 def _refuse_foreign(path: pathlib.Path) -> None:
     def visible(p: pathlib.Path) -> bool:
+        if p.relative_to(path).parts[0] in MADE_FIRST:
+            return False
         return p.is_file() and not p.name.startswith(".") and not _is_job_log(p, path)
 
     foreign = sorted(p.name for p in path.iterdir() if visible(p) or any(map(visible, p.rglob("*"))))

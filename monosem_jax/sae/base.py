@@ -35,6 +35,7 @@ from monosem_jax.sae.config import SaeConfig
 from monosem_jax.sae.ops.matmul import matmul
 from monosem_jax.sae.params import PARAMETERS, with_unit_rows
 from monosem_jax.sae.recipe import Recipe, squared_errors
+from monosem_jax.sae.row_scales import ROW_SCALES
 from monosem_jax.sae.step_context import StepContext
 
 
@@ -42,8 +43,9 @@ class SparseAutoencoder(nn.Module):
     """Parameters W_enc [M,F], b_enc [F], W_dec [F,M], b_dec [M] and those of the recipe, in fp32; operands of products
     in `dtype`, sums in fp32.
 
-    `width` is the width of a row, `parts` the widths of its parts. `architectures.build` makes the module. Call methods
-    that read parameters as `apply({"params": …}, …, method=sae.encode)`, with published parameters.
+    `width` is the width of a row, `parts` the widths of its parts, `rows` the normalisation of single rows that a
+    published dictionary may have (a key of `row_scales.ROW_SCALES`). `architectures.build` makes the module. Call
+    methods that read parameters as `apply({"params": …}, …, method=sae.encode)`, with published parameters.
     """
 
     width: int
@@ -51,6 +53,7 @@ class SparseAutoencoder(nn.Module):
     config: SaeConfig
     dtype: Any = jnp.float32
     parts: tuple[int, ...] = ()
+    rows: str = ""
 
     @property
     def recipe(self) -> Recipe:
@@ -81,6 +84,9 @@ class SparseAutoencoder(nn.Module):
     def encode(self, x: Float[Array, "*B M"]) -> Float[Array, "*B F"]:
         """Feature activations of single vectors."""
         p = self._params()
+        if self.rows:
+            shift, divisor, _ = ROW_SCALES[self.rows](x)
+            x = (x - shift) / divisor
         # b_dec goes through the encoder once per batch rather than once per row: a sixth of all FLOPs saved.
         centre = p["b_dec"] @ p["W_enc"] if self.recipe.apply_b_dec_to_input else 0.0
         return self.recipe.activation.inference(p, self._product(x, p["W_enc"]), centre)
@@ -94,13 +100,26 @@ class SparseAutoencoder(nn.Module):
         """Where features count as active, for L0 and densities."""
         return self.recipe.activation.active(f)
 
+    @nn.nowrap
+    def gain(self, rows: Float[Array, "*B W"]) -> Float[Array, "*B"] | None:
+        """What a feature's activation is multiplied by in each row's reconstruction; None: by 1 in all."""
+        return ROW_SCALES[self.rows](self.inputs(rows))[2][..., 0] if self.rows else None
+
     def decode(self, f: Float[Array, "*B F"], x: Float[Array, "*B M"] | None = None) -> Float[Array, "*B M"]:
-        """Reconstructions from feature activations; `x`: the activations that were encoded, needed for a skip.
+        """Reconstructions from feature activations; `x`: the activations that were encoded, needed for a skip and
+        where rows are normalised.
 
         Raises BadInput if x is needed and not given.
         """
         p = self._params()
         y_hat = self._product(f, p["W_dec"]) + p["b_dec"]
+        if self.rows:
+            if x is None:
+                raise BadInput(
+                    f"a dictionary of rows with {self.rows} decodes from features and activations: decode(f, x)"
+                )
+            shift, _, scale = ROW_SCALES[self.rows](x)
+            return y_hat * scale + shift
         if not self.recipe.skip:
             return y_hat
         if x is None:

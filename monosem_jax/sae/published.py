@@ -46,6 +46,10 @@ class PublishedSAE:
         """The part [..., M] of rows [..., W] that is reconstructed; raises BadInput on another width."""
         return self.module.targets(self._rows("targets", rows))
 
+    def gain(self, rows: jax.Array) -> jax.Array | None:
+        """[...] what activations are multiplied by in the reconstruction of rows [..., W]; None: by 1 in all."""
+        return self.module.gain(rows)
+
     def active(self, f: jax.Array) -> jax.Array:
         """Where features [..., F] fire."""
         return self.module.active(f)
@@ -56,7 +60,8 @@ class PublishedSAE:
         return self._apply(self.module.encode, self.module.inputs(self._rows("encode", rows)))
 
     def decode(self, f: ArrayLike, *x: ArrayLike) -> jax.Array:
-        """Feature activations [..., F] → reconstructions [..., M]; a skip transcoder also needs what it read, `x`.
+        """Feature activations [..., F] → reconstructions [..., M]; a skip transcoder and a dictionary that normalises
+        rows also need what was encoded, `x`.
 
         Raises BadInput on other widths.
         """
@@ -71,7 +76,11 @@ class PublishedSAE:
     @pinned()
     def affine(self, features: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "n M"], Float[np.ndarray, " n"]]:
         """(w, b) of features: their activation before the threshold is x · w + b, for what the encoder reads of a row.
-        Where a feature is active, this is its activation."""
+        Where a feature is active, this is its activation. Raises BadInput where rows are normalised one by one."""
+        if self.module.rows:
+            raise BadInput(
+                f"affine: each row is normalised ({self.module.rows}), so no feature is linear in activations"
+            )
         p = {name: np.asarray(value, np.float32) for name, value in self.params.items()}
         recipe = self.module.recipe
         gain = np.asarray(recipe.activation.gain(dict(self.params)), np.float32)[features]

@@ -23,6 +23,7 @@ from monosem_jax.runtime.loaded_run import TrainedRun
 from monosem_jax.runtime.mesh import Rules
 from monosem_jax.sae import architectures as sae_lib
 from monosem_jax.sae.base import SparseAutoencoder
+from monosem_jax.sae.row_scales import ROW_SCALES
 
 BLOCK_ROWS = 4096  # `encode` and `decode` compute this many rows at a time
 
@@ -91,7 +92,8 @@ class SaeRun(TrainedRun, FromTransformer):
     def _part(self, at: int | slice) -> dict[str, np.ndarray]:
         """Published parameters of a feature or of a range of them."""
         names = set(jax.eval_shape(self.sae.initial, jax.random.key(0)))
-        if self.published and "log_threshold" in names:
+        statistics = self.sae.recipe.activation.initial_stats()
+        if self.published and ("log_threshold" in names or "threshold" in statistics):
             names = names - {"log_threshold"} | {"threshold"}
         axes = {name: a for name, a in sae_lib.FEATURE_AXIS.items() if name in names}
         step, folder = self._newest(), self.checkpoints
@@ -113,7 +115,10 @@ class SaeRun(TrainedRun, FromTransformer):
             raise BadInput(
                 f"{self.path / 'input.json'} has width {width!r} and widths {parts!r}: expected whole numbers"
             )
-        return sae_lib.build(self._sae_config, width, jnp.float32, tuple(parts))
+        rows = self._input.get("rows", "")
+        if not isinstance(rows, str) or rows not in ("", *ROW_SCALES):
+            raise BadInput(f"{self.path / 'input.json'} has rows {rows!r}: expected {', '.join(ROW_SCALES)} or nothing")
+        return sae_lib.build(self._sae_config, width, jnp.float32, tuple(parts), rows)
 
     def encode(self, x: ArrayLike) -> np.ndarray:
         """Raw activations [..., M] → feature activations [..., F], fp32, on the default device.
@@ -125,7 +130,8 @@ class SaeRun(TrainedRun, FromTransformer):
 
     def decode(self, f: ArrayLike, x: ArrayLike | None = None) -> np.ndarray:
         """Feature activations [..., F] → reconstructions [..., M]; `x` [..., M] are the activations that they were
-        computed from, which a skip transcoder needs. Raises BadInput like `encode`."""
+        computed from, which a skip transcoder and a dictionary that normalises rows need. Raises BadInput like
+        `encode`."""
         given = [finite_numbers("decode", f, "...", self.sae.n_features)]
         if x is not None:
             given.append(finite_numbers("decode", x, *given[0].shape[:-1], self.sae.width_in))

@@ -24,7 +24,7 @@ from monosem_jax.analysis.scan.config import ScanConfig
 from monosem_jax.analysis.scan.entry import scan
 from monosem_jax.analysis.scan.result import SetScan
 from monosem_jax.analysis.subjects import Subject
-from monosem_jax.load import control, feature_set, load_run, neurons
+from monosem_jax.load import feature_set, load_run, neurons
 from monosem_jax.report.evidence import markdown
 from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_seed, field
@@ -37,9 +37,10 @@ from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun, SweepRun
+from monosem_jax.stages import published
 from monosem_jax.stages.analyze_sweep import analyze_members
 from monosem_jax.stages.evaluate import open_dictionary
-from monosem_jax.stages.other_seeds import find_stability, open_seeds, seed_paths
+from monosem_jax.stages.other_seeds import find_stability, open_control, open_seeds, seed_paths
 from monosem_jax.text.directory import Text
 
 
@@ -50,7 +51,12 @@ class AnalyzeRunConfig:
     seed: int = 0
     """Decides which training contexts and which features are sampled, and every draw of examples."""
     run: str = field("", place=Place())
-    """Directory of a finished train_sae run (or of an import with its transformer), or of a sweep."""
+    """Directory of a finished train_sae run (or of an import with its transformer), or of a sweep, or the folder of a
+    published dictionary, of any format that experiments.export --formats lists."""
+    transformer: str = field("", place=Place())
+    """With a published dictionary: run directory of the transformer that it explains."""
+    site: str = ""
+    """With a published dictionary: the site that it explains; empty: what the folder says."""
     control: str = field("", place=Place())
     """Directory of a dictionary of the control transformer (train_transformer --shuffle_of), or empty: no control."""
     seeds: str = field("", place=Place(several=True))
@@ -120,33 +126,18 @@ def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, 
             raise BadInput(f"config.run {config.run} is a sweep: config.seeds are those of a single dictionary")
         return analyze_members(workdir, run, config, analyze)
     begin = time.perf_counter()
-    found = open_dictionary(config.run)
+    source = published.run_of(workdir, config.run, config.transformer, config.site)
+    found = open_dictionary(source)
     found.transformer.text.check_split(config.split)
-    parents = {"run": parent(config.run, "summary.json")}
-    beside = _control(found, config.control)
+    parents = {"run": parent(source, "summary.json")}
+    beside = open_control(found, config.control)
     if config.control:
         parents["control"] = parent(config.control, "summary.json")
     seeds = open_seeds(found, feature_set(found), config.seeds)
     parents |= {f"seed{i}": parent(path, "summary.json") for i, path in enumerate(seed_paths(config.seeds))}
-    identity = dataclasses.replace(config, run="", control="", seeds="")
+    identity = dataclasses.replace(config, run="", transformer="", control="", seeds="")
     with RunDir(workdir, "analyze", identity, parents, AnalyzeRunConfig()) as rundir:
         return rundir.once(lambda: _analyze(rundir.path, found, beside, seeds, config, begin))
-
-
-def _control(found: SaeRun, path: str) -> list[FeatureSet]:
-    """The control's dictionary, if there is one; raises BadInput when it is of another site or text."""
-    if not path:
-        return []
-    other = open_dictionary(path)
-    if other.site != found.site:
-        raise BadInput(f"config.control {path} is of {other.site}: expected the site of config.run, {found.site}")
-    ours, theirs = (run.transformer.text.manifest for run in (found, other))
-    for key in ("tokenizer_sha256", "corpus_sha256"):
-        if ours.get(key) != theirs.get(key):
-            raise BadInput(
-                f"config.control {path} is of a transformer with another {key.split('_')[0]}: expected the same"
-            )
-    return [control(other)]
 
 
 def _analyze(

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from monosem_jax.analysis import metrics as metrics_lib
 from monosem_jax.analysis.metrics import EvaluateConfig
+from monosem_jax.interop.opened import PublishedRun
 from monosem_jax.load import load_run
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.config import field, to_dict
@@ -22,6 +23,7 @@ from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.run import SaeRun
+from monosem_jax.stages import published
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,12 @@ class EvaluateRunConfig:
     """Which dictionary is evaluated, at which checkpoint, and on how much text."""
 
     run: str = field("", place=Place())
-    """Directory of a finished train_sae run (or of an import with its transformer)."""
+    """Directory of a finished train_sae run (or of an import with its transformer), or the folder of a published
+    dictionary, of any format that experiments.export --formats lists."""
+    transformer: str = field("", place=Place())
+    """With a published dictionary: run directory of the transformer that it explains."""
+    site: str = ""
+    """With a published dictionary: the site that it explains; empty: what the folder says."""
     step: int = -1
     """The checkpoint; -1: the newest."""
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -41,6 +48,11 @@ def open_dictionary(path: str, step: int = -1) -> SaeRun:
     if not path:
         raise BadInput("config.run is empty: expected the directory of a finished train_sae run")
     found = load_run(path, None if step == -1 else step)
+    if isinstance(found, PublishedRun):
+        raise BadInput(
+            f"{path} is a published dictionary without its model: make a run of it with experiments.export "
+            f"--workdir=DIR --import={path} --transformer=…"
+        )
     if not isinstance(found, SaeRun) or found.summary is None:
         raise BadInput(f"{path} is not a finished train_sae run")
     if "transformer" not in found.record["parents"]:
@@ -88,9 +100,10 @@ def evaluate(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str
     """Evaluates into `workdir` and returns the summary: the metrics of `monosem_jax.analysis.metrics.evaluate`."""
     config.evaluate.check()
     begin = time.perf_counter()
-    found = open_dictionary(config.run, config.step)
+    run = published.run_of(workdir, config.run, config.transformer, config.site)
+    found = open_dictionary(run, config.step)
     check_split(found.transformer, config.evaluate)
-    parents = {"run": parent(config.run, "summary.json")}
-    identity = to_dict(dataclasses.replace(config, run=""))
+    parents = {"run": parent(run, "summary.json")}
+    identity = to_dict(dataclasses.replace(config, run="", transformer=""))
     with RunDir(workdir, "evaluate", identity, parents, EvaluateRunConfig()) as rundir:
         return rundir.once(lambda: write_metrics(rundir.path, found, config.evaluate, begin))

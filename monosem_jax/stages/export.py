@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import pathlib
 import time
 from typing import Any
 
-import jax.numpy as jnp
-
 from monosem_jax import interop
 from monosem_jax.analysis.metrics import EvaluateConfig
-from monosem_jax.interop import saelens
-from monosem_jax.interop.exported import ExportedSAE, members_of, of_run
+from monosem_jax.interop.exported import members_of, of_run
+from monosem_jax.interop.readers import read_folder
 from monosem_jax.load import load_run
-from monosem_jax.models.base import parse_site, site_width
-from monosem_jax.models.run import TransformerRun, open_transformer
-from monosem_jax.runtime.checkpoint import Checkpoints
+from monosem_jax.models.hooks import as_site
 from monosem_jax.runtime.config import field, to_dict
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.files import file_hash, new_folder, write_json
+from monosem_jax.runtime.files import new_folder
 from monosem_jax.runtime.locations import Place
-from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun
-from monosem_jax.stages import export_analysis
+from monosem_jax.stages import export_analysis, published
 from monosem_jax.stages.evaluate import check_split, write_metrics
-
-ANY_LAYER = 10_000  # if there is no transformer to give the number of layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +35,7 @@ class ExportConfig:
     step: int = -1
     """Export of a dictionary: the checkpoint; -1: the newest."""
     source: str = field("", place=Place(flag="--import"))
-    """Import: the folder with cfg.json and sae_weights.safetensors; empty: this is an export."""
+    """Import: the folder of a published dictionary, of any format that --formats lists; empty: this is an export."""
     transformer: str = field("", place=Place(flag="--transformer"))
     """Import: run directory of the transformer; with it the dictionary is evaluated on held-out text."""
     site: str = ""
@@ -85,7 +77,8 @@ def export_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, i
             (folder / name).mkdir(exist_ok=True)
             write(folder / name, dictionary)
             written[name] = dictionary.step
-            shape = f"{dictionary.n_features} features of width {dictionary.width}, step {dictionary.step}"
+            step = "" if dictionary.step is None else f", step {dictionary.step}"
+            shape = f"{dictionary.n_features} features of width {dictionary.width}{step}"
             print(f"{pathlib.Path(config.output) / name}: {config.format}, {shape}")
     return written
 
@@ -98,59 +91,12 @@ def import_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
     transformer.
     """
     begin = time.perf_counter()
-    source = pathlib.Path(config.source)
-    found = saelens.read(source)
-    transformer = open_transformer(config.transformer) if config.transformer else None
+    found = read_folder(pathlib.Path(config.source), as_site(config.site) if config.site else None)
+    transformer = published.opened_model(config.transformer) if config.transformer else None
     check_split(transformer, config.evaluate)
-    site = _checked_site(config, found, transformer)
-    parents = {"source": {"path": config.source, "sha256": _hash(source)}}
-    if transformer is not None:
-        parents["transformer"] = parent(transformer.path, "summary.json")
-    sae = {"architecture": found.architecture, "n_features": found.n_features}
-    if found.k is not None:
-        sae["k"] = found.k
-    identity = {"sae": sae, "site": site, "evaluate": to_dict(config.evaluate)}
-    with RunDir(workdir, "import", identity, parents, {"evaluate": to_dict(EvaluateConfig())}) as rundir:
 
-        def save_and_evaluate() -> dict[str, Any]:
-            _save(rundir.path, found, site)
-            if transformer is None:
-                return {"n_features": found.n_features}
-            return write_metrics(rundir.path, SaeRun(rundir.path), config.evaluate, begin)
+    def measure(path: pathlib.Path, run: SaeRun) -> dict[str, Any]:
+        return write_metrics(path, run, config.evaluate, begin)
 
-        return rundir.once(save_and_evaluate)
-
-
-def _checked_site(config: ExportConfig, found: ExportedSAE, transformer: TransformerRun | None) -> str | None:
-    """The site that the dictionary explains; raises BadInput when the transformer has no such site of that width."""
-    site = config.site or found.site
-    if transformer is None:
-        if site:
-            parse_site(site, ANY_LAYER)
-        return site
-    if site is None:
-        raise BadInput(f"{config.source} does not say which site it explains: give --site, such as mlp_hidden.0")
-    width = site_width(transformer.model, site)
-    if width != found.width:
-        raise BadInput(
-            f"{config.source} is for activations of width {found.width}, but {site} of {transformer.path} has {width}"
-        )
-    return site
-
-
-def _save(path: pathlib.Path, found: ExportedSAE, site: str | None) -> None:
-    """Writes the files from which `load_run` opens a dictionary."""
-    checkpoints = Checkpoints(path / "checkpoints")
-    try:
-        params = {name: jnp.asarray(p) for name, p in found.params.items()}
-        checkpoints.save(0, params, {"step": jnp.int32(0)})
-        checkpoints.wait()
-    finally:
-        checkpoints.close()
-    write_json(path / "input.json", {"input_scale": 1.0, "site": site, "width": found.width, "published": True})
-
-
-def _hash(source: pathlib.Path) -> str:
-    """The hash of the imported dictionary: a hash of the hashes of both files."""
-    both = file_hash(source / saelens.CFG) + file_hash(source / saelens.WEIGHTS)
-    return hashlib.sha256(both.encode()).hexdigest()
+    about, defaults = {"evaluate": to_dict(config.evaluate)}, {"evaluate": to_dict(EvaluateConfig())}
+    return published.make_run(workdir, config.source, found, transformer, about, measure, defaults)

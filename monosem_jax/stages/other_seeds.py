@@ -1,4 +1,4 @@
-"""Dictionaries that differ from one by their seed alone, and how stable its features are over them."""
+"""Dictionaries beside one: of other seeds, and how stable its features are over them; of the control transformer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.kinds.base import Study
 from monosem_jax.analysis.universality.matches import STABLE, stability
-from monosem_jax.load import feature_set
+from monosem_jax.load import control, feature_set
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.locations import separated
 from monosem_jax.sae.run import SaeRun
@@ -64,3 +64,19 @@ def find_stability(study: Study, seeds: list[FeatureSet]) -> None:
     study.evidence[study.features.name].stability = {int(i): float(found[i]) for i in np.flatnonzero(alive)}
     share = float(np.mean(found[alive] > STABLE))
     study.summary |= {"stability": float(np.median(found[alive])), "stable_features": share}
+
+
+def open_control(found: SaeRun, path: str) -> list[FeatureSet]:
+    """The control's dictionary, if there is one; raises BadInput when it is of another site or text."""
+    if not path:
+        return []
+    other = open_dictionary(path)
+    if other.site != found.site:
+        raise BadInput(f"config.control {path} is of {other.site}: expected the site of config.run, {found.site}")
+    ours, theirs = (run.transformer.text.manifest for run in (found, other))
+    for key in ("tokenizer_sha256", "corpus_sha256"):
+        if ours.get(key) != theirs.get(key):
+            raise BadInput(
+                f"config.control {path} is of a transformer with another {key.split('_')[0]}: expected the same"
+            )
+    return [control(other)]

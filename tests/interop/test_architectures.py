@@ -136,7 +136,18 @@ def test_a_transcoder_for_saelens(made, tmp_path, case):
     assert tensors.keys() == ours.params.keys()
     for name, value in tensors.items():
         np.testing.assert_array_equal(value, ours.params[name].T if name == "W_skip" else ours.params[name])
-    assert f"architecture is '{kind}': expected one of standard, topk" in refused(folder, tmp_path / "run")
+    found, rows_ = take(folder, tmp_path / "run"), rows(ours.params)
+    assert found.site == "mlp_in.0+mlp_out.0" and found.sae.parts == (WIDTH, OUT) and found.published
+    for name, value in ours.params.items():
+        np.testing.assert_array_equal(found.params[name], value)
+    f = ours.encode(rows_)
+    np.testing.assert_array_equal(found.encode(rows_), f)
+    np.testing.assert_array_equal(found.decode(f, rows_), ours.decode(f, rows_))
+    one = found.feature(4)
+    assert one.keys() == found.params.keys() - {"b_dec", "W_skip"} and one["b_enc"] == found.params["b_enc"][4]
+    again = export(found.path, tmp_path / "again", "saelens")
+    assert (again / "sae_weights.safetensors").read_bytes() == (folder / "sae_weights.safetensors").read_bytes()
+    assert cfg_of(again) == cfg
 
 
 # dictionary_learning: of which class a case is there, and under which names it has what.
@@ -361,24 +372,26 @@ def test_a_k_that_is_no_number_of_features_is_refused(tmp_path, k):
 
 # architecture -> changes to cfg.json, and what is said of them
 WRONG_CFG = {
-    "trained": (
-        "jumprelu",
-        {"architecture": "batchtopk"},
-        "architecture is 'batchtopk' (its save_inference_model makes",
-    ),
-    "trained, nested": (
-        "jumprelu",
-        {"architecture": "matryoshka_batchtopk"},
-        "makes a jumprelu of it): expected one of",
-    ),
+    "trained": ("jumprelu", {"architecture": "batchtopk"}, "holds a tensor 'threshold': expected W_enc, b_enc, W_dec"),
+    "trained, nested": ("relu", {"architecture": "matryoshka_batchtopk"}, "holds no tensor topk_threshold"),
     "other": ("relu", {"architecture": "temporal"}, "is 'temporal': expected one of standard, topk, jumprelu, gated"),
     "rescaled by text": ("topk", {"rescale_acts_by_decoder_norm": "yes"}, "norm is 'yes': expected true or false"),
     "rescaled by number": ("topk", {"rescale_acts_by_decoder_norm": 1}, "norm is 1: expected true or false"),
     "relu in topk": ("topk", {"activation_fn": "relu"}, "activation_fn is 'relu': only 'topk' can be imported"),
     "topk in gated": ("gated", {"activation_fn": "topk"}, "activation_fn is 'topk': only 'relu' can be imported"),
-    "normalised": ("jumprelu", {"normalize_activations": "layer_norm"}, "is 'layer_norm': only 'none' can be imported"),
+    "normalised": ("jumprelu", {"normalize_activations": "expected_average_only_in"}, "does not hold the factor"),
     "whitened": ("gated", {"normalize_activations": "covariance_whitening"}, "is 'covariance_whitening'"),
-    "reshaped": ("topk", {"reshape_activations": "hook_z"}, "reshape_activations is 'hook_z': only 'none'"),
+    "a transcoder": ("relu", {"architecture": "transcoder"}, "a transcoder's b_dec is of another site, expected false"),
+    "a transcoder without an output": (
+        "relu",
+        {"architecture": "transcoder", "apply_b_dec_to_input": False},
+        "d_out is None: expected a whole number",
+    ),
+    "a normalised transcoder": (
+        "relu",
+        {"architecture": "transcoder", "apply_b_dec_to_input": False, "normalize_activations": "layer_norm"},
+        "is 'layer_norm': in a transcoder only 'none' can be imported exactly",
+    ),
     "half a bias": ("gated", {"apply_b_dec_to_input": None, "dtype": 3}, "dtype is 3"),
 }
 

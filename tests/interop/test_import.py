@@ -10,7 +10,8 @@ import pytest
 
 from monosem_jax import load_run
 from monosem_jax.analysis.metrics import EvaluateConfig
-from monosem_jax.interop import saelens, saelens_cfg
+from monosem_jax.interop import saelens
+from monosem_jax.interop.readers import common
 from monosem_jax.models.base import SITES
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.run import SaeRun
@@ -124,7 +125,7 @@ def test_an_import_is_bound_to_both_files(tmp_path):
 
 def test_an_import_that_was_cut_short_goes_on(exported, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("monosem_jax.stages.export.write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr("monosem_jax.stages.published.write_json", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt()))
         take(exported, tmp_path / "run")
     assert load_run(tmp_path / "run").summary is None
     assert take(exported, tmp_path / "run").summary == {"n_features": F}
@@ -224,17 +225,33 @@ CFG = {
     "an architecture of many parts": ({"architecture": ["standard"]}, "architecture is a list of 1"),
     "normalised": (
         {"normalize_activations": "expected_average_only_in"},
-        "normalize_activations is 'expected_average_only_in': only 'none' can be imported exactly",
+        "normalize_activations is 'expected_average_only_in', but the folder does not hold the factor: expected "
+        "activation_scaler.json or activations_store_state.safetensors beside it",
     ),
-    "normalised, in an old way": ({"normalize_activations": True}, "normalize_activations is True"),
-    "normalised by layer": ({"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'"),
-    "reshaped": ({"reshape_activations": "hook_z"}, "reshape_activations is 'hook_z'"),
-    "reshaped, in an old way": (
-        {"metadata": None, "hook_name": "blocks.0.attn.hook_z"},
-        "reshape_activations is 'hook_z'",
+    "normalised, in an old way": (
+        {"metadata": None, "normalize_activations": True},
+        "is 'expected_average_only_in', but the folder does not",
+    ),
+    "normalised, in an old way, today": ({"normalize_activations": True}, "normalize_activations is True: expected"),
+    "whitened": (
+        {"normalize_activations": "covariance_whitening"},
+        "but the folder holds no activation_whitening.safetensors",
+    ),
+    "normalised otherwise": (
+        {"normalize_activations": "batch_norm"},
+        "is 'batch_norm': expected one of none, expected_average_only_in, covariance_whitening, layer_norm, constant_n",
+    ),
+    "reshaped": ({"reshape_activations": "hook_q"}, "reshape_activations is 'hook_q': expected one of none, hook_z"),
+    "of one head": (
+        {"metadata": None, "hook_point": "blocks.0.attn.hook_z", "hook_point_head_index": 3},
+        "hook_head_index is 3: a site of ours has all heads together, expected null",
+    ),
+    "of a hook without a site": (
+        {"metadata": {"sae_lens_version": "6.1.0", "hook_name": "blocks.0.attn.hook_pattern"}},
+        "hook_name is 'blocks.0.attn.hook_pattern', no site of ours: give --site, or expected one of "
+        "blocks.N.hook_resid_pre, blocks.N.attn.hook_z,",
     ),
     "other activation": ({"activation_fn_str": "tanh-relu"}, "activation_fn is 'tanh-relu'"),
-    "finetuned": ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor is True"),
     "finetuned, as a number": ({"finetuning_scaling_factor": 0}, "finetuning_scaling_factor is 0"),
     "half a bias": ({"apply_b_dec_to_input": 0.5}, "apply_b_dec_to_input is 0.5: expected true or false"),
     "bias as text": ({"apply_b_dec_to_input": "false"}, "apply_b_dec_to_input is 'false'"),
@@ -279,7 +296,8 @@ WEIGHTS = {
     "none": ({}, "holds no tensor W_enc: it has none"),
     "one more": ({**GOOD, "threshold": GOOD["b_enc"]}, "a tensor 'threshold': expected W_enc, b_enc, W_dec, b_dec"),
     "scaling": (
-        packed({**random_params(), "scaling_factor": np.full(FEATURES, 1.5)}), "scaling_factor is not 1 everywhere"
+        packed({**random_params(), "scaling_factor": np.full(FEATURES, 1.5)}),
+        "scaling_factor is not 1 everywhere, but finetuning_scaling_factor of cfg.json is not true",
     ),
     "one scaling": (packed({**random_params(), "scaling_factor": np.ones(1)}), "has shape [1]: expected [9]"),
     "flat": ({**GOOD, "W_enc": ("F32", (54,), GOOD["W_enc"][2])}, "W_enc has shape [54]: expected [6, 9]"),
@@ -378,7 +396,7 @@ def test_a_damaged_configuration_is_refused(tmp_path, name):
 
 def test_a_configuration_that_is_not_there_or_no_file_is_refused(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "f", random_params())
-    monkeypatch.setattr(saelens_cfg, "MAX_BYTES", 10)
+    monkeypatch.setattr(common, "MAX_BYTES", 10)
     assert "bytes: expected at most 10" in refused(folder, tmp_path / "run")
     (folder / "cfg.json").unlink()
     assert "cfg.json cannot be read: No such file" in refused(folder, tmp_path / "run")

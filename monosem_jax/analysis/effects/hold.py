@@ -157,8 +157,9 @@ def _held(
     tokens, real = opened.tokens[place], opened.tokens[place] != tapped.bos
     f = _columns(opened, place, feature)
     shift = jnp.where(real, value[:, None] - f, 0)
+    moves = shift if opened.gain is None else shift * opened.gain[place]
     carry = jax.tree.map(lambda a: a[place], opened.carry)
-    after = continued(tapped, carry, opened.acts[place] + shift[..., None] * direction[:, None], site)
+    after = continued(tapped, carry, opened.acts[place] + moves[..., None] * direction[:, None], site)
     # A model looks at no later tokens: nothing before the first change can be more than rounding.
     reached = jnp.cumsum(shift != 0, axis=1) > 0
     loss = jnp.where(reached[:, :-1], token_losses(after, tokens) - opened.losses[place], 0)
@@ -209,7 +210,8 @@ def _held_tokens(
 ) -> tuple[Array, Array]:
     """(change of the next token's loss [R], change of logits [R,k]) of tokens, each as a context of its own."""
     carry, acts = (jax.tree.map(lambda a: a[place, at][:, None], x) for x in (opened.carry, opened.acts))
-    after = continued(tapped, carry, acts + (shift[:, None] * direction)[:, None], site)[:, 0]  # [R,V]
+    moves = shift if opened.gain is None else shift * opened.gain[place, at]
+    after = continued(tapped, carry, acts + (moves[:, None] * direction)[:, None], site)[:, 0]  # [R,V]
     following = jnp.minimum(at + 1, opened.tokens.shape[1] - 1)
     target = jnp.take_along_axis(after, opened.tokens[place, following][:, None], axis=-1)[:, 0]
     loss = jax.nn.logsumexp(after, axis=-1) - target - opened.losses[place, following - 1]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from monosem_jax.analysis.effects.contexts import continued, looks_back
+from monosem_jax.analysis.effects.contexts import continued, looks_back, row_gain
 from monosem_jax.analysis.effects.hold import Floats, Ints, padded, within
 from monosem_jax.analysis.feature_sets import Encoder, FeatureSet
 from monosem_jax.models.tapped import TappedModel
@@ -129,7 +129,8 @@ def _sampled(
         f = jax.lax.dynamic_update_slice_in_dim(f, found, t - 1, axis=1)
         carry, acts = (carry, rows) if site == tapped.site else tapped.cut(tokens, site)
         held = (tokens != tapped.bos) & (place >= held_from) & ~jnp.isnan(value)[:, None]
-        acts = acts + jnp.where(held, value[:, None] - f, 0)[..., None] * direction[:, None]
+        shift, gain = jnp.where(held, value[:, None] - f, 0), row_gain(encoder, rows)
+        acts = acts + (shift if gain is None else shift * gain)[..., None] * direction[:, None]
         last: Any = t - 1
         if not looks_back(tapped.model, site, carry, acts):  # nothing but the newest token is needed
             carry, acts = (

@@ -38,10 +38,11 @@ register(
 )
 
 
-def build(config: SaeConfig, width: int, dtype: Any, parts: tuple[int, ...] = ()) -> SparseAutoencoder:
-    """The module of a configuration for rows of `width`; `parts` are the widths of the sites in a row, if several.
+def build(config: SaeConfig, width: int, dtype: Any, parts: tuple[int, ...] = (), rows: str = "") -> SparseAutoencoder:
+    """The module of a configuration for rows of `width`; `parts` are the widths of the sites in a row, if several,
+    `rows` the normalisation of single rows of a published dictionary, "" for none.
 
     Raises BadInput if the rows do not have the parts that the architecture needs.
     """
     parts = config.recipe(parts).sites.parts(width)
-    return SparseAutoencoder(width, config.n_features, config, dtype, parts)
+    return SparseAutoencoder(width, config.n_features, config, dtype, parts, rows)

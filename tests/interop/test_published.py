@@ -1,0 +1,88 @@
+"""Folders that other programs wrote, with what these computed: `published_golden.py` made them."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+import monosem_jax as mj
+from monosem_jax.interop.opened import PublishedRun
+from monosem_jax.interop.readers import READERS, format_of, read_folder
+
+HERE = pathlib.Path(__file__).parent / "published"
+with np.load(HERE / "golden.npz") as found:
+    GOLDEN = dict(found)
+FOLDERS = sorted({name.rpartition("/")[0] for name in GOLDEN if "/" in name})
+X = GOLDEN["x"]
+CLOSE = 1e-5  # in units of the largest number of a row
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    largest = np.maximum(np.abs(expected).max(axis=1), 1)
+    return float(np.max(np.abs(np.asarray(found, np.float64) - expected).max(axis=1) / largest))
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_encodes_and_decodes_as_the_program_that_wrote_it(name):
+    run, f, x_hat = mj.load_sae(HERE / name), GOLDEN[f"{name}/f"], GOLDEN[f"{name}/x_hat"]
+    assert isinstance(run, PublishedRun) and run.params["W_enc"].shape == (X.shape[1], f.shape[1])
+    assert np.count_nonzero(f) > 0 and f.shape == run.encode(X).shape
+    assert difference(run.encode(X), f) <= CLOSE
+    assert difference(run.decode(f, X), x_hat) <= CLOSE
+    assert difference(run.decode(run.encode(X), X), x_hat) <= 2 * CLOSE
+
+
+# What is known of them: format, architecture, site, k, name of the model, how single rows are normalised.
+GPT2, RESID = "gpt2-small", "resid_post.5"
+PYTHIA, SMOL = "EleutherAI/pythia-70m-deduped", "HuggingFaceTB/SmolLM2-135M"
+KNOWN = {
+    "saelens_standard": ("saelens", "relu", RESID, None, GPT2, ""),
+    "saelens_topk": ("saelens", "topk", RESID, 3, GPT2, ""),
+    "saelens_abstopk": ("saelens", "abs_topk", RESID, 3, GPT2, ""),
+    "saelens_gated": ("saelens", "gated", RESID, None, GPT2, ""),
+    "saelens_topk_layer_norm": ("saelens", "topk", RESID, 3, GPT2, "layer_norm"),
+    "saelens_jumprelu_constant_norm": ("saelens", "jumprelu", RESID, None, GPT2, "constant_norm"),
+    "saelens_hook_z": ("saelens", "relu", "attn_z.5", None, GPT2, ""),
+    "saelens_skip_transcoder": ("saelens", "transcoder", "mlp_in.3+mlp_out.3", None, GPT2, ""),
+    "saelens_v2": ("saelens", "relu", "resid_pre.8", None, GPT2, ""),
+    "saelens_v3_topk": ("saelens", "topk", "mlp_out.8", 3, GPT2, ""),
+    "saelens_v4_layer_norm": ("saelens", "relu", "attn_z.8", None, GPT2, "layer_norm"),
+    "saelens_v5_jumprelu": ("saelens", "jumprelu", "resid_mid.8", None, GPT2, ""),
+    "saelens_checkpoint_matryoshka": ("saelens", "jumprelu", None, None, None, ""),
+    "gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_71": (
+        "gemma_scope", "jumprelu", "resid_post.12", None, "gemma-2-2b", ""
+    ),
+    "gemma-scope-2b-pt-att/layer_13/width_16k/average_l0_71": (
+        "gemma_scope", "jumprelu", "attn_z.13", None, "gemma-2-2b", ""
+    ),
+    "gemma-scope-2b-pt-transcoders/layer_14/width_16k/average_l0_71": (
+        "gemma_scope", "transcoder", "mlp_in.14+mlp_out.14", None, "gemma-2-2b", ""
+    ),
+    "gemma-scope-2-1b-pt/resid_post/layer_13_width_16k_l0_small": (
+        "gemma_scope", "jumprelu", "resid_post.13", None, "gemma-3-1b-pt", ""
+    ),
+    "gemma-scope-2-1b-pt/transcoder/layer_7_width_16k_l0_big_affine": (
+        "gemma_scope", "transcoder", "mlp_in.7+mlp_out.7", None, "gemma-3-1b-pt", ""
+    ),
+    "dictionary_learning_AutoEncoder": ("dictionary_learning", "relu", "resid_post.3", None, PYTHIA, ""),
+    "dictionary_learning_AutoEncoderTopK": ("dictionary_learning", "topk", "resid_post.3", 3, PYTHIA, ""),
+    "dictionary_learning_MatryoshkaBatchTopKSAE": ("dictionary_learning", "jumprelu", "resid_post.3", None, PYTHIA, ""),
+    "sparsify/layers.3": ("sparsify", "topk", "resid_post.3", 3, SMOL, ""),
+    "sparsify/layers.3.mlp": ("sparsify", "transcoder", "mlp_in.3+mlp_out.3", 3, SMOL, ""),
+    "sparsify/h.2.attn": ("sparsify", "topk", "attn_out.2", 3, SMOL, ""),
+    "openai/resid_post_mlp_v5_32k/autoencoders": ("openai", "topk", "resid_post.6", 3, GPT2, "layer_norm"),
+    "openai/mlp_post_act/autoencoders": ("openai", "relu", "mlp_hidden.6", None, GPT2, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_a_folder_says_is_known(name):
+    found = read_folder(HERE / name)
+    known = (format_of(HERE / name), found.architecture, found.site, found.k, found.model_name, found.rows)
+    assert known == KNOWN[name]
+    assert found.files and all(path.is_file() for path in found.files)
+    assert read_folder(HERE / name, "resid_mid.1").site == "resid_mid.1" if found.architecture != "transcoder" else True
+
+
+def test_every_format_is_among_the_folders():
+    assert {form for form, *_ in KNOWN.values()} == set(READERS)
