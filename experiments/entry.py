@@ -62,6 +62,8 @@ class Experiment:
     flags: Mapping[str, Flag] = dataclasses.field(default_factory=dict)
     arguments: Mapping[str, Flag] = dataclasses.field(default_factory=lambda: {"workdir": WORKDIR})
     """Flags whose values the function takes before the configuration; one without a default must be given."""
+    alone: tuple[str, ...] = ()
+    """Flags beside which no argument need be given."""
 
     def config_class(self, values: Flags | None = None) -> type:
         """The class of the configuration; imports the stage."""
@@ -162,8 +164,9 @@ def _parse(experiment: Experiment, tokens: Sequence[str]) -> dict[str, Any]:
         raise BadInput(" ".join(str(e).split())) from None
     if len(left) > 1:
         raise BadInput(f"unexpected argument {left[1]!r}: every option is a --flag=value")
+    alone = any(found[name].value for name in experiment.alone)
     for name, flag in experiment.arguments.items():
-        if not found[name].value:
+        if not found[name].value and not alone:
             meaning = flag.meaning[0].lower() + flag.meaning[1:].partition(":")[0].rstrip(".")
             raise BadInput(f"--{name} is missing: give the {meaning}")
     return {name: found[name].value for name in own}

@@ -143,11 +143,11 @@ def of_run(path: pathlib.Path, step: int = -1) -> ExportedSAE:
         run.config["sae"]["architecture"], params, run.site, chosen,
         model_name=pathlib.PurePath(model["path"]).name if model else None,
         context_length=_context_length(run) if model else None,
-        density=np.array(read_array(file)) if final else None, **_details(run.sae),
+        density=np.array(read_array(file)) if final else None, **details_of(run.sae),
     )  # fmt: skip
 
 
-def _details(sae: SparseAutoencoder) -> dict[str, Any]:
+def details_of(sae: SparseAutoencoder) -> dict[str, Any]:
     """The fields that the parameters do not show."""
     found: dict[str, Any] = {"widths": sae.parts if len(sae.parts) > 1 else (), "rows": sae.rows}
     recipe = sae.recipe

@@ -9,6 +9,7 @@ from typing import Any
 
 from monosem_jax import interop
 from monosem_jax.analysis.metrics import EvaluateConfig
+from monosem_jax.interop import formats
 from monosem_jax.interop.exported import members_of, of_run
 from monosem_jax.interop.readers import read_folder
 from monosem_jax.load import load_run
@@ -59,6 +60,11 @@ def export(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, Any]:
     if config.format in export_analysis.WRITERS:
         return export_analysis.export_analysis(workdir, config)
     return import_sae(workdir, config) if config.source else export_sae(workdir, config)
+
+
+def print_formats(workdir: str | None, config: ExportConfig) -> None:
+    """Prints the tables of `monosem_jax.interop.formats`."""
+    print(formats.tables(), end="")
 
 
 def export_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, int | None]:

@@ -1,13 +1,17 @@
 """Folders that other programs wrote, with what these computed: `published_golden.py` made them."""
 
+import json
 import pathlib
 
 import numpy as np
 import pytest
 
 import monosem_jax as mj
+from monosem_jax.interop import WRITERS
+from monosem_jax.interop.formats import NO, read_rows, small_dictionaries, tables, written_rows
 from monosem_jax.interop.opened import PublishedRun
 from monosem_jax.interop.readers import READERS, format_of, read_folder
+from monosem_jax.runtime.errors import BadInput
 
 HERE = pathlib.Path(__file__).parent / "published"
 with np.load(HERE / "golden.npz") as found:
@@ -86,3 +90,30 @@ def test_what_a_folder_says_is_known(name):
 
 def test_every_format_is_among_the_folders():
     assert {form for form, *_ in KNOWN.values()} == set(READERS)
+
+
+def test_the_table_of_formats_is_what_the_code_makes():
+    page = (HERE.parents[2] / "experiments" / "results" / "formats.md").read_text(encoding="utf-8")
+    assert page.endswith(tables())
+    here = {(form, there) for form, there, _, _ in read_rows()}
+    assert all((form, there) in here for form, reader in READERS.items() for there in reader.kinds)
+
+
+@pytest.mark.parametrize(("name", "dictionary"), [pytest.param(n, d, id=n) for n, d in small_dictionaries()])
+def test_what_the_table_says_is_written_is_read_again(tmp_path, name, dictionary):
+    cells = dict(zip(WRITERS, dict(written_rows())[name], strict=True))
+    x = np.random.default_rng(0).standard_normal((20, sum(dictionary.row_widths))).astype(np.float32)
+    for form, cell in cells.items():
+        (tmp_path / form).mkdir()
+        if cell == NO:
+            with pytest.raises(BadInput):
+                WRITERS[form](tmp_path / form, dictionary)
+            continue
+        WRITERS[form](tmp_path / form, dictionary)
+        if form == "saelens":
+            assert json.loads((tmp_path / form / "cfg.json").read_text())["architecture"] == cell
+            again = read_folder(tmp_path / form)
+            assert {n: p.shape for n, p in again.params.items()} == {n: p.shape for n, p in dictionary.params.items()}
+            assert np.isfinite(mj.load_sae(tmp_path / form).encode(x[:, : dictionary.width])).all()
+        if form == "dictionary_learning":
+            assert json.loads((tmp_path / form / "config.json").read_text())["trainer"]["dict_class"] == cell

@@ -7,12 +7,13 @@ the other program computes. No file that is read can run code: pickles are refus
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from monosem_jax.interop.exported import ExportedSAE
 from monosem_jax.interop.readers import dictionary_learning, gemma_scope, openai, saelens, sparsify
-from monosem_jax.interop.readers.common import pickles
+from monosem_jax.interop.readers.common import Kind, pickles
 from monosem_jax.runtime.errors import BadInput
 
 MOST_NAMED = 5  # folders, in one line
@@ -20,22 +21,35 @@ MOST_NAMED = 5  # folders, in one line
 
 class Reader(NamedTuple):
     """`fits(folder)`: whether a folder looks like one of the format; `read(folder, site)`: its dictionary, of `site` if
-    that is not None; `files`: what it is recognised by."""
+    that is not None; `files`: what it is recognised by; `kinds`: its architectures, by their names there; `conditions`:
+    what else there may be, and how it is read."""
 
     files: str
     fits: Callable[[pathlib.Path], bool]
     read: Callable[[pathlib.Path, str | None], ExportedSAE]
+    kinds: Mapping[str, Kind]
+    conditions: Mapping[str, str] = MappingProxyType({})
 
 
 # In the order in which they are tried.
 READERS: dict[str, Reader] = {
-    "saelens": Reader("cfg.json and sae_weights.safetensors", saelens.fits, saelens.read),
-    "sparsify": Reader("cfg.json and sae.safetensors", sparsify.fits, sparsify.read),
-    "gemma_scope": Reader("params.npz or params.safetensors", gemma_scope.fits, gemma_scope.read),
-    "dictionary_learning": Reader(
-        "config.json and ae.safetensors", dictionary_learning.fits, dictionary_learning.read
+    "saelens": Reader(
+        "cfg.json and sae_weights.safetensors", saelens.fits, saelens.read, saelens.KINDS_READ, saelens.CONDITIONS
     ),
-    "openai": Reader("a .safetensors file with pre_bias and latent_bias", openai.fits, openai.read),
+    "sparsify": Reader(
+        "cfg.json and sae.safetensors", sparsify.fits, sparsify.read, sparsify.KINDS_READ, sparsify.CONDITIONS
+    ),
+    "gemma_scope": Reader(
+        "params.npz or params.safetensors", gemma_scope.fits, gemma_scope.read, gemma_scope.KINDS_READ
+    ),
+    "dictionary_learning": Reader(
+        "config.json and ae.safetensors", dictionary_learning.fits, dictionary_learning.read,
+        dictionary_learning.KINDS_READ, dictionary_learning.CONDITIONS,
+    ),
+    "openai": Reader(
+        "a .safetensors file with pre_bias and latent_bias", openai.fits, openai.read, openai.KINDS_READ,
+        openai.CONDITIONS,
+    ),
 }  # fmt: skip
 
 

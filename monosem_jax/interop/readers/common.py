@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,16 @@ from monosem_jax.runtime.errors import BadInput
 MAX_BYTES = 1 << 24  # of a JSON file
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 Params = dict[str, np.ndarray]
+
+
+class Kind(NamedTuple):
+    """An architecture of another program: ours, None where it is not read, and how it is read or why it is not."""
+
+    ours: str | None
+    how: str
+
+
+EXACT = "exactly"
 
 
 def read_object(path: pathlib.Path) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import numpy as np
 
 from monosem_jax.interop.exported import ExportedSAE, check_finite
 from monosem_jax.interop.readers.common import (
+    EXACT,
+    Kind,
     Params,
     centred,
     norms,
@@ -53,6 +55,8 @@ CLASSES: dict[str, tuple[str, bool, dict[str, str]]] = {
         "decoder_bias": "b_dec", "r_mag": "r_mag", "gate_bias": "b_gate", "mag_bias": "b_enc"
     }),
 }  # fmt: skip
+KINDS_READ = {there: Kind(ours, EXACT) for there, (ours, _, _) in CLASSES.items()}
+CONDITIONS = {"ae.pt": "no: a pickle; the message has the line of PyTorch that makes ae.safetensors of it"}
 AXES = {"W_enc": "MF", "W_dec": "FM", "b_dec": "M"}  # of the others F
 SINGLE = ("BatchTopKSAE", "MatryoshkaBatchTopKSAE")  # classes with one threshold
 EXTRA = ("k", "threshold", "group_sizes")  # of training, in some classes

@@ -18,6 +18,8 @@ import numpy as np
 
 from monosem_jax.interop.exported import ExportedSAE, check_finite
 from monosem_jax.interop.readers.common import (
+    EXACT,
+    Kind,
     Params,
     centred,
     read_object,
@@ -34,6 +36,14 @@ from monosem_jax.runtime.files import read_safetensors_header
 NPZ, SAFETENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 SKIP = "affine_skip_connection"
+KINDS_READ = {
+    "params.npz": Kind("jumprelu", EXACT),
+    "params.npz, transcoder": Kind("transcoder", EXACT),
+    "params.safetensors": Kind("jumprelu", EXACT),
+    "params.safetensors, transcoder": Kind("transcoder", "exactly, with affine_skip_connection where there is one"),
+    "params.safetensors, cross-layer": Kind(None, "no: a decoder for each layer"),
+    "embedding": Kind(None, "no: there is no such site"),
+}
 CONTEXT = 1024  # tokens, of all of them
 # What a path of Gemma Scope says of the kind of site, and what a path or config.json of Gemma Scope 2 says.
 KINDS = {"-res": "resid_post", "-mlp": "mlp_out", "-att": "attn_z", "-transcoders": "transcoder"}

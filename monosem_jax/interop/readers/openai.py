@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from monosem_jax.interop.exported import ExportedSAE, check_finite
-from monosem_jax.interop.readers.common import Params, pickles, refuse_pickle, rounded, size, switch, word
+from monosem_jax.interop.readers.common import EXACT, Kind, Params, pickles, refuse_pickle, rounded, size, switch, word
 from monosem_jax.interop.tensors import read_tensors
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import read_safetensors_header
@@ -39,6 +39,10 @@ LOCATIONS = {
     "resid_post_attn": "resid_mid", "resid_post_mlp": "resid_post",
 }  # fmt: skip
 MODEL = "gpt2-small"
+KINDS_READ = {
+    "ReLU": Kind("relu", EXACT), "TopK": Kind("topk", "exactly, with its layer norm of single rows"),
+}  # fmt: skip
+CONDITIONS = {"N.pt": "no: a pickle; the message has the line of PyTorch that makes N.safetensors of it"}
 
 
 def fits(folder: pathlib.Path) -> bool:

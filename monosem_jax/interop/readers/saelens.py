@@ -22,6 +22,8 @@ import numpy as np
 from monosem_jax.interop.exported import ExportedSAE, check_finite
 from monosem_jax.interop.readers import saelens_cfg
 from monosem_jax.interop.readers.common import (
+    EXACT,
+    Kind,
     Params,
     centred,
     norms,
@@ -43,6 +45,27 @@ from monosem_jax.runtime.files import read_safetensors_header
 SCALER, WHITENING = "activation_scaler.json", "activation_whitening.safetensors"
 STORE = "activations_store_state.safetensors"  # of training before version 6
 READS = (*KINDS, *TRAINED, *TRANSCODERS)
+KINDS_READ = {
+    **{there: Kind(ours, EXACT) for there, (ours, _) in KINDS.items()},
+    **dict.fromkeys(TRAINED, Kind("jumprelu", "exactly, from a training's checkpoint, with its threshold")),
+    **dict.fromkeys(TRANSCODERS, Kind("transcoder", EXACT)),
+    "temporal": Kind(None, "no: a row's features depend on other rows"),
+    "matching_pursuit": Kind(None, "no: features are chosen one after the other"),
+}
+CONDITIONS = {
+    "cfg.json before version 6": "with the names and defaults that SAELens gives it",
+    "apply_b_dec_to_input false": "the bias is folded into the encoder's",
+    "rescale_acts_by_decoder_norm": "norms are folded in, rows of W_dec become unit vectors",
+    "normalize_activations expected_average_only_in": f"folded in with the factor in {SCALER} or {STORE}",
+    "normalize_activations covariance_whitening": f"folded in with {WHITENING}",
+    "normalize_activations layer_norm, constant_norm_rescale": (
+        "kept, as a normalisation of single rows; not in transcoders"
+    ),
+    "scaling_factor": "multiplied into W_dec where finetuning_scaling_factor is true",
+    "reshape_activations hook_z": "site attn_z, all heads together",
+    "hook_head_index": "no: one head alone is no site",
+    "float64 weights": "no",
+}
 
 
 def fits(folder: pathlib.Path) -> bool:

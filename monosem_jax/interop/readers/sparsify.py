@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 
 from monosem_jax.interop.exported import ExportedSAE, check_finite
-from monosem_jax.interop.readers.common import Params, read_object, rounded, short, size, switch, text, word
+from monosem_jax.interop.readers.common import (
+    EXACT,
+    Kind,
+    Params,
+    read_object,
+    rounded,
+    short,
+    size,
+    switch,
+    text,
+    word,
+)
 from monosem_jax.interop.tensors import read_tensors
 from monosem_jax.runtime.errors import BadInput
 
@@ -27,6 +38,15 @@ MODULES = {
     "": ("resid_pre", "resid_post"), "mlp": ("mlp_in", "mlp_out"), "attn": ("", "attn_out"),
     "self_attn": ("", "attn_out"), "attention": ("", "attn_out"),
 }  # fmt: skip
+KINDS_READ = {
+    "topk": Kind("topk", EXACT),
+    "topk, transcode": Kind("transcoder", "exactly, with W_skip where there is one"),
+    "groupmax": Kind(None, "no: features are chosen in groups"),
+}
+CONDITIONS = {
+    "embed_skip, gram_lookup": "no: they need more than activations",
+    "skip_connection without transcode": "no: a skip is for transcoders",
+}
 # What the weights alone do not define.
 ABSENT = ("signed", "embed_skip", "gram_lookup")
 
