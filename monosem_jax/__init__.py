@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
         load_run,
         load_sae,
         load_store,
+        load_suite,
         load_sweep,
         load_toy_models,
         load_transformer,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:  # for editors and type checkers: at run time each name is imp
     from monosem_jax.stages.quickstart import QuickstartConfig, quickstart
     from monosem_jax.stages.report import ReportRunConfig, report
     from monosem_jax.stages.shuffle_transformer import ShuffleConfig, shuffle_transformer
+    from monosem_jax.stages.suite import SuiteConfig, suite
     from monosem_jax.stages.sweep import SweepRunConfig, sweep
     from monosem_jax.stages.toy_models import ToyModelsConfig, toy_models
     from monosem_jax.stages.train_sae import SaeRunConfig, train_sae
@@ -61,6 +63,7 @@ __all__ = [
     "ReportRunConfig",
     "SaeRunConfig",
     "ShuffleConfig",
+    "SuiteConfig",
     "SweepRunConfig",
     "ToyModelsConfig",
     "TransformerRunConfig",
@@ -82,6 +85,7 @@ __all__ = [
     "load_run",
     "load_sae",
     "load_store",
+    "load_suite",
     "load_sweep",
     "load_toy_models",
     "load_transformer",
@@ -90,6 +94,7 @@ __all__ = [
     "quickstart",
     "report",
     "shuffle_transformer",
+    "suite",
     "sweep",
     "toy_models",
     "train_sae",
@@ -106,6 +111,7 @@ _STAGES = {
     "quickstart": "QuickstartConfig",
     "report": "ReportRunConfig",
     "shuffle_transformer": "ShuffleConfig",
+    "suite": "SuiteConfig",
     "sweep": "SweepRunConfig",
     "toy_models": "ToyModelsConfig",
     "train_sae": "SaeRunConfig",

@@ -15,11 +15,12 @@ import functools
 import importlib
 import pathlib
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from monosem_jax.activations.run import HarvestRun
+from monosem_jax.activations.store.store import Store
 from monosem_jax.analysis import feature_sets
 from monosem_jax.analysis.feature_sets import FeatureSet
 from monosem_jax.analysis.run import AnalyzeRun, CompareRun, EvaluateRun
@@ -27,9 +28,10 @@ from monosem_jax.analysis.universality.matches import Matches, match_sets
 from monosem_jax.models import loaded
 from monosem_jax.models.loaded import LoadedModel
 from monosem_jax.models.pretrained import is_pretrained
-from monosem_jax.models.run import ImportedModelRun, TransformerRun, open_transformer
+from monosem_jax.models.run import FromTransformer, ImportedModelRun, TransformerRun, open_transformer
 from monosem_jax.runtime.arguments import Named, whole_number
 from monosem_jax.runtime.errors import BadInput, NewerFormat
+from monosem_jax.runtime.files import read_json
 from monosem_jax.runtime.loaded_run import LoadedRun
 from monosem_jax.runtime.locations import local_path
 from monosem_jax.runtime.workdir import read_record
@@ -66,10 +68,36 @@ class QuickstartRun(LoadedRun):
         return importlib.import_module("monosem_jax.stages.browse").open_browser(self)
 
 
+class SuiteRun(FromTransformer):
+    """Dictionaries of many sites of a model: `members` are their runs, `stores` what they were trained on."""
+
+    @functools.cached_property
+    def members(self) -> dict[str, SaeRun]:
+        """name -> run, those of which a checkpoint exists, in the order of the suite."""
+        runs = {p.parent.name: SaeRun(p.parent) for p in sorted(self.path.glob("members/*/config.json"))}
+        names = [row["name"] for row in self.table or () if row["name"] in runs] or list(runs)
+        return Named(f"the member of {self.path}", {name: runs[name] for name in names if runs[name].steps})
+
+    @property
+    def stores(self) -> dict[str, Store]:
+        """site -> its store."""
+        return HarvestRun(self.path / "store").stores
+
+    @property
+    def table(self) -> list[dict[str, Any]] | None:
+        """The figures of every dictionary, once the suite is finished."""
+        return read_json(self.path / "summary.json", dict, ("members",))["members"] if self.summary else None
+
+    def browse(self) -> pathlib.Path:
+        """Opens the browser of features of its dictionaries and returns its page."""
+        return importlib.import_module("monosem_jax.stages.browse").open_browser(self)
+
+
 KINDS: dict[str, type[LoadedRun]] = {
     "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
     "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "compare": CompareRun,
     "report": ReportRun, "quickstart": QuickstartRun, "toy_models": ToyRun, "import_model": ImportedModelRun,
+    "suite": SuiteRun,
 }  # fmt: skip
 
 
@@ -84,6 +112,7 @@ AnyRun = (
     | ReportRun
     | QuickstartRun
     | ToyRun
+    | SuiteRun
     | LoadedRun
 )
 Path = str | pathlib.Path
@@ -175,6 +204,11 @@ def load_report(path: Path) -> ReportRun:
 def load_quickstart(path: Path) -> QuickstartRun:
     """`load_run` of a quickstart directory."""
     return _load(path, None, QuickstartRun)
+
+
+def load_suite(path: Path) -> SuiteRun:
+    """`load_run` of a suite's directory."""
+    return _load(path, None, SuiteRun)
 
 
 def load_toy_models(path: Path) -> ToyRun:

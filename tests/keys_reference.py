@@ -31,6 +31,7 @@ STAGES = {
     "export": "ExportConfig",
     "inspect": "InspectConfig",
     "quickstart": "QuickstartConfig",
+    "suite": "SuiteConfig",
 }
 
 

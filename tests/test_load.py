@@ -20,6 +20,7 @@ from monosem_jax import (
     load_run,
     load_sae,
     load_store,
+    load_suite,
     load_sweep,
     load_toy_models,
     load_transformer,
@@ -28,7 +29,7 @@ from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.run import HarvestRun
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.analysis.run import AnalyzeRun, CompareRun, EvaluateRun
-from monosem_jax.load import KINDS, LoadedRun, QuickstartRun, ReportRun, TransformerRun
+from monosem_jax.load import KINDS, ImportedModelRun, LoadedRun, QuickstartRun, ReportRun, SuiteRun, TransformerRun
 from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.runtime.errors import BadInput, NewerFormat
 from monosem_jax.runtime.workdir import FORMAT
@@ -396,7 +397,8 @@ def test_every_experiment_opens_to_its_kind(tmp_path):
     kinds = {
         "train_transformer": TransformerRun, "harvest": HarvestRun, "train_sae": SaeRun, "import": SaeRun,
         "sweep": SweepRun, "evaluate": EvaluateRun, "analyze": AnalyzeRun, "compare": CompareRun,
-        "report": ReportRun, "quickstart": QuickstartRun, "toy_models": ToyRun,
+        "report": ReportRun, "quickstart": QuickstartRun, "toy_models": ToyRun, "suite": SuiteRun,
+        "import_model": ImportedModelRun,
     }  # fmt: skip
     assert kinds == KINDS
     for experiment, kind in {**kinds, "of tomorrow": LoadedRun}.items():
@@ -409,7 +411,7 @@ def test_every_experiment_opens_to_its_kind(tmp_path):
 TYPED = {
     load_transformer: "train_transformer", load_store: "harvest", load_sae: "train_sae or import", load_sweep: "sweep",
     load_evaluation: "evaluate", load_analysis: "analyze", load_report: "report", load_quickstart: "quickstart",
-    load_comparison: "compare", load_toy_models: "toy_models",
+    load_comparison: "compare", load_toy_models: "toy_models", load_suite: "suite",
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from monosem_jax.training.step import TrainConfig
 
 STAGES = (
     "analyze", "compare", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "shuffle_transformer",
-    "sweep", "toy_models", "train_sae", "train_transformer",
+    "suite", "sweep", "toy_models", "train_sae", "train_transformer",
 )  # fmt: skip
 
 

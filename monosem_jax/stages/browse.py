@@ -12,7 +12,7 @@ import sys
 import webbrowser
 
 from monosem_jax.analysis.run import AnalyzeRun
-from monosem_jax.load import QuickstartRun, ReportRun, load_run
+from monosem_jax.load import QuickstartRun, ReportRun, SuiteRun, load_report, load_run
 from monosem_jax.runtime.config import field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
@@ -69,6 +69,10 @@ def find_page(run: LoadedRun, folder: str | pathlib.Path | None = None) -> pathl
     if isinstance(run, QuickstartRun):
         made = run.stages.get("report")
         run = made if made is not None and made.summary is not None and folder is None else run.stages["analysis"]
+    if isinstance(run, SuiteRun):
+        if not (run.path / "report" / "config.json").exists():
+            raise BadInput(f"{run.path} has no browser: run experiments.suite again with --analyses")
+        run = load_report(run.path / "report")
     if isinstance(run, ReportRun):
         if folder is not None:
             raise BadInput(f"{run.path} is a report: a folder is for the report of an analysis")
@@ -76,7 +80,7 @@ def find_page(run: LoadedRun, folder: str | pathlib.Path | None = None) -> pathl
             raise BadInput(f"{run.path} is an unfinished report: run experiments.report again")
         return run.page
     if not isinstance(run, AnalyzeRun):
-        raise BadInput(f"{run.path} is a run of {run.experiment}: expected one of report, analyze or quickstart")
+        raise BadInput(f"{run.path} is a run of {run.experiment}: expected one of report, analyze, quickstart or suite")
     if run.summary is None:
         raise BadInput(f"{run.path} is an unfinished run of analyze: expected a finished one")
     if folder is not None:

@@ -12,8 +12,8 @@ from monosem_jax.runtime import command
 
 ROOT = pathlib.Path(__file__).parents[2]
 EXPERIMENTS = {
-    "analyze", "bench", "compare", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "sweep",
-    "toy_models", "train_sae", "train_transformer",
+    "analyze", "bench", "compare", "evaluate", "export", "harvest", "inspect", "quickstart", "report", "suite",
+    "sweep", "toy_models", "train_sae", "train_transformer",
 }  # fmt: skip
 
 
