@@ -103,7 +103,8 @@ def open_pretrained(location: str) -> Pretrained:
     if where in PACKAGED:
         return Pretrained(where, _open_file(find_packaged(where)))
     if where.startswith(HUB):
-        return Pretrained(where, hf.Directory(hub.fetch(where.removeprefix(HUB))))
+        path = hub.fetch(where.removeprefix(HUB))
+        return Pretrained(where, hf.Directory(path) if path.is_dir() else gguf.File(path))
     if is_url(where):
         return Pretrained(where, _open_url(where))
     path = pathlib.Path(where)

@@ -63,7 +63,7 @@ class LocalFile:
         try:
             if not self.path.stat().st_size:
                 return np.zeros(0, np.uint8)
-            return np.memmap(self.path, np.uint8, "r")
+            return np.memmap(self.path, np.uint8, "r").view(np.ndarray)
         except OSError as e:
             raise BadInput(f"{self.path} cannot be read: {e.strerror or e}") from None
 
