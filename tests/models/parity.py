@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import pathlib
 from typing import Any
 
@@ -86,7 +87,7 @@ def _memory(m: Loaded) -> tuple[float, float]:
     tokens, pad = m.expected["padded/tokens"], m.expected["padded/pad"]
     step = jax.jit(lambda cache, part: m.apply(m.model.__call__, part, cache=cache))
     cache, found = m.model.memory(len(tokens), 20, pad), []
-    for start, stop in zip(PARTS, PARTS[1:], strict=False):
+    for start, stop in itertools.pairwise(PARTS):
         logits, cache = step(cache, tokens[:, start:stop])
         found.append(logits)
     prompt = np.concatenate(found, axis=1)

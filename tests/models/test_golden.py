@@ -31,7 +31,6 @@ def test_in_bf16_it_is_close(found):
     logits = jax.jit(lambda tokens: in_bf16.apply(in_bf16.model.__call__, tokens))(found.expected["tokens"])
     spread = found.expected["logits"].std()
     error = np.asarray(logits) - found.expected["logits"]
-    print(found.config.architecture, np.sqrt((error**2).mean()) / spread, np.abs(error).max() / spread)
     assert 0 < np.sqrt((error**2).mean()) <= 0.05 * spread
 
 

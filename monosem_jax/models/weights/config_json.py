@@ -120,13 +120,8 @@ def rotary_share(values: Mapping[str, Any], default: float = 1.0, kind: str = ""
 
 def _rope_values(values: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """What is said of rotary positions apart from the rest. Where there are both, transformers takes rope_scaling."""
-    for key in ("rope_scaling", "rope_parameters"):
-        found = _object(values, key)
-        if kind and kind in found:
-            found = _object(found, kind)
-        if found:
-            return found
-    return {}
+    new = _object(values, "rope_parameters")
+    return _object(new, kind) if kind and kind in new else _object(values, "rope_scaling") or new
 
 
 def _mscale(s: Settings, factor: float) -> float:

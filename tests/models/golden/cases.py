@@ -11,10 +11,19 @@ LLAMA = SIZES | {
     "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64,
 }  # fmt: skip
 LONG = LLAMA | {"num_hidden_layers": 2, "rms_norm_eps": 1e-5}
+GEMMA = LLAMA | {"num_hidden_layers": 2, "query_pre_attn_scalar": 5, "sliding_window": 5}
+GEMMA3 = {
+    "rope_parameters": {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0},
+    },
+    "layer_types": ["full_attention", "sliding_attention"],
+}
 NEOX = SIZES | {
     "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
     "max_position_embeddings": 64, "hidden_act": "gelu",
 }  # fmt: skip
+ALL_ROTARY = {"rope_parameters": {"partial_rotary_factor": 1.0}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +43,7 @@ def rope(kind: str, **values: Any) -> dict[str, Any]:
 
 
 CASES = {
-    "llama": Case("llama", LLAMA | rope("default"), shards=True),
+    "llama": Case("llama", LLAMA, shards=True),
     "llama_biases_tied": Case(
         "llama", LONG | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True, "head_dim": None}
     ),
@@ -49,12 +58,14 @@ CASES = {
     "mistral": Case("mistral", LLAMA | {"sliding_window": 5}),
     "qwen2": Case("qwen2", {**LLAMA, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 2}),
     "qwen3": Case("qwen3", LLAMA | {"tie_word_embeddings": True}),
+    "gemma": Case("gemma", LONG | {"tie_word_embeddings": True}, sites=False),
+    "gemma2": Case("gemma2", GEMMA | {"attn_logit_softcapping": 3.0, "final_logit_softcapping": 2.0}),
+    "gemma3": Case("gemma3_text", GEMMA | GEMMA3),
     "gpt2": Case(
         "gpt2", SIZES | {"n_embd": 24, "n_inner": 32, "n_layer": 3, "n_head": 2, "n_positions": 64}
     ),
     "gpt_neox": Case("gpt_neox", NEOX | {"rope_parameters": {"partial_rotary_factor": 0.5}}),
     "gpt_neox_sequential": Case(
-        "gpt_neox",
-        NEOX | {"num_hidden_layers": 2, "use_parallel_residual": False, "rope_parameters": {"partial_rotary_factor": 1.0}},
+        "gpt_neox", NEOX | ALL_ROTARY | {"num_hidden_layers": 2, "use_parallel_residual": False}
     ),
 }  # fmt: skip

@@ -33,10 +33,10 @@ SEED = 19
 PARTS = {
     "gpt2": ("transformer.h", "attn.c_proj", "ln_2", "mlp.c_proj"),
     "gpt_neox": ("gpt_neox.layers", "attention.dense", "post_attention_layernorm", "mlp.dense_4h_to_h"),
-    "gemma": ("model.layers", "self_attn.o_proj", "pre_feedforward_layernorm", "mlp.down_proj"),
+    "post_norms": ("model.layers", "self_attn.o_proj", "pre_feedforward_layernorm", "mlp.down_proj"),
     "": ("model.layers", "self_attn.o_proj", "post_attention_layernorm", "mlp.down_proj"),
 }
-POST_NORMS = {"gemma": ("post_attention_layernorm", "post_feedforward_layernorm")}
+POST_NORMS = {"post_norms": ("post_attention_layernorm", "post_feedforward_layernorm")}
 
 
 class Tapped:
@@ -46,7 +46,7 @@ class Tapped:
     def __init__(self, model: Any):
         self.model, self.seen, self.change = model, {}, ""
         kind = model.config.model_type
-        family = "gemma" if kind.startswith("gemma") else kind if kind in PARTS else ""
+        family = "post_norms" if kind.startswith(("gemma2", "gemma3")) else kind if kind in PARTS else ""
         blocks, out, norm, down = PARTS[family]
         written = POST_NORMS.get(family, (out, down))
         self.parallel = getattr(model.config, "use_parallel_residual", False)
