@@ -9,7 +9,9 @@ import jax.numpy as jnp
 
 from monosem_jax.models.base import LanguageModel, ModelConfig
 from monosem_jax.models.gemma import Gemma, GemmaConfig
+from monosem_jax.models.gpt2 import Gpt2, Gpt2Config
 from monosem_jax.models.llama import Llama, LlamaConfig
+from monosem_jax.models.neox import Neox, NeoxConfig
 from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.config import from_dict
 from monosem_jax.runtime.errors import BadInput, listed
@@ -17,7 +19,9 @@ from monosem_jax.runtime.errors import BadInput, listed
 # Name of an architecture in a configuration -> (configuration class, linen module).
 MODELS: dict[str, tuple[type, type]] = {
     "transformer": (TransformerConfig, Transformer),
+    "gpt2": (Gpt2Config, Gpt2),
     "llama": (LlamaConfig, Llama),
+    "neox": (NeoxConfig, Neox),
     "gemma": (GemmaConfig, Gemma),
 }
 

@@ -174,7 +174,7 @@ class Gemma(Chain):
         attn_out and at mlp_out W_out and P are the identity. Later attention and MLPs are left out. Raises BadInput at
         the input of an MLP.
         """
-        layer, kind = parse_site(site, self.config.n_layers, self.KINDS)
+        layer, kind = parse_site(site, self.config.n_layers, self.kinds)
         if kind == "mlp_in":
             raise BadInput(f"logit weights at {site}: the MLP after it is not linear")
         block, d = params[f"blocks_{layer}"], np.asarray(directions, np.float32)

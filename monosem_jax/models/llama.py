@@ -18,10 +18,9 @@ from jaxtyping import Array, Float, Int
 
 from monosem_jax.models.attention import At, attend, positions_of, rotate
 from monosem_jax.models.base import check_shapes, parse_site
-from monosem_jax.models.chain import Chain
+from monosem_jax.models.chain import Chain, in_stream
 from monosem_jax.models.norms import RMSNorm, normed_direction
 from monosem_jax.models.rope import Rope
-from monosem_jax.runtime.errors import BadInput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,10 +149,5 @@ class Llama(Chain):
         L is the final norm's scale; its division by the norm is left out. In the residual stream W_out is the identity.
         Later attention and MLPs are left out. Raises BadInput at the input of an MLP.
         """
-        layer, kind = parse_site(site, self.config.n_layers, self.KINDS)
-        if kind == "mlp_in":
-            raise BadInput(f"logit weights at {site}: the MLP after it is not linear")
-        block, d = params[f"blocks_{layer}"], np.asarray(directions, np.float32)
-        out = {"mlp_hidden": "down", "attn_z": "attn_proj"}.get(kind)
-        d = d @ np.asarray(block[out]["kernel"], np.float32) if out else d
-        return normed_direction(d, params, self.config.tied)
+        layer, kind = parse_site(site, self.config.n_layers, self.kinds)
+        return normed_direction(in_stream(params, layer, kind, directions), params, self.config.tied)

@@ -26,6 +26,12 @@ class RMSNorm(nn.Module):
         return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.eps) * scale
 
 
+def layer_norm(eps: float) -> nn.LayerNorm:
+    """(x − mean x) / √(var x + eps) · scale + bias over the last axis. The variance is that of the differences: mean x²
+    − (mean x)² loses digits in the residual streams of large models."""
+    return nn.LayerNorm(epsilon=eps, dtype=jnp.float32, use_fast_variance=False)
+
+
 def normed_direction(
     directions: Float[np.ndarray, "F D"],
     params: Mapping[str, Any],

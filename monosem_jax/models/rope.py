@@ -36,6 +36,8 @@ class Rope:
     """yarn: pairs that turn less often than this are divided by factor."""
     attention_factor: float = 0.0
     """yarn: what queries and keys are multiplied by; 0: 0.1 ln(factor) + 1."""
+    truncate: bool = True
+    """yarn: whether the two pairs between which frequencies pass from one to the other are rounded to whole ones."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -68,7 +70,8 @@ class Rope:
 
     def _yarn(self, plain: np.ndarray, width: int) -> np.ndarray:
         low, high = (self._pair(beta, width) for beta in (self.beta_fast, self.beta_slow))
-        low, high = max(math.floor(low), 0), min(math.ceil(high), width - 1)
+        low, high = (math.floor(low), math.ceil(high)) if self.truncate else (low, high)
+        low, high = max(low, 0), min(high, width - 1)
         divided = np.clip((np.arange(width // 2) - low) / max(high - low, 1e-3), 0, 1)
         return plain * (1 - divided + divided / self.factor)
 

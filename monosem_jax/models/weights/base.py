@@ -54,22 +54,44 @@ class Tensors(Protocol):
 class From:
     """One of our parameters, as it lies in a file.
 
-    `transposed`: PyTorch's Linear layers are stored [out, in], our kernels are [in, out]. `arrange` makes the parameter
-    of the whole stored tensor where more than that is different: it is of no use to read a part then.
+    `transposed`: PyTorch's Linear layers are stored [out, in], our kernels are [in, out]. `part` (i, n, run): the file
+    holds n parameters as one, of every n·run outputs the i-th `run` are this one's. `arrange` makes the parameter of
+    the whole stored tensor where more than that is different: it is of no use to read a part then.
     """
 
     name: str
     transposed: bool = False
     arrange: Callable[[np.ndarray], np.ndarray] | None = None
+    part: tuple[int, int, int] | None = None
+
+    def stored(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the tensor in the file that gives a parameter of `shape`."""
+        shape = (*shape[:-1], shape[-1] * (self.part[1] if self.part else 1))
+        return shape[::-1] if self.transposed else shape
 
     def read(self, tensors: Tensors, index: Index | None = None) -> np.ndarray:
         """The parameter, or the part of it at `index`."""
         if self.arrange is not None:
             found = self.arrange(tensors.read(self.name))
             return found if index is None else found[index]
+        if self.part is not None:
+            return self._read_part(self.part, tensors, index)
+        return self._read(tensors, index)
+
+    def _read(self, tensors: Tensors, index: Index | None) -> np.ndarray:
         if not self.transposed:
             return tensors.read(self.name, index)
         return tensors.read(self.name, None if index is None else index[::-1]).T
+
+    def _read_part(self, part: tuple[int, int, int], tensors: Tensors, index: Index | None) -> np.ndarray:
+        """Reads from the first output to the last, and takes those that are ours."""
+        i, n, run = part
+        shape = tensors.shapes[self.name][:: -1 if self.transposed else 1]
+        *others, outputs = index or (slice(None),) * len(shape)
+        ours = np.arange(shape[-1] // n)[outputs]
+        theirs = ours + (ours // run * (n - 1) + i) * run
+        first, last = int(theirs.min(initial=shape[-1])), int(theirs.max(initial=-1))
+        return self._read(tensors, (*others, slice(first, last + 1)))[..., theirs - first]
 
 
 @dataclasses.dataclass(frozen=True)

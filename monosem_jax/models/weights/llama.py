@@ -7,52 +7,57 @@ from typing import Any
 
 from monosem_jax.models.llama import LlamaConfig
 from monosem_jax.models.weights.base import From, Table
-from monosem_jax.models.weights.config_json import Settings, rope_of, shown
+from monosem_jax.models.weights.config_json import Settings, rope_of, rotary_share, shown
 from monosem_jax.runtime.errors import BadInput
 
 LOCAL, GLOBAL = "sliding_attention", "full_attention"
+BIASES = ("llama", "qwen3")  # in these kinds attention has the biases that attention_bias says
+# What transformers takes where a config.json does not say: of other kinds hidden_size / num_attention_heads.
+HEAD_DIM = {"qwen3": 128}
+WINDOW, FIRST_LOCAL = 4096, 28
 
 
 def config(values: Mapping[str, Any]) -> LlamaConfig:
     """The shape that a config.json describes; raises BadInput on one that we cannot compute."""
     s = Settings(values)
-    kind, heads = s.text("model_type"), s.count("num_attention_heads")
-    s.expect("hidden_act", "silu")
-    n_layers = s.count("num_hidden_layers")
+    kind, heads, n_layers = s.text("model_type"), s.count("num_attention_heads"), s.count("num_hidden_layers")
+    s.expect("hidden_act", "silu", "swish")
+    if (share := rotary_share(values)) != 1:
+        raise BadInput(f"config.json: partial_rotary_factor is {share:g}: expected 1, every column of a head is rotary")
+    bias = kind in BIASES and s.switch("attention_bias", False)
     return LlamaConfig(
         n_layers=n_layers,
         d_model=s.count("hidden_size"),
         d_mlp=s.count("intermediate_size"),
         n_heads=heads,
         n_kv_heads=s.count("num_key_value_heads", heads),
-        head_dim=s.count("head_dim", s.count("hidden_size") // max(heads, 1)),
+        head_dim=s.count("head_dim", HEAD_DIM.get(kind, s.count("hidden_size") // max(heads, 1))),
         context_length=s.count("max_position_embeddings"),
         vocab_size=s.count("vocab_size"),
         rope=rope_of(values),
         norm_eps=s.number("rms_norm_eps", 1e-6),
         tied=s.switch("tie_word_embeddings", False),
-        qkv_bias=kind == "qwen2" or s.switch("attention_bias", False),
-        out_bias=kind != "qwen2" and s.switch("attention_bias", False),
-        mlp_bias=s.switch("mlp_bias", False),
+        qkv_bias=kind == "qwen2" or bias,
+        out_bias=bias,
+        mlp_bias=kind == "llama" and s.switch("mlp_bias", False),
         qk_norm=kind == "qwen3",
         windows=_windows(s, kind, n_layers),
     )
 
 
 def _windows(s: Settings, kind: str, n_layers: int) -> tuple[int, ...]:
-    """Of each layer, to how many tokens a token attends; () if to all."""
-    size = s.count("sliding_window", 0)
-    if kind in ("qwen2", "qwen3") and not s.switch("use_sliding_window", False):
-        size = 0
-    if not size or kind == "llama":
+    """Of each layer, to how many tokens a token attends; () if to all. A sliding_window of null is none."""
+    qwen = kind in ("qwen2", "qwen3")
+    size = 0 if s.values.get("sliding_window", WINDOW) is None else s.count("sliding_window", WINDOW)
+    if not size or kind == "llama" or (qwen and not s.switch("use_sliding_window", False)):
         return ()
-    if kinds := s.values.get("layer_types"):
+    if (kinds := s.values.get("layer_types")) is not None:
         if not isinstance(kinds, list) or len(kinds) != n_layers or not {*map(str, kinds)} <= {LOCAL, GLOBAL}:
             raise BadInput(
                 f"config.json: layer_types is {shown(kinds)}: expected {LOCAL} or {GLOBAL} for {n_layers} layers"
             )
         return tuple(size * (k == LOCAL) for k in kinds)
-    first = s.count("max_window_layers", n_layers) if kind in ("qwen2", "qwen3") else 0
+    first = s.count("max_window_layers", FIRST_LOCAL) if qwen else 0
     return tuple(size * (i >= first) for i in range(n_layers))
 
 
@@ -83,4 +88,4 @@ def parameters(c: LlamaConfig) -> dict[str, From]:
     return found
 
 
-TABLE = Table(config, parameters)
+TABLE = Table(config, parameters, (("model.", ""),))  # some files have no unembedding

@@ -36,7 +36,7 @@ def check(model: LanguageModel, table: Mapping[str, From], tensors: Tensors) -> 
     shapes = shapes_of(model)
     for path, shape in shapes.items():
         source = table[path]
-        found, expected = tensors.shapes[source.name], shape[::-1] if source.transposed else shape
+        found, expected = tensors.shapes[source.name], source.stored(shape)
         if source.arrange is None and tuple(found) != tuple(expected):
             raise BadInput(f"{tensors.where}: {source.name} has shape {list(found)}: expected {list(expected)}")
     return shapes
