@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from monosem_jax.activations.rows import DTYPES
 from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.models.base import LanguageModel, site_width
+from monosem_jax.models.sharding import placed
 from monosem_jax.runtime.errors import BadInput, check_counts
 from monosem_jax.runtime.mesh import device_get_global, largest_divisor, nearest
 from monosem_jax.runtime.rng import stream
@@ -86,7 +87,7 @@ class OnlineStream:
         self._lane_slots = batch_size // self._lanes
         self._batches = self._lane_contexts * self._k // self._lane_slots  # whole batches per filling
         self._sharding = NamedSharding(mesh, PartitionSpec("data"))
-        self._params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+        self._params = placed(params, mesh, model.config)
         self._make(model, config, NamedSharding(mesh, PartitionSpec(None, "data")))
         self._filling = -1
 

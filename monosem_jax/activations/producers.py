@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.sampling import ContextSampler
 from monosem_jax.models.base import LanguageModel, site_width, site_widths
+from monosem_jax.models.sharding import placed
 from monosem_jax.runtime.errors import BadInput
 
 ARRAY_BATCH = 8192
@@ -97,7 +98,7 @@ class ModelActivations:
         self.widths = site_widths(model, site) if apart else (self.width,)
         self.n_rows, self._k, self._n_contexts, self.contexts = n_contexts * k, k, n_contexts, contexts
         self._tap = make_activation_reader(model, site, self.widths, dtype)
-        self.params = jax.device_put(params, NamedSharding(local_mesh(), PartitionSpec()))
+        self.params = placed(params, local_mesh(), model.config)
         self._batch = batch_contexts * jax.local_device_count()
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from tokenizers import Tokenizer
 from monosem_jax.models import build_model
 from monosem_jax.models.base import LanguageModel
 from monosem_jax.models.weights import find_table, gguf, hf, hub, npz
+from monosem_jax.models.weights.base import From
 from monosem_jax.models.weights.packaged import PACKAGED, find_packaged
 from monosem_jax.models.weights.place import check, read_params
 from monosem_jax.runtime.errors import BadInput
@@ -55,6 +57,10 @@ class Pretrained:
         found.check()
         return found
 
+    @property
+    def _parameters(self) -> dict[str, From]:
+        return self._table.parameters_in(self.config, self.source)
+
     def model(self, dtype: Any = jnp.float32) -> LanguageModel:
         """Its module, with matmuls in `dtype`."""
         return build_model(self.config, dtype)
@@ -62,15 +68,35 @@ class Pretrained:
     def check(self) -> None:
         """Raises BadInput, before any weight is read, when a tensor is missing or has another shape, or the tokenizer
         does not fit."""
-        check(self.model(), self._table.parameters_in(self.config, self.source), self.source)
-        _ = self.tokenizer
+        _ = self._shapes, self.tokenizer
 
-    def params(self, mesh: Mesh | None = None, dtype: Any = np.float32) -> dict[str, Any]:
+    @functools.cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return check(self.model(), self._parameters, self.source)
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the parts of its parameters: embed, blocks_0, …"""
+        return list(dict.fromkeys(path.partition("/")[0] for path in self._shapes))
+
+    def params(
+        self,
+        mesh: Mesh | None = None,
+        dtype: Any = np.float32,
+        *,
+        under: str = "",
+        put: Callable[[Any], Any] = lambda array: array,
+    ) -> dict[str, Any]:
         """Its parameters in `dtype`: NumPy, or straight onto a mesh, each device its own part.
+
+        Args:
+          under: one of `parts`, the only one that is read; default: all.
+          put: what is done with each array without a mesh, before the next is read.
 
         Raises BadInput, before anything is read, when a tensor is missing or has another shape.
         """
-        return read_params(self.model(), self._table.parameters_in(self.config, self.source), self.source, mesh, dtype)
+        shapes = {path: s for path, s in self._shapes.items() if not under or path.startswith(f"{under}/")}
+        return read_params(self.model(), self._parameters, self.source, mesh, dtype, shapes=shapes, put=put)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:

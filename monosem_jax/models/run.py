@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,9 @@ from tokenizers import Tokenizer
 from monosem_jax.models import read_model
 from monosem_jax.models.base import LanguageModel, site_widths
 from monosem_jax.models.pretrained import Pretrained, open_pretrained
+from monosem_jax.models.sharding import placed
 from monosem_jax.models.tapped import TappedModel
+from monosem_jax.models.unread import Unread
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import check_mesh_axes, token_ids
 from monosem_jax.runtime.errors import BadInput
@@ -61,7 +63,12 @@ class TransformerRun(TrainedRun, FromTransformer):
     def tapped(self, site: str) -> TappedModel:
         """The model cut at `site`, or at several ("mlp_in.0+mlp_out.0"); raises BadInput when it has no such site."""
         site_widths(self.model, site)
-        return TappedModel(self.model, self.params, site, self.text.bos)
+        return TappedModel(self.model, self.weights, site, self.text.bos)
+
+    @property
+    def weights(self) -> Mapping[str, Any]:
+        """The parameters for a computation that places them: of an imported model, those that are still in files."""
+        return self.params
 
     @pinned()
     def logits(self, tokens: ArrayLike) -> jax.Array:
@@ -74,7 +81,7 @@ class TransformerRun(TrainedRun, FromTransformer):
 
     @functools.cached_property
     def _params_on_device(self) -> dict[str, Any]:
-        return jax.device_put(self.params)
+        return placed(self.weights, None, self.model.config)
 
     @functools.cached_property
     def _apply(self) -> Callable[[dict[str, Any], jax.Array], jax.Array]:
@@ -104,6 +111,11 @@ class ImportedModelRun(TransformerRun):
     @functools.cached_property
     def params(self) -> dict[str, Any]:
         return self.pretrained.params()
+
+    @functools.cached_property
+    def weights(self) -> Mapping[str, Any]:
+        """The parameters, still in their files."""
+        return Unread(self.pretrained)
 
     @pinned()
     def params_on(self, mesh: Mesh) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from monosem_jax.models.base import LanguageModel, site_widths, split_sites, token_losses
-from monosem_jax.models.sharding import shardings
+from monosem_jax.models.sharding import placed
+from monosem_jax.models.unread import Unread
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import numbers, token_ids
-from monosem_jax.runtime.mesh import device_put_sharded
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["model", "site", "bos"])
@@ -36,19 +36,18 @@ class TappedModel:
 
     @pinned()
     def on(self, mesh: Mesh | None) -> TappedModel:
-        """The same model with parameters on the default device, or on a mesh: those of a pretrained model divided over
-        `model` (`monosem_jax.models.sharding`), those of the paper's transformer, which is small, on every device."""
-        if mesh is None:
-            params = jax.device_put(self.params)
-        else:
-            divided = self.model.config.architecture != "transformer"
-            specs = jax.tree.map(lambda p: p.spec, shardings(self.params, mesh)) if divided else None
-            params = jax.tree.map(
-                lambda p, spec: device_put_sharded(np.asarray(p), mesh, spec),
-                self.params,
-                specs or jax.tree.map(lambda _: PartitionSpec(), self.params),
-            )
-        return dataclasses.replace(self, params=params)
+        """The same model with parameters on the default device, or on a mesh (`monosem_jax.models.sharding.placed`).
+        Those of an imported model are read straight from its files onto it."""
+        return dataclasses.replace(self, params=placed(self.params, mesh, self.model.config))
+
+    @property
+    def content(self) -> Any:
+        """What tells the model's parameters from others: themselves, or the hash of the files that they are in."""
+
+        def known(params: Any) -> Any:
+            return np.frombuffer(bytes.fromhex(params.sha256), np.uint8) if isinstance(params, Unread) else params
+
+        return jax.tree.map(known, self.params, is_leaf=lambda x: isinstance(x, Unread))
 
     def cut(self, tokens: ArrayLike, site: str = "") -> tuple[Any, jax.Array]:
         """(carry, activations [C,T,W]) of tokens [C,T] at `site`, by default its own. Several sites have no carry.
@@ -89,4 +88,5 @@ class TappedModel:
 
     @pinned()
     def _apply(self, method: Any, *args: Any) -> Any:
-        return self.model.apply({"params": self.params}, *args, method=method)
+        params = jax.tree.map(lambda p: p, self.params)  # read, if they are not
+        return self.model.apply({"params": params}, *args, method=method)

@@ -111,7 +111,7 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
     _report_rest(summary, h, h.n_rows or n * h.rows_per_context, n * h.rows_per_context)
     made = ModelActivations(
         run.model.clone(dtype=jnp.dtype(h.compute_dtype)),
-        run.params,
+        run.weights,
         SITES_BETWEEN.join(sites),
         contexts,
         k=h.rows_per_context,

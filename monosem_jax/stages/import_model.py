@@ -87,7 +87,7 @@ def _losses(found: Pretrained, text: Text, contexts: int) -> dict[str, Any]:
     """The loss on held-out contexts beside that of the bigram baseline on the same."""
     heldout = np.asarray(text.tokens("heldout"))
     heldout = heldout[np.linspace(0, len(heldout) - 1, min(contexts or len(heldout), len(heldout))).astype(int)]
-    params = found.params()
+    params = found.params(put=jax.device_put)
     with progress(len(heldout), "evaluate the model", "contexts") as bar:
         loss = make_heldout_loss(found.model(jnp.float32), heldout, 16)(params, bar.update)
     return {

@@ -27,7 +27,7 @@ def open_online(request: SourceRequest) -> ActivationSource:
     def stream(mesh: Mesh) -> OnlineStream:
         found = OnlineStream(
             run.model.clone(dtype=request.compute_dtype),
-            run.params,
+            run.weights,
             run.text.tokens("train"),
             bos=run.text.bos,
             config=online,

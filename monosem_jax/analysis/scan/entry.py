@@ -138,7 +138,7 @@ class _Job:
         leaves = {
             f"{s.name}{i}": device_get_global(x)
             for s in self.sets
-            for i, x in enumerate(jax.tree.leaves((s.encoder, s.tapped.params)))
+            for i, x in enumerate(jax.tree.leaves((s.encoder, s.tapped.content)))
         }
         sets = [(s.name, s.n_features, s.tapped.site, type(s.encoder).__name__) for s in self.sets]
         proxies = self.given.proxies.names if self.given.proxies else ()

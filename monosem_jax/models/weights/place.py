@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -54,16 +54,24 @@ def read_params(
     tensors: Tensors,
     mesh: Mesh | None = None,
     dtype: Any = np.float32,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    put: Callable[[np.ndarray], Any] = lambda array: array,
 ) -> dict[str, Any]:
     """The parameters in `dtype`, one tensor after the other: NumPy on the host, or on a mesh, where each device is
-    given its own part and no other."""
+    given its own part and no other.
+
+    Args:
+      shapes: those that are read, by their paths, as `check` gives them; default: all.
+      put: what is done with each array without a mesh, before the next is read.
+    """
     found: dict[str, Any] = {}
-    for path, shape in check(model, table, tensors).items():
+    for path, shape in (check(model, table, tensors) if shapes is None else shapes).items():
         source = table[path]
         if mesh is None:
-            found[path] = _checked(source.read(tensors).astype(dtype), shape, source, tensors)
+            found[path] = put(_checked(source.read(tensors).astype(dtype), shape, source, tensors))
         else:
-            sharding = NamedSharding(mesh, spec_of(path, shape, mesh))
+            sharding = NamedSharding(mesh, spec_of(path, shape, mesh, model.config))
             found[path] = jax.make_array_from_callback(shape, sharding, _reader(source, tensors, shape, dtype))
     return unflatten_dict(found, sep="/")
 
