@@ -14,8 +14,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from monosem_jax.models.base import site_widths
 from monosem_jax.models.tapped import TappedModel
+from monosem_jax.models.writing import Edit
 from monosem_jax.runtime.ambient import pinned
-from monosem_jax.runtime.arguments import check_shape
+from monosem_jax.runtime.arguments import check_shape, finite_numbers, whole_number
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.rng import stream
 from monosem_jax.sae.published import PublishedSAE
@@ -126,11 +127,33 @@ class FeatureSet:
         f = _activations(self.on_device.tapped, self.encoder, jnp.asarray(columns), jnp.asarray(tokens, jnp.int32))
         return np.asarray(f) * (np.asarray(tokens) != self.tapped.bos)[..., None]
 
+    def held(self, features: Any, values: Any, positions: str = "all") -> Edit:
+        """What `LoadedModel.generate` does to hold one or more features at values: activations x become
+        x + Σ (value_i − f_i(x)) d_i on every token but BOS, or with positions="generated" on those after the prompt.
+
+        Raises BadInput on features that do not exist, values that are not finite, and where features are read at more
+        sites than the one of their effect.
+        """
+        columns = np.atleast_1d(np.asarray(features))
+        for i in columns.tolist():
+            whole_number(f"{self.name}: feature {i!r}", i, 0, self.n_features - 1)
+        level = finite_numbers(f"{self.name}: values", np.atleast_1d(np.asarray(values, np.float32)), len(columns))
+        site, _ = self.effect_site
+        if site != self.tapped.site:
+            raise BadInput(f"{self.name}: features are read at {self.tapped.site}: expected one site to hold them at")
+        directions = jnp.asarray(self.effect_directions[columns])
+        return Edit(site, _hold, (self.on_device.encoder, jnp.asarray(columns), directions, level), positions)
+
     @functools.cached_property
     def on_device(self) -> FeatureSet:
         """The same set with the model's and the encoder's parameters on the default device."""
         encoder = jax.device_put(self.encoder)
         return dataclasses.replace(self, tapped=self.tapped.on(None), encoder=encoder)
+
+
+def _hold(values: Any, acts: Float[Array, "C T M"]) -> Float[Array, "C T M"]:
+    encoder, columns, directions, level = values
+    return acts + (level - encoder.encode(acts)[..., columns]) @ directions
 
 
 @jax.jit

@@ -129,7 +129,7 @@ def new_memory(
     n_layers: int, n_contexts: int, length: int, kv_heads: int, width: int, dtype: Any = jnp.float32, pad: Any = None
 ) -> dict[str, Any]:
     """An empty memory for `length` positions of contexts; `pad` [C] of them are padding (default: none)."""
-    empty = jnp.zeros((n_contexts, length, kv_heads, width), dtype)
-    blocks = {f"blocks_{i}": {"k": empty, "v": empty} for i in range(n_layers)}
+    shape = (n_contexts, length, kv_heads, width)  # an array for each: a program may be given them to write into
+    blocks = {f"blocks_{i}": {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)} for i in range(n_layers)}
     pad = jnp.zeros(n_contexts, jnp.int32) if pad is None else jnp.asarray(pad, jnp.int32)
     return {"start": jnp.int32(0), "pad": pad, **blocks}

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from tokenizers import Tokenizer
 
 from monosem_jax.models.base import LanguageModel, named_site, site_widths
+from monosem_jax.models.chat import Message, chat_tokens
+from monosem_jax.models.generate import Generated, Options, Prompt, generate, prompt_tokens
 from monosem_jax.models.pretrained import open_pretrained
-from monosem_jax.models.run import TransformerRun
+from monosem_jax.models.run import ImportedModelRun, TransformerRun
 from monosem_jax.models.tapped import TappedModel
+from monosem_jax.models.weights.conventions import Conventions
+from monosem_jax.models.writing import Edit
 from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import token_ids
 from monosem_jax.text.tokenizer import bos_id
@@ -24,7 +29,8 @@ from monosem_jax.text.tokenizer import bos_id
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A language model with its parameters, its tokenizer and the token that begins a text.
+    """A language model with its parameters, its tokenizer, the token that begins a context, and how its texts begin
+    and end.
 
     Sites are names such as "resid_post.5", or TransformerLens' such as "blocks.5.hook_resid_post".
     """
@@ -33,6 +39,7 @@ class LoadedModel:
     params: Mapping[str, Any]
     tokenizer: Tokenizer
     bos: int
+    conventions: Conventions
 
     @property
     def config(self) -> Any:
@@ -67,12 +74,67 @@ class LoadedModel:
         site_widths(self.model, site)
         return TappedModel(self.model, self.params, site, self.bos)
 
+    @pinned()
+    def generate(
+        self,
+        prompt: Prompt | Sequence[Prompt],
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+        stop: str | int | Sequence[int | str] | None = (),
+        samples: int = 1,
+        edit: Edit | None = None,
+    ) -> Generated:
+        """Goes on from a prompt for at most `n` tokens, or from several prompts together.
+
+        What is drawn for a text depends on the seed, its prompt and its number among the samples of that prompt, not on
+        the texts beside it.
+
+        Args:
+          prompt: a text (special tokens in it are plain text) or token ids, or a list of either.
+          temperature: divides the logits; 0: the most probable token each time.
+          top_p, top_k: only the most probable tokens that together have probability p; only the k most probable (0:
+            all). With both, k counts first.
+          stop: strings and tokens that end a text, besides those that end the model's texts anyway; None: none does,
+            and texts have n tokens.
+          samples: texts for each prompt.
+          edit: what is done to activations meanwhile, such as a feature held at a value (`FeatureSet.held`).
+
+        Raises BadInput on impossible values, and where a text would be longer than the model's contexts.
+        """
+        options = Options(temperature, top_p, top_k, seed, stop, samples)
+        return generate(self._tapped, self.tokenizer, self.conventions, prompt, n, options, edit)
+
+    def chat(self, messages: str | Sequence[Message], n: int = 256, **options: Any) -> Generated:
+        """The model's answer to a message, or to a list of messages {"role": …, "content": …}; `options` are those of
+        `generate`. Raises BadInput like `chat_tokens`."""
+        return self.generate(self.chat_tokens(messages), n, **options)
+
+    def chat_tokens(self, messages: str | Sequence[Message], *, reply: bool = True) -> np.ndarray:
+        """The token ids of a conversation by the model's chat template; with `reply`, up to where its answer begins.
+
+        Special tokens are those that the template writes; in a message the same characters are plain text. Raises
+        BadInput where the model has no template, or the template refuses the messages.
+        """
+        return chat_tokens(messages, self.conventions, self.tokenizer, reply=reply)
+
+    def tokens(self, text: str) -> np.ndarray:
+        """The token ids of a text as a prompt: with those that the model's texts begin with."""
+        return prompt_tokens(self.tokenizer, self.conventions, text)
+
     def _checked(self, what: str, tokens: ArrayLike) -> jax.Array:
         return jnp.asarray(token_ids(what, tokens, self.config.vocab_size))
 
     @functools.cached_property
     def _on_device(self) -> Any:
         return jax.device_put(self.params)
+
+    @functools.cached_property
+    def _tapped(self) -> TappedModel:
+        return TappedModel(self.model, self._on_device, self.model.sites[0], self.bos)
 
     @functools.cached_property
     def _logits(self) -> Any:
@@ -95,7 +157,11 @@ class LoadedModel:
 
 def of_run(run: TransformerRun) -> LoadedModel:
     """The model of a run directory."""
-    return LoadedModel(run.model, run.params, run.text.tokenizer, run.text.bos)
+    if isinstance(run, ImportedModelRun):
+        conventions = run.pretrained.conventions
+    else:  # BOS begins every text and stands between texts
+        conventions = Conventions((run.text.bos,), (run.text.bos,), where=str(run.path))
+    return LoadedModel(run.model, run.params, run.text.tokenizer, run.text.bos, conventions)
 
 
 def of_files(location: str, mesh: Mesh | None = None, dtype: Any = jnp.float32) -> LoadedModel:
@@ -106,4 +172,7 @@ def of_files(location: str, mesh: Mesh | None = None, dtype: Any = jnp.float32) 
     """
     found = open_pretrained(location)
     found.check()
-    return LoadedModel(found.model(dtype), found.params(mesh, dtype), found.tokenizer, bos_id(found.tokenizer))
+    tokenizer = found.tokenizer
+    return LoadedModel(
+        found.model(dtype), found.params(mesh, dtype), tokenizer, bos_id(tokenizer), found.conventions
+    )  # fmt: skip

@@ -18,6 +18,7 @@ from monosem_jax.models import build_model
 from monosem_jax.models.base import LanguageModel
 from monosem_jax.models.weights import find_table, gguf, hf, hub, npz
 from monosem_jax.models.weights.base import From
+from monosem_jax.models.weights.conventions import Conventions, read_conventions
 from monosem_jax.models.weights.packaged import PACKAGED, find_packaged
 from monosem_jax.models.weights.place import check, read_params
 from monosem_jax.runtime.errors import BadInput
@@ -109,6 +110,11 @@ class Pretrained:
                 f"vocab_size {self.config.vocab_size}"
             )
         return found
+
+    @functools.cached_property
+    def conventions(self) -> Conventions:
+        """How its texts begin and end, and its chat template."""
+        return read_conventions(self.source, self.tokenizer)
 
     @functools.cached_property
     def sha256(self) -> str:
