@@ -28,8 +28,8 @@ Losses = Callable[[np.ndarray], float]  # tokens [T] → the sum of -log p over 
 
 def documents(corpus: pathlib.Path, label: str, n: int) -> list[str]:
     """The last `n` documents whose label or source begins with `label`."""
-    opened = gzip.open(corpus, "rt", encoding="utf-8") if corpus.suffix == ".gz" else open(corpus, encoding="utf-8")
-    with opened as lines:
+    opened = gzip.open if corpus.suffix == ".gz" else open
+    with opened(corpus, "rt", encoding="utf-8") as lines:
         found = [json.loads(line) for line in lines]
     texts = [d["text"] for d in found if str(d.get("label") or d.get("source") or "").startswith(label)]
     return texts[-n:]

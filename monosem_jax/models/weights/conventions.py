@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from monosem_jax.models.weights import gguf, hf
+from monosem_jax.models.weights.files import Folder
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.runtime.files import read_json
 from monosem_jax.text.tokenizer import bos_id, encode
 
 # Special tokens that end a text wherever they are known by these names, also where the files do not say so.
@@ -58,7 +57,7 @@ def read_conventions(source: Any, tokenizer: Tokenizer) -> Conventions:
 def _begin(source: Any, tokenizer: Tokenizer, bos: str) -> tuple[int, ...]:
     """What the tokenizer puts before a text, or the metadata says that is to be put there."""
     if isinstance(source, gguf.File):
-        added = source.field("tokenizer.ggml.add_bos_token", False) and tokenizer.token_to_id(bos)
+        added = source.metadata.get("tokenizer.ggml.add_bos_token", False) and tokenizer.token_to_id(bos)
         return () if added is False or added is None else (added,)
     if isinstance(source, hf.Directory):
         (encoded,) = encode(tokenizer, ["a"], special=True)
@@ -68,29 +67,29 @@ def _begin(source: Any, tokenizer: Tokenizer, bos: str) -> tuple[int, ...]:
 
 def _of_gguf(source: gguf.File, tokenizer: Tokenizer) -> tuple[list[int | None], str, str, str]:
     def number(name: str) -> int | None:
-        found = source.field(f"tokenizer.ggml.{name}_token_id")
+        found = source.metadata.get(f"tokenizer.ggml.{name}_token_id")
         return None if found is None else int(found)
 
     def token(name: str) -> str:
         found = number(name)
         return (tokenizer.id_to_token(found) or "") if found is not None else ""
 
-    template = source.field("tokenizer.chat_template", "")
+    template = source.metadata.get("tokenizer.chat_template", "")
     return [number(name) for name in GGUF_ENDS], token("bos"), token("eos"), str(template or "")
 
 
 def _of_directory(source: hf.Directory, tokenizer: Tokenizer) -> tuple[list[int | None], str, str, str]:
-    settings = _optional(source.path / "tokenizer_config.json")
+    settings = _optional(source.folder, "tokenizer_config.json")
     names = {key: _content(settings.get(f"{key}_token")) for key in ("bos", "eos")}
     ends: list[int | None] = [tokenizer.token_to_id(names["eos"])]
-    for own in (_optional(source.path / "generation_config.json"), source.config):
+    for own in (_optional(source.folder, "generation_config.json"), source.config):
         given = own.get("eos_token_id")
         ends += [i for i in (given if isinstance(given, list) else [given]) if isinstance(i, int)]
-    return ends, names["bos"], names["eos"], _template(source.path, settings)
+    return ends, names["bos"], names["eos"], _template(source.folder, settings)
 
 
-def _optional(file: pathlib.Path) -> dict[str, Any]:
-    return read_json(file, dict) if file.is_file() else {}
+def _optional(folder: Folder, name: str) -> dict[str, Any]:
+    return folder.json(name) if folder.has(name) else {}
 
 
 def _content(token: Any) -> str:
@@ -99,12 +98,12 @@ def _content(token: Any) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _template(path: pathlib.Path, settings: dict[str, Any]) -> str:
-    if (file := path / "chat_template.jinja").is_file():
+def _template(folder: Folder, settings: dict[str, Any]) -> str:
+    if (content := folder.read("chat_template.jinja")) is not None:
         try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as e:
-            raise BadInput(f"{file} cannot be read: {e}") from None
+            return content.decode()
+        except UnicodeDecodeError as e:
+            raise BadInput(f"{folder}/chat_template.jinja is not UTF-8 text: {e}") from None
     found = settings.get("chat_template", "")
     if isinstance(found, list):  # several, by names
         by_name = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -239,7 +238,7 @@ POST_NORMS = INSIDE | {
 
 
 def _family(config: Callable[[Metadata, str], dict[str, Any]], kind: str, inside: Any = INSIDE, **more: Any) -> Dialect:
-    return Dialect(functools.partial(config, kind=kind), OUTSIDE, inside, **more)
+    return Dialect(lambda metadata: config(metadata, kind), OUTSIDE, inside, **more)
 
 
 # `general.architecture` → its dialect.

@@ -42,8 +42,8 @@ def fetch(name: str) -> pathlib.Path:
         )
     except Exception as e:  # the library has many kinds: no network, no such model, no access
         raise BadInput(
-            f"hub:{name} cannot be downloaded, and is not in the cache: {reason or short_error(e)}; a directory or .gguf "
-            "file on this machine can be given instead"
+            f"hub:{name} cannot be downloaded, and is not in the cache: {reason or short_error(e)}; a directory or "
+            ".gguf file on this machine can be given instead"
         ) from None
     path = pathlib.Path(found) / (file or "")
     if not path.exists() or not (file or (path / "config.json").exists()):
