@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from monosem_jax.models import read_model
 from monosem_jax.models.base import LanguageModel, site_widths
-from monosem_jax.models.pretrained import Pretrained, open_pretrained
+from monosem_jax.models.pretrained import Pretrained, is_pretrained, open_pretrained
 from monosem_jax.models.sharding import placed
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.models.unread import Unread
@@ -134,6 +134,11 @@ def open_transformer(path: str) -> TransformerRun:
     """A finished run with a language model, trained here or imported; raises BadInput on anything else."""
     if not path:
         raise BadInput("config.transformer is empty: expected the directory of a finished train_transformer run")
+    if is_pretrained(path):
+        raise BadInput(
+            f"{path} is a model without a text: expected the run directory that experiments.import_model --workdir=DIR "
+            f"--config.model={path} makes"
+        )
     directory = pathlib.Path(path)
     kind = TRANSFORMERS.get(read_record(directory)["experiment"])
     found = kind(path) if kind else None

@@ -26,7 +26,8 @@ from monosem_jax.runtime.provenance import git_revision, versions
 # Of run directories and checkpoints. 1 had no number and no checksums; before 3 random streams had numbers, no names.
 FORMAT = 3
 NAMED_STREAMS = 3  # since this format a run can be resumed: an earlier one would go on with other random numbers
-MADE_FIRST = ("dictionary",)  # folders of what a run is made from, which may be there before it
+MODEL_FOLDER = "model"  # of a pretrained model that a stage was given
+MADE_FIRST = ("dictionary", MODEL_FOLDER)  # folders of what a run is made from, which may be there before it
 
 RECORD: dict[str, Any] = dict.fromkeys(("config", "parents", "versions", "surroundings"), dict)
 RECORD |= {"experiment": str, "format": int, "git": str | None, "identity": str}

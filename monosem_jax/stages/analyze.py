@@ -25,6 +25,7 @@ from monosem_jax.analysis.scan.entry import scan
 from monosem_jax.analysis.scan.result import SetScan
 from monosem_jax.analysis.subjects import Subject
 from monosem_jax.load import feature_set, load_run, neurons
+from monosem_jax.models.pretrained import MODEL
 from monosem_jax.report.evidence import markdown
 from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_seed, field
@@ -38,9 +39,11 @@ from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun, SweepRun
 from monosem_jax.stages import published
+from monosem_jax.stages.adopted import adopted
 from monosem_jax.stages.analyze_sweep import analyze_members
 from monosem_jax.stages.evaluate import open_dictionary
 from monosem_jax.stages.other_seeds import find_stability, open_control, open_seeds, seed_paths
+from monosem_jax.text.corpus import EMBEDDED
 from monosem_jax.text.directory import Text
 
 
@@ -53,7 +56,7 @@ class AnalyzeRunConfig:
     run: str = field("", place=Place())
     """Directory of a finished train_sae run (or of an import with its transformer), or of a sweep, or the folder of a
     published dictionary, of any format that experiments.export --formats lists."""
-    transformer: str = field("", place=Place())
+    transformer: str = field("", place=MODEL)
     """With a published dictionary: run directory of the transformer that it explains."""
     site: str = ""
     """With a published dictionary: the site that it explains; empty: what the folder says."""
@@ -90,6 +93,8 @@ class AnalyzeRunConfig:
     """Proxies of yours beside the package's: NAME=regex:PATTERN or NAME=chars:CLASS."""
     scan: ScanConfig = ScanConfig()
     """The scan; batch_contexts and seed are those of the run."""
+    model_text: str = field(EMBEDDED, identity=False, place=Place(words=(EMBEDDED,)))
+    """With a pretrained model as transformer: the text that it reads, as text.corpus of import_model."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -126,6 +131,7 @@ def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, 
             raise BadInput(f"config.run {config.run} is a sweep: config.seeds are those of a single dictionary")
         return analyze_members(workdir, run, config, analyze)
     begin = time.perf_counter()
+    config = adopted(config, workdir, config.seed)
     source = published.run_of(workdir, config.run, config.transformer, config.site)
     found = open_dictionary(source)
     found.transformer.text.check_split(config.split)

@@ -14,6 +14,7 @@ from monosem_jax.analysis import metrics as metrics_lib
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.interop.opened import PublishedRun
 from monosem_jax.load import load_run
+from monosem_jax.models.pretrained import MODEL
 from monosem_jax.models.run import TransformerRun
 from monosem_jax.runtime.config import field, to_dict
 from monosem_jax.runtime.edge import stage
@@ -24,6 +25,8 @@ from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages import published
+from monosem_jax.stages.adopted import adopted
+from monosem_jax.text.corpus import EMBEDDED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,7 @@ class EvaluateRunConfig:
     run: str = field("", place=Place())
     """Directory of a finished train_sae run (or of an import with its transformer), or the folder of a published
     dictionary, of any format that experiments.export --formats lists."""
-    transformer: str = field("", place=Place())
+    transformer: str = field("", place=MODEL)
     """With a published dictionary: run directory of the transformer that it explains."""
     site: str = ""
     """With a published dictionary: the site that it explains; empty: what the folder says."""
@@ -41,6 +44,8 @@ class EvaluateRunConfig:
     """The checkpoint; -1: the newest."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """The text, and how much of it."""
+    model_text: str = field(EMBEDDED, identity=False, place=Place(words=(EMBEDDED,)))
+    """With a pretrained model as transformer: the text that it reads, as text.corpus of import_model."""
 
 
 def open_dictionary(path: str, step: int = -1) -> SaeRun:
@@ -100,6 +105,7 @@ def evaluate(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str
     """Evaluates into `workdir` and returns the summary: the metrics of `monosem_jax.analysis.metrics.evaluate`."""
     config.evaluate.check()
     begin = time.perf_counter()
+    config = adopted(config, workdir)
     run = published.run_of(workdir, config.run, config.transformer, config.site)
     found = open_dictionary(run, config.step)
     check_split(found.transformer, config.evaluate)

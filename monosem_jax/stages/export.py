@@ -14,6 +14,8 @@ from monosem_jax.interop.exported import members_of, of_run
 from monosem_jax.interop.readers import read_folder
 from monosem_jax.load import load_run
 from monosem_jax.models.hooks import as_site
+from monosem_jax.models.pretrained import MODEL
+from monosem_jax.models.run import open_transformer
 from monosem_jax.runtime.config import field, to_dict
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
@@ -21,7 +23,9 @@ from monosem_jax.runtime.files import new_folder
 from monosem_jax.runtime.locations import Place
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages import export_analysis, published
+from monosem_jax.stages.adopted import adopted
 from monosem_jax.stages.evaluate import check_split, write_metrics
+from monosem_jax.text.corpus import EMBEDDED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +41,14 @@ class ExportConfig:
     """Export of a dictionary: the checkpoint; -1: the newest."""
     source: str = field("", place=Place(flag="--import"))
     """Import: the folder of a published dictionary, of any format that --formats lists; empty: this is an export."""
-    transformer: str = field("", place=Place(flag="--transformer"))
+    transformer: str = field("", place=dataclasses.replace(MODEL, flag="--transformer"))
     """Import: run directory of the transformer; with it the dictionary is evaluated on held-out text."""
     site: str = ""
     """Import: the site explained; empty: what the folder says."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """Import: the text, and how much of it."""
+    model_text: str = field(EMBEDDED, identity=False, place=Place(words=(EMBEDDED,)))
+    """With a pretrained model as transformer: the text that it reads, as text.corpus of import_model."""
 
     def check(self) -> None:
         """Raises BadInput when settings of an export and of an import are mixed."""
@@ -97,8 +103,9 @@ def import_sae(workdir: str | pathlib.Path, config: ExportConfig) -> dict[str, A
     transformer.
     """
     begin = time.perf_counter()
+    config = adopted(config, workdir)
     found = read_folder(pathlib.Path(config.source), as_site(config.site) if config.site else None)
-    transformer = published.opened_model(config.transformer) if config.transformer else None
+    transformer = open_transformer(config.transformer) if config.transformer else None
     check_split(transformer, config.evaluate)
 
     def measure(path: pathlib.Path, run: SaeRun) -> dict[str, Any]:

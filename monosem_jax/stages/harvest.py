@@ -23,6 +23,7 @@ from monosem_jax.activations.store.foreign import ZarrRows
 from monosem_jax.activations.store.store import SITES_APART, find_store, find_stores, open_rows, source_identity
 from monosem_jax.activations.store.verify import verify_store
 from monosem_jax.models.base import SITES_BETWEEN, LanguageModel, site_widths
+from monosem_jax.models.pretrained import MODEL
 from monosem_jax.models.run import open_transformer
 from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.edge import stage, stage_anywhere
@@ -34,6 +35,8 @@ from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.signals import signal_flag
 from monosem_jax.runtime.workdir import RunDir, parent
+from monosem_jax.stages.adopted import adopted
+from monosem_jax.text.corpus import EMBEDDED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,7 @@ class HarvestRunConfig:
 
     seed: int = 0
     """Decides which positions are sampled and how the rows are shuffled."""
-    transformer: str = field("", place=Place())
+    transformer: str = field("", place=MODEL)
     """Run directory of a finished train_transformer run."""
     harvest: HarvestConfig = HarvestConfig()
     """Which activations."""
@@ -50,6 +53,8 @@ class HarvestRunConfig:
     """An array [n, M] to convert instead, as --from."""
     store: str = field("", place=Place(remote=True))
     """Where the store goes: a path or a URL such as s3://bucket/path; empty: into the run directory."""
+    model_text: str = field(EMBEDDED, identity=False, place=Place(words=(EMBEDDED,)))
+    """With a pretrained model as transformer: the text that it reads, as text.corpus of import_model."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -155,6 +160,8 @@ def _report_rest(summary: InputSummary, config: HarvestConfig, wanted: int, take
 def harvest(workdir: str | pathlib.Path, config: HarvestRunConfig) -> dict[str, Any]:
     """Harvests into `workdir`, or resumes there, and returns the summary."""
     begin = time.perf_counter()
+    config.check()
+    config = adopted(config, workdir, config.seed)
     job = open_harvest_job(config)
     own = dataclasses.replace(config.harvest, site=job.sites or config.harvest.site)
     identity = dataclasses.replace(config, transformer="", source="", harvest=own)

@@ -15,7 +15,7 @@ from monosem_jax.interop.readers import read_folder
 from monosem_jax.load import load_run
 from monosem_jax.models.base import named_site, parse_site, site_widths, split_sites
 from monosem_jax.models.hooks import as_site
-from monosem_jax.models.pretrained import HUB, is_pretrained
+from monosem_jax.models.pretrained import HUB
 from monosem_jax.models.run import ImportedModelRun, TransformerRun, open_transformer
 from monosem_jax.runtime.checkpoint import Checkpoints
 from monosem_jax.runtime.errors import BadInput
@@ -44,18 +44,8 @@ def run_of(workdir: str | pathlib.Path, run: str, transformer: str, site: str) -
     if not transformer:
         raise BadInput(model_wanted(run, found.dictionary, "config.transformer"))
     target = pathlib.Path(workdir) / FOLDER
-    make_run(target, run, read_folder(found.path, as_site(site) if site else None), opened_model(transformer), {})
+    make_run(target, run, read_folder(found.path, as_site(site) if site else None), open_transformer(transformer), {})
     return str(target)
-
-
-def opened_model(path: str) -> TransformerRun:
-    """The run directory of a transformer, trained here or imported. Raises BadInput on anything else."""
-    if is_pretrained(path):
-        raise BadInput(
-            f"{path} is a model without a text: give the run directory that experiments.import_model --workdir=DIR "
-            f"--config.model={path} --config.text.corpus=… makes"
-        )
-    return open_transformer(path)
 
 
 def make_run(

@@ -14,6 +14,7 @@ import jax
 from monosem_jax.activations.harvest import EACH_LAYER, HarvestConfig
 from monosem_jax.activations.store.store import SITES_APART
 from monosem_jax.models.base import named_site, split_sites
+from monosem_jax.models.pretrained import MODEL
 from monosem_jax.models.run import open_transformer
 from monosem_jax.report import suite as suite_table
 from monosem_jax.runtime.config import check_seed, field
@@ -24,6 +25,8 @@ from monosem_jax.runtime.locations import Place
 from monosem_jax.runtime.processes import first_process
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.stages import analyze, harvest, report, train_sae
+from monosem_jax.stages.adopted import adopted
+from monosem_jax.text.corpus import EMBEDDED
 
 STORE, MEMBERS, ANALYSES, REPORT = "store", "members", "analysis", "report"
 
@@ -34,7 +37,7 @@ class SuiteConfig:
 
     seed: int = 0
     """Decides which positions are sampled and how rows are shuffled; the dictionaries' own is sae.seed."""
-    transformer: str = field("", place=Place())
+    transformer: str = field("", place=MODEL)
     """Run directory of the model."""
     harvest: HarvestConfig = HarvestConfig()
     """The sites, with commas between ("resid_post.*": of every layer), and how they are harvested."""
@@ -47,6 +50,8 @@ class SuiteConfig:
     """Whether every dictionary is analyzed too, and all are shown in one browser."""
     analyze: analyze.AnalyzeRunConfig = analyze.AnalyzeRunConfig()
     """The analyses; run is filled in."""
+    model_text: str = field(EMBEDDED, identity=False, place=Place(words=(EMBEDDED,)))
+    """With a pretrained model as transformer: the text that it reads, as text.corpus of import_model."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -84,6 +89,7 @@ def suite(workdir: str | pathlib.Path, config: SuiteConfig) -> dict[str, Any]:
     """
     config.check()
     begin, root = time.perf_counter(), pathlib.Path(workdir)
+    config = adopted(config, workdir, config.seed)
     model = open_transformer(config.transformer)
     members = config.members(model.model.config.n_layers)
     parents = {"transformer": parent(config.transformer, "summary.json")}

@@ -31,6 +31,7 @@ from monosem_jax.sae.run import SweepRun
 from monosem_jax.sae.step_timing import measure_steps
 from monosem_jax.sae.trainer import SaeEnsemble, SaeMember
 from monosem_jax.stages import train_sae
+from monosem_jax.stages.adopted import adopted
 from monosem_jax.stages.evaluate import check_split
 from monosem_jax.stages.train_sae import Evaluator, SaeRunConfig, identity
 from monosem_jax.training.config import TrainConfig
@@ -149,6 +150,7 @@ def sweep(workdir: str | pathlib.Path, config: SweepRunConfig) -> dict[str, Any]
     require_matplotlib()
     config.check()
     begin = time.perf_counter()
+    config = adopted(config, workdir, config.seed)
     source = open_source(config.source_request())
     check_split(source.transformer, config.evaluate)
     mesh = trainer.open_mesh(config.train, sorted(config.sweep.sizes), source.width)

@@ -21,6 +21,7 @@ from monosem_jax.activations.sources.stored import is_several
 from monosem_jax.activations.stream.stream import StreamConfig
 from monosem_jax.activations.synthetic import SyntheticConfig
 from monosem_jax.analysis.metrics import EvaluateConfig, evaluate_rows
+from monosem_jax.models.pretrained import MODEL
 from monosem_jax.runtime.config import check_seed, field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
@@ -39,7 +40,9 @@ from monosem_jax.sae.objective import dictionary_optimizer
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.resample import ResampleConfig
 from monosem_jax.sae.trainer import SaeMember
+from monosem_jax.stages.adopted import adopted
 from monosem_jax.stages.evaluate import check_split, on_text
+from monosem_jax.text.corpus import EMBEDDED
 from monosem_jax.training.config import TrainConfig
 from monosem_jax.training.loop import Ensemble, FitResult
 from monosem_jax.training.step import State
@@ -56,7 +59,7 @@ class SaeRunConfig:
     source: str = field("", place=sources.PLACE)
     """A store, an array (.npy, zarr, safetensors), several of these separated by commas, whose columns are put side by
     side, online or synthetic."""
-    transformer: str = field("", place=Place())
+    transformer: str = field("", place=MODEL)
     """Run directory of the transformer; empty: the one that the store was harvested from. Needed for online rows and
     for the loss metrics."""
     sae: SaeConfig = ReluConfig()
@@ -73,6 +76,8 @@ class SaeRunConfig:
     """Rows of --config.source=online."""
     synthetic: SyntheticConfig = SyntheticConfig()
     """Rows of --config.source=synthetic."""
+    model_text: str = field(EMBEDDED, identity=False, place=Place(words=(EMBEDDED,)))
+    """With a pretrained model as transformer: the text that it reads, as text.corpus of import_model."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -127,6 +132,7 @@ def train_sae(workdir: str | pathlib.Path, config: SaeRunConfig) -> dict[str, An
     """Trains a dictionary in `workdir`, or resumes there, evaluates it, and returns the summary."""
     config.check()
     begin = time.perf_counter()
+    config = adopted(config, workdir, config.seed)
     source = open_source(config.source_request())
     check_split(source.transformer, config.evaluate)
     sae = sae_lib.build(config.sae, source.width, config.train.dtype(), source.widths)
