@@ -107,6 +107,7 @@ _STAGES = {
     "evaluate": "EvaluateRunConfig",
     "export": "ExportConfig",
     "harvest": "HarvestRunConfig",
+    "import_model": "ImportModelConfig",
     "inspect": "InspectConfig",
     "quickstart": "QuickstartConfig",
     "report": "ReportRunConfig",

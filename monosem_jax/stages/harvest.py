@@ -46,7 +46,7 @@ class HarvestRunConfig:
     seed: int = 0
     """Decides which positions are sampled and how the rows are shuffled."""
     transformer: str = field("", place=MODEL)
-    """Run directory of a finished train_transformer run."""
+    """Run directory of a finished train_transformer or import_model run, or a pretrained model."""
     harvest: HarvestConfig = HarvestConfig()
     """Which activations."""
     source: str = field("", place=Place(remote=True, tensor=True))
