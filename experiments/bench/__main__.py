@@ -14,6 +14,9 @@ scan: a scan of all features against the bare encoding of the same tokens and ag
 the text again for every 128 features; memory on short and long texts. Takes about five minutes.
 browser: browsers of 4,096 and 131,072 made-up features: records per second, memory, sizes; and, where Playwright and
 Chromium are, the time until pages show something, and frames per second of scrolling. Needs 4 GB of disk, ten minutes.
+harvest: activations of a model of SmolLM2's shape, at a middle layer and at the last one, in tokens per second and as a
+share of the matmul peak; beside transformers in PyTorch, if both are installed (pip install -e '.[parity]'). Takes ten
+minutes on two cores; --config.harvest.layers=6 --config.harvest.middle=3 takes two.
 """
 
 from experiments.entry import Experiment, Flag, launch
@@ -26,7 +29,7 @@ def stage(flags):
 
 
 FLAGS = {
-    "suite": Flag("Which benchmarks: store, train, family, scan or browser.", sets=("suite",)),
+    "suite": Flag("Which benchmarks: store, train, family, scan, browser or harvest.", sets=("suite",)),
     "peers": Flag(
         "With --suite=train or family: other libraries' trainers too.", bool, sets=("train.peers", "family.peers")
     ),

@@ -14,10 +14,12 @@ import jax
 
 from experiments.bench import browser_suite as bench_browser
 from experiments.bench import family_suite as bench_family
+from experiments.bench import harvest_suite as bench_harvest
 from experiments.bench import peers, store
 from experiments.bench import scan_suite as bench_scan
 from experiments.bench.browser_suite import BrowserBenchConfig
 from experiments.bench.family_suite import FamilyBenchConfig
+from experiments.bench.harvest_suite import HarvestBenchConfig
 from experiments.bench.scan_suite import ScanBenchConfig
 from experiments.bench.timing import machine
 from experiments.bench.train import peer_device
@@ -29,7 +31,7 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.runtime.locations import local_path, located
 
-SUITES = ("store", "train", "family", "scan", "browser")
+SUITES = ("store", "train", "family", "scan", "browser", "harvest")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ class BenchConfig:
     """What is measured, and on how much data. Data is made in the run directory and deleted afterwards."""
 
     suite: str = "store"
-    """The suite: store, train, family, scan or browser."""
+    """The suite: store, train, family, scan, browser or harvest."""
     rows: int = 1 << 21
     """Suite store: rows of width 512 (1 KB each in bfloat16) for reading and mixing, and in the largest of the stores
     whose peak memory is compared; the smallest has a sixteenth."""
@@ -59,6 +61,8 @@ class BenchConfig:
     """Suite scan."""
     browser: BrowserBenchConfig = BrowserBenchConfig()
     """Suite browser."""
+    harvest: HarvestBenchConfig = HarvestBenchConfig()
+    """Suite harvest."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -73,6 +77,8 @@ class BenchConfig:
             self.scan.check()
         if self.suite == "browser":
             self.browser.check()
+        if self.suite == "harvest":
+            self.harvest.check()
 
 
 def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
@@ -91,7 +97,7 @@ def run(workdir: str | pathlib.Path, config: BenchConfig) -> dict[str, Any]:
     shutil.rmtree(data, ignore_errors=True)  # left by an earlier run with unknown settings
     try:
         suites = {"store": store_suite, "train": train_suite, "family": family_suite, "scan": scan_suite}
-        suites["browser"] = browser_suite
+        suites |= {"browser": browser_suite, "harvest": harvest_suite}
         for name, figures in suites[config.suite](data, config):
             found["suites"][name] = figures
             print_figures(name, figures)
@@ -142,15 +148,20 @@ def browser_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str
     yield from bench_browser.suite(data, config.browser)
 
 
+def harvest_suite(data: pathlib.Path, config: BenchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (name, figures) for the harvest of a middle layer and of the last one."""
+    yield from bench_harvest.suite(data, config.harvest)
+
+
 def print_figures(name: str, figures: dict[str, Any]) -> None:
     """Prints one benchmark's table: the measurements, then the ratios with their required bounds."""
     print(f"\n{name}")
     tflops = dict(figures.get("tflops", {}))
     for key, values in figures.items():
-        if key == "rows_per_second":
+        if key in ("rows_per_second", "tokens_per_second"):
             for way, value in values.items():
                 beside = f"{tflops.pop(way):>10.4g} TFLOP/s" if way in tflops else ""
-                print(f"  {way:<45} {value:>14,.0f} rows/s{beside}")
+                print(f"  {way:<45} {value:>14,.0f} {key.partition('_')[0]}/s{beside}")
         elif key == "tflops":
             for way, value in tflops.items():
                 print(f"  {way:<45} {'':>21}{value:>10.4g} TFLOP/s")
