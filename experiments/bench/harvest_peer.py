@@ -18,6 +18,7 @@ KERNELS = {
     "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
 }  # fmt: skip
 NORMS = {"ln_attn": "input_layernorm", "ln_mlp": "post_attention_layernorm"}
+WAYS = ("transformers, output_hidden_states", "transformers, hook", "transformers, truncated")
 Way = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -67,11 +68,7 @@ class Peer:
 
     def ways(self) -> dict[str, Way]:
         """(tokens [C,T], positions [C,k]) -> rows [C·k,D] on the host, bfloat16 as integers, in several ways."""
-        return {
-            "transformers, output_hidden_states": self._picking(self._hidden_states),
-            "transformers, hook": self._picking(self._hook),
-            "transformers, truncated": self._picking(self._truncated),
-        }
+        return dict(zip(WAYS, map(self._picking, (self._hidden_states, self._hook, self._truncated)), strict=True))
 
     def activations(self, tokens: np.ndarray) -> np.ndarray:
         """[C,T,D] the activations in fp32."""

@@ -8,7 +8,8 @@ import os
 import pathlib
 import shutil
 import statistics
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ from monosem_jax.runtime.signals import SignalFlag
 
 BOUND = 1.5  # tokens per second of ours, in those of transformers as users run it
 OURS, STORED = "ours", "ours, into a store"
+HIDDEN_STATES, HOOK, TRUNCATED = harvest_peer.WAYS
 LARGEST_DIFFERENCE = 1e-3  # of the activations' root mean square, between the two sides
 SQUARES = (1024, 2048)
 
@@ -48,7 +50,7 @@ class HarvestBenchConfig:
     """Contexts of a turn."""
     rows_per_context: int = 100
     """Positions that are kept of each context."""
-    batches: tuple[int, ...] = (4, 8, 16, 32)
+    batches: tuple[int, ...] = (8, 16, 32)
     """Contexts per forward pass that each side may choose from."""
     rounds: int = 3
     """Turns of each side."""
@@ -115,54 +117,47 @@ class Bench:
         ways, chosen = self.choose()
         if not self.alone:
             self.check_equal()
-        products = self.products()
-        everything = {**ways, **{name: lambda work=work, n=n: _once(work, n) for name, (work, n) in products.items()}}
-        found = rates(everything, self.config.rounds)
-        tokens = {name: statistics.median(found[name]) for name in ways}
-        peak = max(statistics.median(found[name]) for name in products)
-        flops = self.config.flops(self.layers)
-        theirs = [name for name in ways if name.startswith("transformers")]
-        whole = [name for name in theirs if "truncated" not in name]
+        products = {name: Metered(functools.partial(_once, *work)) for name, work in self.products().items()}
+        found = rates({**ways, **products}, self.config.rounds)
+        processor = {name: way.last(self.config.rounds) for name, way in {**ways, **products}.items()}
+        figures: dict[str, Any] = {"chosen": chosen, "ratios": {}}
+        for clock, of_clock, told in (("second", found, ""), ("processor_second", processor, ", by processor time")):
+            medians = {name: statistics.median(values) for name, values in of_clock.items()}
+            figures[f"tokens_per_{clock}"] = {name: medians[name] for name in ways}
+            figures["ratios"] |= {f"{what}{told}": x for what, x in self.ratios(of_clock, medians, products).items()}
+        figures["tflop_per_token"] = f"{self.config.flops(self.layers) / 1e12:.4g}"
+        return figures
+
+    def ratios(
+        self, found: dict[str, list[float]], medians: dict[str, float], products: Iterable[str]
+    ) -> dict[str, tuple[float, float | None]]:
+        """What the rates `found` say, each with its bound."""
+        peak, flops = max(medians[name] for name in products), self.config.flops(self.layers)
         ratios: dict[str, tuple[float, float | None]] = {
-            "share of the matmul peak, ours": (tokens[OURS] * flops / peak, None),
+            "share of the matmul peak, ours": (medians[OURS] * flops / peak, None),
             "into a store / ours": (ratio(found, STORED, OURS), None),
         }
-        if theirs:
-            best = max(whole, key=tokens.__getitem__)
-            ratios["ours / transformers as users run it"] = (ratio(found, OURS, best), BOUND)
-            ratios["ours / transformers, truncated"] = (ratio(found, OURS, theirs[-1]), None)
-            ratios["share of the matmul peak, truncated"] = (tokens[theirs[-1]] * flops / peak, None)
-        return {
-            "tokens_per_second": tokens,
-            "chosen": chosen,
-            "matmul_peak": {"tflops": peak / 1e12, "tflop_per_token": flops / 1e12},
-            "ratios": ratios,
-        }
+        if not self.alone:
+            whole = max((HIDDEN_STATES, HOOK), key=medians.__getitem__)
+            ratios["ours / transformers as users run it"] = (ratio(found, OURS, whole), BOUND)
+            ratios["ours / transformers, truncated"] = (ratio(found, OURS, TRUNCATED), None)
+            ratios["share of the matmul peak, truncated"] = (medians[TRUNCATED] * flops / peak, None)
+        return ratios
 
-    def choose(self) -> tuple[dict[str, Callable[[], float]], dict[str, str]]:
-        """Every way at the batch size (and PyTorch's number of threads) at which one turn was fastest."""
-        options = self.options()
-        everything = {(name, at): way for name, ways in options.items() for at, way in ways.items()}
-        once = rates({f"{name}|{at}": way for (name, at), way in everything.items()}, 1)
-        best = {name: max(ways, key=lambda at, name=name: once[f"{name}|{at}"][0]) for name, ways in options.items()}
-        ways = {name: options[name][at] for name, at in best.items()}
-        batch = int(best[OURS].split()[0])
-        return {**ways, STORED: lambda: self.store(batch)}, best
-
-    def options(self) -> dict[str, dict[str, Callable[[], float]]]:
-        """way -> settings -> what takes a turn and returns the number of tokens."""
-        found = {OURS: {f"{b} contexts": functools.partial(self.ours, b) for b in self.config.batches}}
+    def choose(self) -> tuple[dict[str, Metered], dict[str, str]]:
+        """Every way at the batch size and, in PyTorch, the number of threads at which one turn was fastest."""
+        ours = {f"{b} contexts": functools.partial(self.ours, b) for b in self.config.batches}
+        best = _fastest(ours, uncounted=1)
+        batch, chosen = int(best.split()[0]), {OURS: best}
+        ways = {OURS: Metered(ours[best]), STORED: Metered(functools.partial(self.store, batch))}
         if self.alone:
-            return found
-        cores = len(os.sched_getaffinity(0))
+            return ways, chosen
+        cores, theirs = len(os.sched_getaffinity(0)), self.peer.ways()
         threads = sorted({cores, max(cores // 2, 1)}) if peer_device() == "cpu" else [cores]
-        for name, way in self.peer.ways().items():
-            found[name] = {
-                f"{b} contexts, {n} threads": functools.partial(self.theirs, way, b, n)
-                for b in self.config.batches
-                for n in threads
-            }
-        return found
+        settings = {f"{b} contexts, {n} threads": (b, n) for b in self.config.batches for n in threads}
+        best = _fastest({at: functools.partial(self.theirs, theirs[HOOK], *bn) for at, bn in settings.items()})
+        found = {name: Metered(functools.partial(self.theirs, way, *settings[best])) for name, way in theirs.items()}
+        return {**ways, **found}, {**chosen, "transformers": best}
 
     @functools.cached_property
     def peer(self) -> harvest_peer.Peer:
@@ -218,6 +213,31 @@ class Bench:
         """The products whose fastest is the matmul peak."""
         c, batch = self.config, max(self.config.batches)
         return matmul.products(batch * c.context_length, c.model.d_model, c.model.d_mlp, jnp.float32, SQUARES)
+
+
+class Metered:
+    """A way of a comparison that also notes its units per second of processor time, of all threads together: what
+    others do on the machine meanwhile counts little in it."""
+
+    def __init__(self, way: Callable[[], float]):
+        self._way = way
+        self._rates: list[float] = []
+
+    def __call__(self) -> float:
+        begin = time.process_time()
+        units = self._way()
+        self._rates.append(units / (time.process_time() - begin))
+        return units
+
+    def last(self, n: int) -> list[float]:
+        """The rates of the last n turns."""
+        return self._rates[-n:]
+
+
+def _fastest(ways: Mapping[str, Callable[[], float]], uncounted: int = 0) -> str:
+    """The way with the fastest turn of one each."""
+    found = rates(dict(ways), 1, uncounted=uncounted)
+    return max(found, key=lambda name: found[name][0])
 
 
 def _once(work: Callable[[], Any], flops: float) -> float:

@@ -31,6 +31,11 @@ from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.runtime.locations import local_path, located
 
+UNITS = {
+    "rows_per_second": "rows/s",
+    "tokens_per_second": "tokens/s",
+    "tokens_per_processor_second": "tokens/s of a processor",
+}
 SUITES = ("store", "train", "family", "scan", "browser", "harvest")
 
 
@@ -158,10 +163,10 @@ def print_figures(name: str, figures: dict[str, Any]) -> None:
     print(f"\n{name}")
     tflops = dict(figures.get("tflops", {}))
     for key, values in figures.items():
-        if key in ("rows_per_second", "tokens_per_second"):
+        if key in UNITS:
             for way, value in values.items():
                 beside = f"{tflops.pop(way):>10.4g} TFLOP/s" if way in tflops else ""
-                print(f"  {way:<45} {value:>14,.0f} {key.partition('_')[0]}/s{beside}")
+                print(f"  {way:<45} {value:>14,.0f} {UNITS[key]}{beside}")
         elif key == "tflops":
             for way, value in tflops.items():
                 print(f"  {way:<45} {'':>21}{value:>10.4g} TFLOP/s")
