@@ -11,14 +11,17 @@ import monosem_jax as mj
 from monosem_jax.analysis.effects.hold import hold
 from monosem_jax.analysis.metrics import EvaluateConfig
 from monosem_jax.interop.model_names import HUB, hub_name
+from monosem_jax.interop.readers import read_folder
 from monosem_jax.load import feature_set
 from monosem_jax.models.base import token_losses
+from monosem_jax.models.run import ImportedModelRun
 from monosem_jax.report.browser.tokenizer import NotServed
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages import analyze, compare, evaluate
 from monosem_jax.stages.browser_model import served_model
 from monosem_jax.stages.export import ExportConfig, export
+from monosem_jax.stages.published import checked_site
 from tests.activations.sources.tiny import F, M
 from tests.interop.small import SITE, write_folder
 
@@ -167,3 +170,22 @@ def test_names_of_models_are_those_of_the_hub():
     assert hub_name("qwen3-1.7b") == "Qwen/Qwen3-1.7B" and hub_name("me/model") == "me/model"
     assert [hub_name(name) for name in (None, "transformer", "runs/a/b", "/a/b", "./b")] == [None] * 5
     assert all(name == name.lower() and place.count("/") == 1 for name, place in HUB.items())
+
+
+def imported_model(model: str) -> ImportedModelRun:
+    """A directory of import_model of which nothing but the name of the model is known."""
+    run = object.__new__(ImportedModelRun)
+    run.path, run.config, run.model = pathlib.Path("runs/model"), {"model": model}, None
+    return run
+
+
+@pytest.mark.parametrize("model", ["hub:google/gemma-2-2b@main", "/models/gemma-2-2b"])
+def test_a_dictionary_of_another_model_is_refused(model):
+    found = read_folder(HERE / "saelens_v2")
+    refused(
+        lambda: checked_site("theirs", found, imported_model(model)),
+        "theirs is for gpt2-small (hub:openai-community/gpt2), but runs/model is hub:google/gemma-2-2b",
+    )
+    gemma = read_folder(HERE / "gemma-scope-2b-pt-res" / "layer_12" / "width_16k" / "average_l0_71")
+    with pytest.raises(AttributeError):  # it goes on to look at the model's sites
+        checked_site("theirs", gemma, imported_model(model))
