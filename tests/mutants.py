@@ -1205,8 +1205,8 @@ MUTANTS = [
     ),
     Mutant(
         "saelens: a bias that is not taken from the input is subtracted twice",
-        '_rounded(p["b_enc"] + moved, np.float32)',
-        '_rounded(p["b_enc"] - moved, np.float32)',
+        'return {"b_enc": rounded(p["b_enc"] + moved)}',
+        'return {"b_enc": rounded(p["b_enc"] - moved)}',
         ("interop/test_import.py::test_a_bias_that_is_not_taken_from_the_input_is_folded",),
     ),
     Mutant(
@@ -1498,8 +1498,8 @@ MUTANTS = [
     ),
     Mutant(
         "effects: BOS is held too, where contexts go on",
-        "shift = jnp.where(real, value[:, None] - f, 0)\n    carry",
-        "shift = value[:, None] - f\n    carry",
+        "shift = jnp.where(real, value[:, None] - f, 0)\n    moves",
+        "shift = value[:, None] - f\n    moves",
         ("analysis/effects/test_hold.py",),
     ),
     Mutant(
@@ -1510,7 +1510,7 @@ MUTANTS = [
     ),
     Mutant(
         "effects: a held feature replaces the activations",
-        "opened.acts[place] + shift[..., None] * direction[:, None]",
+        "opened.acts[place] + moves[..., None] * direction[:, None]",
         "shift[..., None] * direction[:, None]",
         ("analysis/effects/test_hold.py",),
     ),
@@ -1579,6 +1579,90 @@ MUTANTS = [
         "slope = together / (np.sum(a * a, axis=1) * shift)",
         "slope = together / np.sum(a * a, axis=1)",
         ("analysis/effects/test_steering.py",),
+    ),
+    Mutant(
+        "rows: they are not divided before they are encoded",
+        "x = (x - shift) / divisor",
+        "x = x - shift",
+        ("sae/test_row_scales.py",),
+    ),
+    Mutant(
+        "rows: reconstructions are not scaled back",
+        "return y_hat * scale + shift",
+        "return y_hat + shift",
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "rows: the deviation is that of all numbers",
+        "keepdims=True, ddof=1)\n    return mean",
+        "keepdims=True)\n    return mean",
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "effects: the scale of a row is left out, where contexts go on",
+        "moves = shift if opened.gain is None else shift * opened.gain[place]\n",
+        "moves = shift\n",
+        ("interop/test_published_stages.py",),
+    ),
+    Mutant(
+        "published, saelens: a threshold is not divided by the factor",
+        'scaled["threshold"] = p["threshold"] / s',
+        'scaled["threshold"] = p["threshold"]',
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "published, saelens: the mean of whitening is left out",
+        'p["b_dec"] @ inverse + white["mean"]',
+        'p["b_dec"] @ inverse',
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "published, saelens: the names of before version 6 are not known",
+        'RENAMED = {"hook_point": "hook_name", ',
+        "RENAMED = {",
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "published, dictionary_learning: b_dec is always taken from the input",
+        "    if not from_input:\n        params |= centred(params)\n    if name",
+        "    if name",
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "published, dictionary_learning: norms of rows stay",
+        '"W_enc": params["W_enc"] * norm,',
+        '"W_enc": params["W_enc"],',
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "published, gemma_scope: b_dec is taken from the input",
+        "        params |= centred(params)\n        check_finite(params, str(path))\n",
+        "",
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "published, sparsify: W_skip is not transposed",
+        'turned = ("encoder.weight", "W_skip")',
+        'turned = ("encoder.weight",)',
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "published, openai: rows are not normalised",
+        'rows="layer_norm" if normalised else ""',
+        'rows=""',
+        ("interop/test_published.py",),
+    ),
+    Mutant(
+        "published: an archive's entries may promise anything",
+        "if promised != entry.file_size:",
+        "if False:",
+        ("interop/test_published_damage.py",),
+    ),
+    Mutant(
+        "published: activations of another width are taken",
+        "    if widths != found.row_widths:\n",
+        "    if len(widths) != len(found.row_widths):\n",
+        ("interop/test_published_stages.py",),
     ),
 ]
 

@@ -27,6 +27,8 @@ def served_model(dictionary: SaeRun) -> ServedModel:
         raise NotServed(f"the transformer cannot be opened: {e}") from None
     if not isinstance(tapped.model, Transformer):
         raise NotServed(f"the page does not know the architecture {tapped.model.config.architecture}")
+    if dictionary.sae.rows:
+        raise NotServed(f"the page does not normalise single rows ({dictionary.sae.rows}), as this dictionary does")
     sae = PublishedSAE(dictionary.sae, dictionary.params)
     served = served_values(tapped, sae, tokenizer)
     served.check()

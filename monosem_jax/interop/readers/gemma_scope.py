@@ -127,10 +127,12 @@ def _from_npz(path: pathlib.Path) -> Params:
     if len(arrays) < len(found) or arrays.keys() != set(NAMES):
         raise BadInput(f"{path} holds {', '.join(sorted(found)) or 'nothing'}: expected {', '.join(NAMES)}")
     shape = arrays["W_enc"].shape
-    if len(shape) != 2:
-        raise BadInput(f"{path}: W_enc has shape {list(shape)}: expected [M, F]")
-    for name, wanted in _shapes(shape[0], shape[1], arrays["b_dec"].shape[-1:] or (0,)).items():
-        if arrays[name].shape != wanted or 0 in wanted:
+    for name, axes in (("W_enc", "[M, F]"), ("b_dec", "[M]")):
+        found_axes, n = arrays[name].shape, axes.count(",") + 1
+        if len(found_axes) != n or 0 in found_axes:
+            raise BadInput(f"{path}: {name} has shape {list(found_axes)}: expected {axes}")
+    for name, wanted in _shapes(shape[0], shape[1], arrays["b_dec"].shape).items():
+        if arrays[name].shape != wanted:
             raise BadInput(f"{path}: {name} has shape {list(arrays[name].shape)}: expected {list(wanted)}")
     return arrays
 
