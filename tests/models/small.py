@@ -53,6 +53,7 @@ class Noted:
 
     def __init__(self, source):
         self.source, self.config, self.where, self.shapes = source, source.config, source.where, source.shapes
+        self.check = source.check
         self.read_parts: list[tuple[str, tuple[int, ...]]] = []
 
     def read(self, name, index=None):

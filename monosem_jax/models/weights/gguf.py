@@ -184,7 +184,8 @@ class File:
         """Rows of a tensor as stored, in Hugging Face's order."""
         theirs = self._names[name]
         shape = self._theirs[theirs].shape
-        order = self._dialect.order(stem_of(theirs), shape[0], self.config) if shape else None
+        find = self._dialect.order
+        order = find(stem_of(theirs), shape[0], self.config) if find and shape else None
         if order is None:
             found = self._dequantised(theirs, rows)
         else:
@@ -200,6 +201,8 @@ class File:
         first, last, _ = rows.indices(n_rows) if len(t.shape) > 1 else (0, 1, 1)
         size = (size_of(t, self._gguf.GGML_QUANT_SIZES) or 0) // max(n_rows, 1)
         raw = t.file.read(t.offset + first * size, t.offset + max(last, first) * size).reshape(-1, size)
+        if not raw.size:
+            return np.zeros((len(raw), *t.shape[1:]) if len(t.shape) > 1 else t.shape, np.float32)
         if t.kind in PLAIN:
             found = raw.view(PLAIN[t.kind])
         else:

@@ -99,7 +99,7 @@ def read_header(file: File) -> Header:
         if len(content) < 8:
             raise BadInput(f"{file} is not a readable GGUF file: it has {len(content)} bytes, or does not exist")
         try:
-            return _parse(file, _Cursor(memoryview(content.data)))
+            return _parse(file, _Cursor(content.data))
         except Short:
             if len(content) < n:
                 raise BadInput(f"{file} is not a readable GGUF file: it ends within its header") from None

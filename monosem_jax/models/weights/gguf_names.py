@@ -72,7 +72,7 @@ class Dialect:
     layers: str = "model.layers"
     turned: tuple[str, ...] = ()
     shifted: bool = False
-    order: Callable[[str, int, Mapping[str, Any]], np.ndarray | None] = lambda stem, rows, config: None
+    order: Callable[[str, int, Mapping[str, Any]], np.ndarray | None] | None = None
 
     def name(self, theirs: str) -> str:
         """The name at Hugging Face of a tensor."""
@@ -238,7 +238,7 @@ POST_NORMS = INSIDE | {
 
 
 def _family(config: Callable[[Metadata, str], dict[str, Any]], kind: str, inside: Any = INSIDE, **more: Any) -> Dialect:
-    return Dialect(lambda metadata: config(metadata, kind), OUTSIDE, inside, **more)
+    return Dialect(lambda m: config(m, kind), OUTSIDE, inside, **more)
 
 
 # `general.architecture` → its dialect.
@@ -275,7 +275,7 @@ def llama3_scaling(factors: np.ndarray, theta: float, longest: int) -> dict[str,
     it. None if there is none with the published low_freq_factor 1 and high_freq_factor 4."""
     plain = theta ** -(np.arange(len(factors)) / len(factors))
     factor = float(factors.max(initial=1.0))
-    lengths = [2**k for k in range(6, 24)]
+    lengths = [2**k for k in range(3, 24)]
     for original in sorted(lengths, key=lambda n: (n >= longest, abs(n - 8192))):
         keep = np.clip((original * plain / (2 * math.pi) - 1) / 3, 0, 1)
         if np.allclose(1 / (keep + (1 - keep) / factor), factors, rtol=1e-3):

@@ -71,8 +71,8 @@ def make_tokenizer(metadata: Mapping[str, Any], where: str) -> Tokenizer:
         raise BadInput(f"{where}: its tokenizer cannot be made: {' '.join(str(e).split())[:200]}") from None
     begin = v.begin()
     if begin is not None:
-        ids = [(begin, v.ids[begin])]
-        made.post_processor = processors.TemplateProcessing(f"{begin} $A", f"{begin} $A {begin} $B", ids)
+        put = {"id": "BEGIN", "ids": [v.ids[begin]], "tokens": [begin]}  # the token itself could be read as "$A"
+        made.post_processor = processors.TemplateProcessing("BEGIN $A", "BEGIN $A BEGIN $B", [put])
     return made
 
 

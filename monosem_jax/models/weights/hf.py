@@ -48,6 +48,10 @@ class Directory:
             )
         return found
 
+    def optional(self, name: str) -> dict[str, Any]:
+        """Another file of JSON; empty if there is none."""
+        return self.folder.json(name) if self.folder.read(name) is not None else {}
+
     def tokenizer(self) -> Tokenizer:
         """That of tokenizer.json; raises BadInput when there is none."""
         content = self.folder.read("tokenizer.json")

@@ -1,11 +1,9 @@
 """Stores on a real S3 server: written, resumed, streamed and verified as on a local disk."""
 
 import json
-import logging
 import socket
 import subprocess
 import sys
-import urllib.request
 
 import numpy as np
 import pytest
@@ -30,24 +28,13 @@ from tests.activations.store.small import (
     write_together,
 )
 from tests.conftest import mesh_of
-
-server = pytest.importorskip("moto.server")
+from tests.s3 import s3_server
 
 
 @pytest.fixture(scope="module")
 def endpoint():
-    """A server on a free port of this machine, with one bucket."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    url = "http://{}:{}".format(*running.get_host_and_port())
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_ENDPOINT_URL", url)
-        urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT")).read()
+    with s3_server() as url:
         yield url
-    running.stop()
 
 
 @pytest.fixture
