@@ -127,7 +127,6 @@ def test_gpt2_and_neox():
         (LLAMA | {"rope_scaling": [1]}, r"rope_scaling is \[1\]: expected an object"),
         (LLAMA | {"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5: expected 1"),
         (LLAMA | {"hidden_act": "gelu"}, 'hidden_act is "gelu": expected "silu" or "swish"'),
-        (LLAMA | {"quantization_config": {"quant_method": "gptq"}}, 'quantization_config is "gptq": expected weights'),
         (LLAMA | {"model_type": "mistral", "layer_types": ["chunked"] * 4}, "layer_types is .*: expected sliding_att"),
         (GPT2 | {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is true: expected false"),
         (GPT2 | {"scale_attn_weights": False}, "scale_attn_weights is false: expected true"),

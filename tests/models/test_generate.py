@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models
 
 from monosem_jax.models import sampling, writing
-from monosem_jax.models.loaded import LoadedModel
+from monosem_jax.models.loaded import LoadedModel, Texts
 from monosem_jax.models.weights.conventions import Conventions
 from monosem_jax.models.writing import Edit
 from monosem_jax.runtime.errors import BadInput
@@ -29,7 +29,7 @@ def words() -> Tokenizer:
 
 def loaded(config, ends=()) -> LoadedModel:
     model, params = lively(config)
-    return LoadedModel(model, params, words(), BOS, Conventions((BOS,), ends))
+    return LoadedModel(model, params, lambda: Texts(words(), BOS, Conventions((BOS,), ends)))
 
 
 @pytest.fixture(scope="module", params=[LLAMA, PAPER], ids=["llama", "transformer"])

@@ -48,6 +48,11 @@ class Directory:
             )
         return found
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether there is a tokenizer.json."""
+        return self.folder.has("tokenizer.json")
+
     def tokenizer(self) -> Tokenizer:
         """That of tokenizer.json; raises BadInput when there is none."""
         content = self.folder.read("tokenizer.json")
