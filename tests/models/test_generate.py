@@ -138,7 +138,8 @@ def test_texts_end_with_the_tokens_and_strings_that_end_them():
     tokens = of.generate(PROMPTS[0], 20, seed=2).tokens[0].tolist()
     end = tokens[6]
     first = tokens.index(end)
-    stopped = dataclasses.replace(of, conventions=Conventions((BOS,), (end,)))
+    own = of.texts()._replace(conventions=Conventions((BOS,), (end,)))
+    stopped = dataclasses.replace(of, texts=lambda: own)
     found = stopped.generate(PROMPTS[0], 20, seed=2)
     assert found.tokens[0].tolist() == tokens[:first] and found.ended == (True,)
     assert found.text == "".join(f"w{t} " for t in tokens[:first])
