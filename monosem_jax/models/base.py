@@ -97,6 +97,10 @@ def check_shapes(config: Any) -> None:
     """Checks what the configurations of all pretrained architectures share; raises BadInput on an impossible value."""
     names = ("n_layers", "d_model", "d_mlp", "n_heads", "n_kv_heads", "head_dim", "context_length")
     check_counts(config, "", *(n for n in names if hasattr(config, n)))
+    if not hasattr(config, "head_dim") and config.d_model % config.n_heads:
+        raise BadInput(f"d_model {config.d_model} is not divisible by n_heads {config.n_heads}")
+    if getattr(config, "head_dim", 0) % 2:
+        raise BadInput(f"head_dim is {config.head_dim}: rotary positions need an even number")
     if config.n_heads % getattr(config, "n_kv_heads", 1):
         raise BadInput(f"n_heads {config.n_heads} is not divisible by n_kv_heads {config.n_kv_heads}")
     if len(windows := getattr(config, "windows", ())) not in (0, config.n_layers) or min(windows, default=0) < 0:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,19 +27,44 @@ from monosem_jax.runtime.arguments import token_ids
 from monosem_jax.text.tokenizer import bos_id
 
 
+class Texts(NamedTuple):
+    """A model's tokenizer, the token that begins a context, and how its texts begin and end."""
+
+    tokenizer: Tokenizer
+    bos: int
+    conventions: Conventions
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A language model with its parameters, its tokenizer, the token that begins a context, and how its texts begin
-    and end.
+    """A language model with its parameters and, where there is a tokenizer, what reads and writes its texts: it is
+    asked for when it is needed, and BadInput then says that there is none.
 
     Sites are names such as "resid_post.5", or TransformerLens' such as "blocks.5.hook_resid_post".
     """
 
     model: LanguageModel
     params: Mapping[str, Any]
-    tokenizer: Tokenizer
-    bos: int
-    conventions: Conventions
+    texts: Callable[[], Texts]
+
+    @functools.cached_property
+    def _texts(self) -> Texts:
+        return self.texts()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self._texts.tokenizer
+
+    @property
+    def bos(self) -> int:
+        """The token that begins a context."""
+        return self._texts.bos
+
+    @property
+    def conventions(self) -> Conventions:
+        """How its texts begin and end."""
+        return self._texts.conventions
 
     @property
     def config(self) -> Any:
@@ -161,18 +186,23 @@ def of_run(run: TransformerRun) -> LoadedModel:
         conventions = run.pretrained.conventions
     else:  # BOS begins every text and stands between texts
         conventions = Conventions((run.text.bos,), (run.text.bos,), where=str(run.path))
-    return LoadedModel(run.model, run.params, run.text.tokenizer, run.text.bos, conventions)
+    return LoadedModel(run.model, run.params, lambda: Texts(run.text.tokenizer, run.text.bos, conventions))
 
 
 def of_files(location: str, mesh: Mesh | None = None, dtype: Any = jnp.float32) -> LoadedModel:
-    """A pretrained model. With a mesh, its parameters are read straight onto it, each device its own part.
+    """A pretrained model. With a mesh, its parameters are read straight onto it, each device its own part. Without
+    tokenizer.json it reads token ids.
 
     Args:
       dtype: of the parameters; matmuls run in it too.
     """
     found = open_pretrained(location)
-    found.check()
-    tokenizer = found.tokenizer
-    return LoadedModel(
-        found.model(dtype), found.params(mesh, dtype), tokenizer, bos_id(tokenizer), found.conventions
-    )  # fmt: skip
+    found.check(tokenizer=found.source.has_tokenizer)
+
+    @functools.cache
+    def texts() -> Texts:
+        return Texts(found.tokenizer, bos_id(found.tokenizer), found.conventions)
+
+    if found.source.has_tokenizer:  # what is wrong with it is said before weights are read
+        texts()
+    return LoadedModel(found.model(dtype), found.params(mesh, dtype), texts)

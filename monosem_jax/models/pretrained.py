@@ -66,10 +66,10 @@ class Pretrained:
         """Its module, with matmuls in `dtype`."""
         return build_model(self.config, dtype)
 
-    def check(self) -> None:
+    def check(self, *, tokenizer: bool = True) -> None:
         """Raises BadInput, before any weight is read, when a tensor is missing or has another shape, or the tokenizer
-        does not fit."""
-        _ = self._shapes, self.tokenizer
+        is missing or does not fit. `tokenizer`: whether one is needed."""
+        _ = self._shapes, tokenizer and self.tokenizer
 
     @functools.cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:

@@ -21,7 +21,7 @@ class Loaded:
     """A model of a folder, and what is expected of it."""
 
     def __init__(self, folder: pathlib.Path, dtype: Any = jnp.float32):
-        found = open_pretrained(str(folder))
+        self.folder, found = folder, open_pretrained(str(folder))
         self.model, self.params, self.config = found.model(dtype), found.params(), found.config
         self.expected = load_file(folder / "expected.safetensors")
         self.logits = jax.jit(functools.partial(self.apply, self.model.__call__))

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models
 
 from monosem_jax.models import sampling, writing
-from monosem_jax.models.loaded import LoadedModel
+from monosem_jax.models.loaded import LoadedModel, Texts
 from monosem_jax.models.weights.conventions import Conventions
 from monosem_jax.models.writing import Edit
 from monosem_jax.runtime.errors import BadInput
@@ -29,7 +29,7 @@ def words() -> Tokenizer:
 
 def loaded(config, ends=()) -> LoadedModel:
     model, params = lively(config)
-    return LoadedModel(model, params, words(), BOS, Conventions((BOS,), ends))
+    return LoadedModel(model, params, lambda: Texts(words(), BOS, Conventions((BOS,), ends)))
 
 
 @pytest.fixture(scope="module", params=[LLAMA, PAPER], ids=["llama", "transformer"])
@@ -138,7 +138,8 @@ def test_texts_end_with_the_tokens_and_strings_that_end_them():
     tokens = of.generate(PROMPTS[0], 20, seed=2).tokens[0].tolist()
     end = tokens[6]
     first = tokens.index(end)
-    stopped = dataclasses.replace(of, conventions=Conventions((BOS,), (end,)))
+    own = of.texts()._replace(conventions=Conventions((BOS,), (end,)))
+    stopped = dataclasses.replace(of, texts=lambda: own)
     found = stopped.generate(PROMPTS[0], 20, seed=2)
     assert found.tokens[0].tolist() == tokens[:first] and found.ended == (True,)
     assert found.text == "".join(f"w{t} " for t in tokens[:first])

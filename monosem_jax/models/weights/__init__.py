@@ -25,12 +25,8 @@ TABLES: dict[str, Table] = {
 
 
 def find_table(config: Mapping[str, Any], where: str) -> Table:
-    """The table of the architecture that a config.json names; raises BadInput on one that there is none for, and on
-    quantised weights."""
+    """The table of the architecture that a config.json names; raises BadInput on one that there is none for."""
     name = config.get("model_type")
     if not isinstance(name, str) or name not in TABLES:
         raise BadInput(f"{where}: model_type is {shown(name)}: expected one of {', '.join(sorted(TABLES))}")
-    if (quantised := config.get("quantization_config")) is not None:
-        kind = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
-        raise BadInput(f"{where}: quantization_config is {shown(kind)}: expected weights as they are, or a .gguf")
     return TABLES[name]

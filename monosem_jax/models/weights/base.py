@@ -45,6 +45,11 @@ class Tensors(Protocol):
         """A tensor or a part of it, in the type of the file (what is quantised: fp32)."""
         ...
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether there is a tokenizer with them."""
+        ...
+
     def tokenizer(self) -> Tokenizer:
         """The model's; raises BadInput when there is none."""
         ...

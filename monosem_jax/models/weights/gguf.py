@@ -172,6 +172,11 @@ class File:
             found = self._last[1][stored]
         return found.T if self._is_turned(name) else found
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether there is a tokenizer with them: it belongs to the format."""
+        return True
+
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer, from the metadata."""
         return make_tokenizer(self.metadata, self.where)

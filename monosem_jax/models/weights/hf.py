@@ -52,6 +52,11 @@ class Directory:
         """Another file of JSON; empty if there is none."""
         return self.folder.json(name) if self.folder.read(name) is not None else {}
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether there is a tokenizer.json."""
+        return self.folder.has("tokenizer.json")
+
     def tokenizer(self) -> Tokenizer:
         """That of tokenizer.json; raises BadInput when there is none."""
         content = self.folder.read("tokenizer.json")

@@ -79,6 +79,11 @@ class Archive:
         found = halved(found, heads) if (heads := heads_of(name, self.config)) else found
         return found if index is None else found[index]
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether there is a tokenizer with them: it belongs to the format."""
+        return True
+
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer: pairs of characters merged within words, after NFC, with ▁ for a space."""
         file = self.path.with_suffix(".tokenizer.json")
