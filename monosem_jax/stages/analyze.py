@@ -212,7 +212,10 @@ def _sets(found: SaeRun, beside: list[FeatureSet], training: ExampleText, config
     """Features, neurons, and what else there is to compare with."""
     sets = [feature_set(found), neurons(found), *beside]
     if config.random_directions:
-        mean, variance = activation_moments(sets[0].tapped.on(None), training.tokens, config.batch_contexts)
+        mesh = make_mesh(config.mesh) if config.mesh else None
+        divided = mesh if mesh and mesh.shape["model"] > 1 else None  # the model may be too large for one device
+        tapped = sets[0].tapped.on(divided)
+        mean, variance = activation_moments(tapped, training.tokens, config.batch_contexts, divided)
         columns = slice(-sets[1].n_features, None)  # of the last site
         sets.append(
             feature_sets.random_directions(
