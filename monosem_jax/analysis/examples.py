@@ -26,9 +26,12 @@ class ExampleText:
     sources: Sequence[Source]
 
     @classmethod
-    def of(cls, text: Text, split: str) -> ExampleText:
-        """A split of a text directory."""
-        return cls(text.tokens(split), text.documents(split), token_strings(text.tokenizer), text.sources)
+    def of(cls, text: Text, split: str, vocab_size: int = 0) -> ExampleText:
+        """A split of a text directory. Of a model with more tokens than the tokenizer, as many published ones have
+        (`vocab_size`), the text of the others is empty."""
+        strings = token_strings(text.tokenizer)
+        strings += [""] * (vocab_size - len(strings))
+        return cls(text.tokens(split), text.documents(split), strings, text.sources)
 
     def example(
         self,

@@ -60,11 +60,21 @@ class Unread(Mapping[str, Any]):
 
     def on(self, mesh: Mesh | None) -> dict[str, Any]:
         """The parameters on a mesh, each device its own part, or on the default device. They are kept for the next
-        call."""
-        if self._placed is None or self._placed[0] != mesh:
+        call.
+
+        Where devices of this process have them in parts already, they stay there also for a call without a mesh: such a
+        model may be too large for one device.
+        """
+        if self._placed is None or self._placed[0] != (self._divided if mesh is None else mesh):
             self._placed = None  # what other devices hold is not needed any longer
             self._placed = (mesh, self._source.params(mesh, put=jax.device_put))
         return self._placed[1]
+
+    @property
+    def _divided(self) -> Mesh | None:
+        """The mesh of this process over which the parameters are divided."""
+        mesh = self._placed[0] if self._placed else None
+        return mesh if mesh is not None and not mesh.is_multi_process and mesh.shape.get("model", 1) > 1 else None
 
 
 def _flatten(unread: Unread) -> tuple[tuple[dict[str, Any]], None]:

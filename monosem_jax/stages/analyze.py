@@ -26,6 +26,7 @@ from monosem_jax.analysis.scan.result import SetScan
 from monosem_jax.analysis.subjects import Subject
 from monosem_jax.load import feature_set, load_run, neurons
 from monosem_jax.models.pretrained import MODEL
+from monosem_jax.models.run import TransformerRun
 from monosem_jax.report.evidence import markdown
 from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.config import check_seed, field
@@ -157,8 +158,8 @@ def _analyze(
     text = found.transformer.text
     pick = stream("analyze.contexts", config.seed).permutation(len(text.tokens("train")))[: config.training_contexts]
     training, heldout = (
-        _part(text, "train", np.sort(pick)),
-        _part(text, config.split, slice(config.heldout_contexts or None)),
+        _part(found.transformer, "train", np.sort(pick)),
+        _part(found.transformer, config.split, slice(config.heldout_contexts or None)),
     )
     proxies = choose_proxies(text, entries=config.proxies, seed=config.seed)
     sets = _sets(found, beside, training, config)
@@ -203,8 +204,8 @@ def _analyze(
     }
 
 
-def _part(text: Text, split: str, pick: Any) -> ExampleText:
-    whole = ExampleText.of(text, split)
+def _part(transformer: TransformerRun, split: str, pick: Any) -> ExampleText:
+    whole = ExampleText.of(transformer.text, split, transformer.model.config.vocab_size)
     return dataclasses.replace(whole, tokens=whole.tokens[pick], documents=whole.documents[pick])
 
 
@@ -212,7 +213,10 @@ def _sets(found: SaeRun, beside: list[FeatureSet], training: ExampleText, config
     """Features, neurons, and what else there is to compare with."""
     sets = [feature_set(found), neurons(found), *beside]
     if config.random_directions:
-        mean, variance = activation_moments(sets[0].tapped.on(None), training.tokens, config.batch_contexts)
+        mesh = make_mesh(config.mesh) if config.mesh else None
+        divided = mesh if mesh and mesh.shape["model"] > 1 else None  # the model may be too large for one device
+        tapped = sets[0].tapped.on(divided)
+        mean, variance = activation_moments(tapped, training.tokens, config.batch_contexts, divided)
         columns = slice(-sets[1].n_features, None)  # of the last site
         sets.append(
             feature_sets.random_directions(

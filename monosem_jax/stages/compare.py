@@ -95,7 +95,8 @@ def compare(workdir: str | pathlib.Path, config: CompareRunConfig) -> dict[str, 
     check_controls(runs, controls)
     text = check_same_text([*runs, *controls], config.split)
     crosscoders = open_crosscoders(config.crosscoder, runs, text)
-    heldout = ExampleText.of(text, config.split)
+    sizes = [each.run.transformer.model.config.vocab_size for each in runs]
+    heldout = ExampleText.of(text, config.split, max(sizes))
     pick = slice(config.contexts or None)
     heldout = dataclasses.replace(heldout, tokens=heldout.tokens[pick], documents=heldout.documents[pick])
     tokens = int(np.sum(np.asarray(heldout.tokens) != text.bos))

@@ -52,11 +52,13 @@ class Noted:
     """A source that notes what is read of it: (name, shape of the part)."""
 
     def __init__(self, source):
-        self.source, self.config, self.where, self.shapes = source, source.config, source.where, source.shapes
-        self.check = source.check
+        self._source = source
         self.read_parts: list[tuple[str, tuple[int, ...]]] = []
 
     def read(self, name, index=None):
-        found = self.source.read(name, index)
+        found = self._source.read(name, index)
         self.read_parts.append((name, found.shape))
         return found
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)

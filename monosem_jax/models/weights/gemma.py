@@ -8,7 +8,7 @@ from typing import Any
 from monosem_jax.models.gemma import GemmaConfig
 from monosem_jax.models.rope import Rope
 from monosem_jax.models.weights.base import From, Table
-from monosem_jax.models.weights.config_json import Settings, rope_of
+from monosem_jax.models.weights.config_json import Settings, rope_of, shown
 from monosem_jax.runtime.errors import BadInput
 
 GELU = "gelu_pytorch_tanh"
@@ -28,7 +28,7 @@ def config(values: Mapping[str, Any]) -> GemmaConfig:
     if whole.text("model_type") == "gemma3":
         values = values.get("text_config") or {}
         if not isinstance(values, dict):
-            raise BadInput(f"config.json: text_config is {values!r}: expected an object")
+            raise BadInput(f"config.json: text_config is {shown(values)}: expected an object")
     s, kind = Settings(values), whole.text("model_type").removesuffix("_text")
     # In the files of the first Gemma gelu means its approximation with tanh.
     s.expect(*(("hidden_act", GELU, "gelu") if kind == "gemma" else ("hidden_activation", GELU)))
@@ -80,7 +80,9 @@ def _windows(s: Settings, kind: str, n_layers: int) -> tuple[int, ...]:
     size = s.count("sliding_window", 4096)
     if (kinds := s.values.get("layer_types")) is not None:
         if not isinstance(kinds, list) or len(kinds) != n_layers or not {*map(str, kinds)} <= {LOCAL, GLOBAL}:
-            raise BadInput(f"config.json: layer_types is {kinds!r}: expected {LOCAL} or {GLOBAL} for {n_layers} layers")
+            raise BadInput(
+                f"config.json: layer_types is {shown(kinds)}: expected {LOCAL} or {GLOBAL} for {n_layers} layers"
+            )
         return tuple(size * (k == LOCAL) for k in kinds)
     every = s.count("sliding_window_pattern", EVERY[kind]) if kind == "gemma3" else EVERY[kind]
     if not every:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from monosem_jax.models.base import LanguageModel
 from monosem_jax.models.sharding import spec_of
 from monosem_jax.models.weights.base import From, Index, Tensors
+from monosem_jax.models.weights.files import LocalFile
 from monosem_jax.runtime.errors import BadInput
 
 MOST_COMPARED = 10_000  # names of tensors
@@ -77,13 +78,25 @@ def read_params(
 
 
 def _reader(source: From, tensors: Tensors, shape: tuple[int, ...], dtype: Any) -> Any:
-    """What gives a device its part. Devices that hold the same part are given one array."""
+    """What gives a device its part. Devices that hold the same part are given one array.
+
+    Of a file elsewhere, columns come with whole rows: they are read once, for all devices of this process.
+    """
     held: dict[Any, np.ndarray] = {}
+    far = not all(isinstance(file, LocalFile) for file in tensors.files)
+    rows = -1 if source.transposed else 0  # the axis of ours that is the first in the file
+
+    def read(index: Index) -> np.ndarray:
+        if not far or index[rows] != slice(None):
+            return source.read(tensors, index)
+        if "all" not in held:
+            held["all"] = source.read(tensors)
+        return held["all"][index]
 
     def part(index: Index) -> np.ndarray:
         key = tuple((s.start, s.stop) for s in index)
         if key not in held:
-            held[key] = np.ascontiguousarray(source.read(tensors, index).astype(dtype))
+            held[key] = np.ascontiguousarray(read(index).astype(dtype))
         return held[key]
 
     return part

@@ -19,8 +19,9 @@ def opened(request, tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model") / request.param, config)
 
 
-def read(opened, mesh=None, **options):
+def read(opened, mesh=None, files=None, **options):
     noted = Noted(opened.source)
+    noted.files = files or opened.source.files
     return read_params(opened.model(), opened._parameters, noted, mesh, **options), noted.read_parts
 
 
@@ -48,3 +49,15 @@ def test_without_a_mesh_each_array_is_put_before_the_next_is_read(opened):
     noted = Noted(opened.source)
     read_params(opened.model(), opened._parameters, noted, put=lambda a: order.append(noted.read_parts[-1][0]))
     assert order == [name for name, _ in noted.read_parts] and len(order) > 10
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (8, 1)], ids=str)
+def test_of_a_file_elsewhere_no_row_is_read_twice(opened, shape):
+    """There, columns are read with the rows that they are in."""
+    params, parts = read(opened, mesh_of(*shape), files=["elsewhere"])
+    whole, _ = read(opened)
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert sum(math.prod(s) for _, s in parts) == sum(p.size for p in jax.tree.leaves(whole))
+    assert [s for name, s in parts if name.endswith("down_proj.weight")] == [(32, 48)] * 2
+    assert [s for name, s in parts if name.endswith("up_proj.weight")] == [(48 // shape[1], 32)] * 2 * shape[1]
