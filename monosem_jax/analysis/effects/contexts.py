@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from monosem_jax.analysis.feature_sets import Encoder
+from monosem_jax.analysis.feature_sets import Encoder, row_gain
 from monosem_jax.models.base import LanguageModel, parse_site, token_losses
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.sae.published import PublishedSAE
 
 
 @functools.partial(
@@ -51,11 +50,6 @@ def open_contexts(
     logits = continued(tapped, carry, acts, site)
     mean = mean_over_tokens(logits, tokens != tapped.bos)
     return OpenContexts(tokens, carry, acts, f, token_losses(logits, tokens), logits[..., watch], mean, gain)
-
-
-def row_gain(encoder: Encoder, rows: Float[Array, "... W"]) -> Float[Array, "..."] | None:
-    """The scale of each row where a dictionary normalises rows: a feature adds scale · f · its direction. Else None."""
-    return encoder.gain(rows) if isinstance(encoder, PublishedSAE) else None
 
 
 def continued(tapped: TappedModel, carry: Any, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:
