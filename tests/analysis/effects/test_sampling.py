@@ -144,16 +144,16 @@ def test_features_of_several_sites_are_held_where_whole_contexts_are_computed():
     of = feature_sets.dictionary("crosscoder", tapped, PublishedSAE(module, random_dictionary(32)))
     found = sample(of, PROMPT, [1, 1], [0.0, 30.0], 6, samples=[0, 0])
     assert (found[0] != found[1]).any()
-    tokens = list(PROMPT)
+    tokens = np.full((1, 9), BOS)
+    tokens[0, :3] = PROMPT
     key = jax.random.fold_in(jax_key("effects.sample", 0), 0)
     for t in range(3, 9):
-        now = np.asarray([tokens])
-        f = of.activations(now, [1])[..., 0]
-        carry, acts = tapped.cut(now, "mlp_out.0")
-        shift = np.where(now != BOS, 30.0 - f, 0)[..., None] * of.directions[1, 16:]
-        logits = model.apply({"params": params}, carry, acts + shift, "mlp_out.0", method=model.from_acts)[0, -1]
-        tokens.append(int(jax.random.categorical(jax.random.fold_in(key, t), logits.at[BOS].set(-jnp.inf))))
-    assert found[1].tolist() == tokens
+        f = of.activations(tokens, [1])[..., 0]
+        carry, acts = tapped.cut(tokens, "mlp_out.0")
+        shift = np.where(tokens != BOS, 30.0 - f, 0)[..., None] * of.directions[1, 16:]
+        logits = model.apply({"params": params}, carry, acts + shift, "mlp_out.0", method=model.from_acts)[0, t - 1]
+        tokens[0, t] = jax.random.categorical(jax.random.fold_in(key, t), logits.at[BOS].set(-jnp.inf))
+    assert found[1].tolist() == tokens[0].tolist()
 
 
 def test_a_planted_feature_writes_its_tokens():
