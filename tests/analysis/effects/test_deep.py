@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from monosem_jax.analysis import feature_sets
+from monosem_jax.analysis import logit_weights as logit_weights_lib
 from monosem_jax.analysis.effects import direct as direct_lib
 from monosem_jax.analysis.effects.ablation import ablate
 from monosem_jax.analysis.effects.contexts import looks_back
@@ -98,7 +99,8 @@ def test_held_features_change_the_mean_logits_where_they_fire(contexts):
 
 
 @pytest.mark.parametrize("site", [*SITES, "resid_post.2"])
-def test_logit_weights_at_depth_are_the_direct_path(site):
+def test_logit_weights_at_depth_are_the_direct_path_a_few_rows_at_a_time(site, monkeypatch):
+    monkeypatch.setattr(logit_weights_lib, "BLOCK_BYTES", 4 * V * 2)
     of = of_site(site)
     model, p = of.tapped.model, of.tapped.params
     layer, kind = site[-1], site[:-2]
