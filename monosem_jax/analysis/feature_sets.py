@@ -151,9 +151,15 @@ class FeatureSet:
         return dataclasses.replace(self, tapped=self.tapped.on(None), encoder=encoder)
 
 
+def row_gain(encoder: Encoder, rows: Float[Array, "... W"]) -> Float[Array, "..."] | None:
+    """The scale of each row where a dictionary normalises rows: a feature adds scale · f · its direction. Else None."""
+    return encoder.gain(rows) if isinstance(encoder, PublishedSAE) else None
+
+
 def _hold(values: Any, acts: Float[Array, "C T M"]) -> Float[Array, "C T M"]:
     encoder, columns, directions, level = values
-    return acts + (level - encoder.encode(acts)[..., columns]) @ directions
+    shift, gain = level - encoder.encode(acts)[..., columns], row_gain(encoder, acts)
+    return acts + (shift if gain is None else shift * gain[..., None]) @ directions
 
 
 @jax.jit

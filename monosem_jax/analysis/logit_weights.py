@@ -40,13 +40,18 @@ def logit_weights(
     """[F,n] logit weights of directions [F,M] at a site for `tokens` (the whole vocabulary, if None): the model's
     `direct_effect`, shifted so that the median over these tokens is 0.
 
-    Raises BadInput at the input of an MLP, whose nonlinearity the direct path would have to cross, and on directions
-    of another width.
+    Beside the result, a block of BLOCK_BYTES is in memory several times. Raises BadInput at the input of an MLP, whose
+    nonlinearity the direct path would have to cross, and on directions of another width.
     """
     directions = np.asarray(finite_numbers("logit_weights", directions, "F", tapped.model.width(site)))
-    v = tapped.model.direct_effect(tapped.params, site, directions)
-    v = v if tokens is None else v[:, tokens]
-    return v - np.median(v, axis=-1, keepdims=True)
+    vocab_size = tapped.model.config.vocab_size
+    out = np.empty((len(directions), vocab_size if tokens is None else len(tokens)), np.float32)
+    size = max(1, BLOCK_BYTES // (4 * vocab_size))
+    for start in range(0, max(len(directions), 1), size):
+        v = tapped.model.direct_effect(tapped.params, site, directions[start : start + size])
+        v = v if tokens is None else v[:, tokens]
+        out[start : start + size] = v - np.median(v, axis=-1, keepdims=True)
+    return out
 
 
 def usual_tokens(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+from tokenizers import Tokenizer, decoders, models
 
 from monosem_jax.models import build_model
 from monosem_jax.models.llama import LlamaConfig
@@ -22,3 +23,11 @@ def lively(config, seed: int = 0):
     model = build_model(config)
     params = jax.jit(model.init)(jax.random.key(seed), np.zeros((1, 2), np.int32))["params"]
     return model, jax.tree.map(lambda p: np.asarray(p * 10 if p.ndim > 1 else p), params)
+
+
+def words() -> Tokenizer:
+    """Token i is the text "wi ", with <bos> as token 0."""
+    made = Tokenizer(models.WordLevel({"<bos>": 0, **{f"w{i} ": i for i in range(1, V)}}, unk_token="<bos>"))
+    made.decoder = decoders.Fuse()
+    made.add_special_tokens(["<bos>"])
+    return made

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models
 
 from monosem_jax.models import sampling, writing
 from monosem_jax.models.loaded import LoadedModel, Texts
@@ -14,17 +13,9 @@ from monosem_jax.models.weights.conventions import Conventions
 from monosem_jax.models.writing import Edit
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.rng import jax_key
-from tests.models.small_models import BOS, LLAMA, PAPER, V, lively
+from tests.models.small_models import BOS, LLAMA, PAPER, V, lively, words
 
 PROMPTS = [[BOS, 5, 9, 3, 30, 31, 7], [BOS], [BOS, 8, 8]]
-
-
-def words() -> Tokenizer:
-    """Token i is the text "wi ", with <bos> as token 0."""
-    made = Tokenizer(models.WordLevel({"<bos>": 0, **{f"w{i} ": i for i in range(1, V)}}, unk_token="<bos>"))
-    made.decoder = decoders.Fuse()
-    made.add_special_tokens(["<bos>"])
-    return made
 
 
 def loaded(config, ends=()) -> LoadedModel:
@@ -41,9 +32,9 @@ def narrowed(logits: np.ndarray, top_p: float, top_k: int) -> np.ndarray:
     """The logits [V] of the tokens that may be drawn, from a sort; the others are -inf."""
     order = np.argsort(-logits, kind="stable")
     order = order[: top_k or len(order)]
-    p = np.exp(logits[order] - logits[order[0]])
+    p = np.exp(logits[order].astype(np.float64) - logits[order[0]])
     before = np.cumsum(p / p.sum()) - p / p.sum()
-    kept = order[before < top_p]
+    kept = order[before < (top_p if top_p < 1 else np.inf)]
     out = np.full_like(logits, -np.inf)
     out[kept] = logits[kept]
     return out
@@ -142,22 +133,29 @@ def test_texts_end_with_the_tokens_and_strings_that_end_them():
     stopped = dataclasses.replace(of, texts=lambda: own)
     found = stopped.generate(PROMPTS[0], 20, seed=2)
     assert found.tokens[0].tolist() == tokens[:first] and found.ended == (True,)
-    assert found.text == "".join(f"w{t} " for t in tokens[:first])
+    assert found.text == written(tokens[:first])
     assert stopped.generate(PROMPTS[0], 20, seed=2, stop=None).tokens[0].tolist() == tokens
     assert of.generate(PROMPTS[0], 20, seed=2, stop=end).tokens[0].tolist() == tokens[:first]
-    assert of.generate(PROMPTS[0], 20, seed=2, stop=["<bos>", end]).ended == (True,)
-    words = of.generate(PROMPTS[0], 20, seed=2, stop=[f"{tokens[17]} w"])  # within words
-    at = next(j for j in range(19) if str(tokens[j]).endswith(str(tokens[17])))
-    assert words.text == "".join(f"w{t} " for t in tokens[: at + 1])[: -len(f"{tokens[17]} ")]
-    assert words.tokens[0].tolist() == tokens[: at + 2] and words.ended == (True,)
+    text = written(tokens)
+    stop = text[len(text) // 2 :][:6]  # within words
+    found = of.generate(PROMPTS[0], 20, seed=2, stop=[stop, "never"])
+    assert found.text == text[: text.index(stop)] and found.ended == (True,)
+    n = len(found.tokens[0])
+    assert found.tokens[0].tolist() == tokens[:n]
+    assert stop in written(tokens[:n]) and stop not in written(tokens[: n - 1])
+
+
+def written(tokens) -> str:
+    return "".join(f"w{t} " for t in tokens if t != BOS)
 
 
 def _add(values, acts):
     return acts + values
 
 
-@pytest.mark.parametrize("positions", ["all", "generated"])
-@pytest.mark.parametrize("site", ["resid_post.0", "blocks.1.hook_mlp_out", "attn_z.1"])
+@pytest.mark.parametrize(
+    ("site", "positions"), [("resid_post.0", "generated"), ("blocks.1.hook_mlp_out", "all"), ("attn_z.1", "all")]
+)
 def test_edits_reach_the_tokens_asked_for_and_later_tokens_see_them(of, site, positions):
     width = of.model.width(site)
     edit = Edit(site, _add, np.random.default_rng(0).normal(size=width).astype(np.float32) * 3, positions)

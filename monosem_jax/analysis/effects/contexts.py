@@ -10,23 +10,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from monosem_jax.analysis.feature_sets import Encoder
+from monosem_jax.analysis.feature_sets import Encoder, row_gain
 from monosem_jax.models.base import LanguageModel, parse_site, token_losses
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.errors import BadInput
-from monosem_jax.sae.published import PublishedSAE
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["tokens", "carry", "acts", "f", "losses", "watched", "mean_logits", "gain"],
+    data_fields=["tokens", "carry", "acts", "f", "losses", "watched", "mean_logits", "gain", "logits"],
     meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
 class OpenContexts:
     """`acts` [C,T,M] at the site and what the model carries past it, features `f` [C,T,F] (0 at BOS), and what the
     intact model gives: `losses` [C,T-1], logits of k watched tokens [C,T,k], mean logits over all tokens but BOS [C,V].
-    `gain` [C,T]: what an activation is multiplied by at each token, None where that is 1 (see `row_gain`).
+    `gain` [C,T]: what an activation is multiplied by at each token, None where that is 1 (see `row_gain`). `logits`
+    [C,T,V] of the intact model, None where they are not kept.
     """
 
     tokens: Array
@@ -37,25 +37,27 @@ class OpenContexts:
     watched: Array
     mean_logits: Array
     gain: Array | None = None
+    logits: Array | None = None
 
 
-@functools.partial(jax.jit, static_argnames="site")
+@functools.partial(jax.jit, static_argnames=("site", "keep"))
 def open_contexts(
-    tapped: TappedModel, encoder: Encoder, tokens: Int[Array, "C T"], watch: Int[Array, " k"], site: str
+    tapped: TappedModel,
+    encoder: Encoder,
+    tokens: Int[Array, "C T"],
+    watch: Int[Array, " k"],
+    site: str,
+    keep: bool = False,
 ) -> OpenContexts:
-    """Runs the model on contexts and encodes them."""
+    """Runs the model on contexts and encodes them. `keep`: the logits too."""
     carry, rows = tapped.cut(tokens)
     f, gain = encoder.encode(rows) * (tokens != tapped.bos)[..., None], row_gain(encoder, rows)
     # The model cannot continue from the rows of several sites: it is cut again at the one of the effect.
     carry, acts = (carry, rows) if site == tapped.site else tapped.cut(tokens, site)
     logits = continued(tapped, carry, acts, site)
     mean = mean_over_tokens(logits, tokens != tapped.bos)
-    return OpenContexts(tokens, carry, acts, f, token_losses(logits, tokens), logits[..., watch], mean, gain)
-
-
-def row_gain(encoder: Encoder, rows: Float[Array, "... W"]) -> Float[Array, "..."] | None:
-    """The scale of each row where a dictionary normalises rows: a feature adds scale · f · its direction. Else None."""
-    return encoder.gain(rows) if isinstance(encoder, PublishedSAE) else None
+    losses, watched = token_losses(logits, tokens), logits[..., watch]
+    return OpenContexts(tokens, carry, acts, f, losses, watched, mean, gain, logits if keep else None)
 
 
 def continued(tapped: TappedModel, carry: Any, acts: Float[Array, "C T M"], site: str) -> Float[Array, "C T V"]:

@@ -28,7 +28,7 @@ from monosem_jax.analysis.effects.contexts import (
     mean_over_tokens,
     open_contexts,
 )
-from monosem_jax.analysis.feature_sets import FeatureSet
+from monosem_jax.analysis.feature_sets import Encoder, FeatureSet
 from monosem_jax.models.base import token_losses
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.runtime.ambient import pinned
@@ -46,8 +46,8 @@ class Held:
 
     `loss_change` [n,T-1]: by how much the loss on token t + 1 rises, in nats. `activation` [n,T]: the feature's own
     activation, 0 at BOS. `logit_change` [n,T,k] of the k tokens asked for, `mean_logit_change` [n,V] over the tokens
-    but BOS (None: not asked for). `forward_passes`: one for each context and one for each pair. `continued_tokens`:
-    those from which the model really went on, of the n · T in all pairs.
+    but BOS, or over those on which the feature fires (None: not asked for). `forward_passes`: one for each context and
+    one for each pair. `continued_tokens`: those from which the model really went on, of the n · T in all pairs.
     """
 
     loss_change: np.ndarray
@@ -87,6 +87,7 @@ def hold(
     *,
     watch: Ints = (),
     mean_logits: bool = False,
+    firing: bool = False,
     batch: int = PAIRS,
     advance: Callable[[int], Any] = lambda n: None,
 ) -> Held:
@@ -94,6 +95,8 @@ def hold(
 
     Args:
       watch: tokens whose logits' change is returned at every position.
+      mean_logits: whether the mean change of all logits is returned, over all tokens but BOS, or with `firing` over
+        those on which the feature fires in the intact model.
       batch: pairs in one call of the model; no number depends on it but for rounding.
       advance: called with the number of pairs done.
 
@@ -113,7 +116,8 @@ def hold(
     )
     size = max(1, min(batch, BLOCK_BYTES // (length * (of.n_features + v) * 4), len(np.unique(which))))
     for pairs, chosen in _blocks(which, size):
-        opened = open_contexts(of.tapped, of.encoder, jnp.asarray(tokens[padded(chosen, size)]), watched, site)
+        block = jnp.asarray(tokens[padded(chosen, size)])
+        opened = open_contexts(of.tapped, of.encoder, block, watched, site, keep=mean_logits and firing)
         alone = not mean_logits and not looks_back(of.tapped.model, site, opened.carry, opened.acts)
         at_once = min(batch, max(1, BLOCK_BYTES // (length * v * 4)))
         for start in range(0, len(pairs), at_once):
@@ -121,8 +125,13 @@ def hold(
             pick = padded(here, at_once)
             direction = of.directions[columns[pick]][:, part]
             some = Pairs(np.searchsorted(chosen, which[pick]), columns[pick], direction, level[pick])
-            effects = _by_token if alone else _by_context
-            loss, f, moved, mean, count = effects(of.tapped, opened, some, len(here), watched, site, mean_logits)
+            if alone:
+                loss, f, moved, mean, count = _by_token(of.tapped, opened, some, len(here), watched, site)
+            else:
+                over = of.encoder if firing else None
+                loss, f, moved, mean, count = _by_context(
+                    of.tapped, opened, some, len(here), watched, site, mean_logits, over
+                )
             found.loss_change[here], found.activation[here] = loss[: len(here)], f[: len(here)]
             found.logit_change[here] = moved[: len(here)]
             if found.mean_logit_change is not None:
@@ -133,11 +142,18 @@ def hold(
 
 
 def _by_context(
-    tapped: TappedModel, opened: OpenContexts, pairs: Pairs, n: int, watch: np.ndarray, site: str, mean: bool
+    tapped: TappedModel,
+    opened: OpenContexts,
+    pairs: Pairs,
+    n: int,
+    watch: np.ndarray,
+    site: str,
+    mean: bool,
+    firing: Encoder | None,
 ) -> Effects:
     """The effects of the first n of some pairs (the others fill up the shape): change of losses [P,T-1], activations
     [P,T], change of logits [P,T,k], its mean [P,V] or [P,0], and the number of tokens from which the model went on."""
-    found = _held(tapped, opened, pairs.place, pairs.feature, pairs.direction, pairs.value, watch, site, mean)
+    found = _held(tapped, opened, pairs.place, pairs.feature, pairs.direction, pairs.value, watch, firing, site, mean)
     loss, f, moved, change = (np.asarray(x) for x in found)
     return loss, f, moved, change, n * f.shape[1]
 
@@ -151,6 +167,7 @@ def _held(
     direction: Float[Array, "P M"],
     value: Float[Array, " P"],
     watch: Int[Array, " k"],
+    firing: Encoder | None,
     site: str,
     mean: bool,
 ) -> tuple[Array, ...]:
@@ -164,7 +181,13 @@ def _held(
     reached = jnp.cumsum(shift != 0, axis=1) > 0
     loss = jnp.where(reached[:, :-1], token_losses(after, tokens) - opened.losses[place], 0)
     moved = jnp.where(reached[..., None], after[..., watch] - opened.watched[place], 0)
-    change = mean_over_tokens(after, real) - opened.mean_logits[place] if mean else jnp.zeros((len(place), 0))
+    if not mean:
+        change = jnp.zeros((len(place), 0))
+    elif firing is None:
+        change = mean_over_tokens(after, real) - opened.mean_logits[place]
+    else:
+        assert opened.logits is not None
+        change = mean_over_tokens(after - opened.logits[place], firing.active(f) & real)
     return loss, f, moved, change
 
 
@@ -174,9 +197,7 @@ def _columns(opened: OpenContexts, place: Int[Array, " P"], feature: Int[Array, 
     return jnp.take_along_axis(opened.f[place], feature[:, None, None], axis=-1)[..., 0]
 
 
-def _by_token(
-    tapped: TappedModel, opened: OpenContexts, pairs: Pairs, n: int, watch: np.ndarray, site: str, mean: bool
-) -> Effects:
+def _by_token(tapped: TappedModel, opened: OpenContexts, pairs: Pairs, n: int, watch: np.ndarray, site: str) -> Effects:
     """`_by_context`, from the tokens alone whose activations change. No attention follows."""
     f = np.asarray(_columns(opened, pairs.place, pairs.feature))
     tokens = np.asarray(opened.tokens)[pairs.place]

@@ -25,6 +25,8 @@ from monosem_jax.runtime.ambient import pinned
 from monosem_jax.runtime.arguments import token_ids
 from monosem_jax.runtime.errors import BadInput
 
+BLOCK_BYTES = 1 << 25  # of rows that are correlated at a time, in float64
+
 
 def weights_of(features: FeatureSet, usual: Int[np.ndarray, " n"]) -> Float[np.ndarray, "F n"]:
     """[F,n] the logit weights of a set for the tokens `usual`. Raises BadInput like `logit_weights`."""
@@ -33,9 +35,14 @@ def weights_of(features: FeatureSet, usual: Int[np.ndarray, " n"]) -> Float[np.n
 
 def row_correlations(a: Float[np.ndarray, "F n"], b: Float[np.ndarray, "F n"]) -> Float[np.ndarray, " F"]:
     """[F] Pearson correlations of the rows of two arrays, in float64; NaN where one never varies."""
-    a, b = (x.astype(np.float64) - x.mean(axis=1, dtype=np.float64)[:, None] for x in (a, b))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.einsum("fn,fn->f", a, b) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    found = np.zeros(len(a))
+    size = max(1, BLOCK_BYTES // (8 * max(np.shape(a)[1], 1)))
+    for start in range(0, len(a), size):
+        part = slice(start, start + size)
+        x, y = (z[part] - z[part].mean(axis=1, dtype=np.float64)[:, None] for z in (a, b))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found[part] = np.einsum("fn,fn->f", x, y) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from monosem_jax.models.weights import gguf, hf
-from monosem_jax.models.weights.files import Folder
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.text.tokenizer import bos_id, encode
 
@@ -24,6 +23,7 @@ END_NAMES = (
     "<|end|>",
 )
 GGUF_ENDS = ("eos", "eot", "eom")
+TEMPLATE = "chat_template.jinja"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,45 +51,44 @@ def read_conventions(source: Any, tokenizer: Tokenizer) -> Conventions:
     named = (tokenizer.token_to_id(name) for name in END_NAMES)
     known = tokenizer.get_vocab_size()
     found = sorted({i for i in (*ends, *named) if i is not None and 0 <= i < known})
-    return Conventions(_begin(source, tokenizer, bos), tuple(found), template, bos, eos, source.where)
+    return Conventions(_begin(source, tokenizer), tuple(found), template, bos, eos, source.where)
 
 
-def _begin(source: Any, tokenizer: Tokenizer, bos: str) -> tuple[int, ...]:
-    """What the tokenizer puts before a text, or the metadata says that is to be put there."""
-    if isinstance(source, gguf.File):
-        added = source.metadata.get("tokenizer.ggml.add_bos_token", False) and tokenizer.token_to_id(bos)
-        return () if added is False or added is None else (added,)
-    if isinstance(source, hf.Directory):
-        (encoded,) = encode(tokenizer, ["a"], special=True)
-        return tuple(encoded.ids[: encoded.special_tokens_mask.index(0)]) if 0 in encoded.special_tokens_mask else ()
-    return (bos_id(tokenizer),)
+def _begin(source: Any, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What the tokenizer puts before a text."""
+    if not isinstance(source, hf.Directory | gguf.File):
+        return (bos_id(tokenizer),)
+    (encoded,) = encode(tokenizer, ["a"], special=True)
+    mask = encoded.special_tokens_mask
+    return tuple(encoded.ids[: mask.index(0)]) if 0 in mask else ()
 
 
 def _of_gguf(source: gguf.File, tokenizer: Tokenizer) -> tuple[list[int | None], str, str, str]:
+    given = source.metadata
+
     def number(name: str) -> int | None:
-        found = source.metadata.get(f"tokenizer.ggml.{name}_token_id")
-        return None if found is None else int(found)
+        found = given.get(f"tokenizer.ggml.{name}_token_id")
+        return found if isinstance(found, int) else None
 
     def token(name: str) -> str:
         found = number(name)
-        return (tokenizer.id_to_token(found) or "") if found is not None else ""
+        return (tokenizer.id_to_token(found) or "") if found is not None and found >= 0 else ""
 
-    template = source.metadata.get("tokenizer.chat_template", "")
-    return [number(name) for name in GGUF_ENDS], token("bos"), token("eos"), str(template or "")
+    template = given.get("tokenizer.chat_template")
+    return [number(n) for n in GGUF_ENDS], token("bos"), token("eos"), template if isinstance(template, str) else ""
 
 
 def _of_directory(source: hf.Directory, tokenizer: Tokenizer) -> tuple[list[int | None], str, str, str]:
-    settings = _optional(source.folder, "tokenizer_config.json")
+    def optional(name: str) -> dict[str, Any]:
+        return source.folder.json(name) if source.folder.has(name) else {}
+
+    settings = optional("tokenizer_config.json")
     names = {key: _content(settings.get(f"{key}_token")) for key in ("bos", "eos")}
     ends: list[int | None] = [tokenizer.token_to_id(names["eos"])]
-    for own in (_optional(source.folder, "generation_config.json"), source.config):
+    for own in (optional("generation_config.json"), optional("config.json")):
         given = own.get("eos_token_id")
         ends += [i for i in (given if isinstance(given, list) else [given]) if isinstance(i, int)]
-    return ends, names["bos"], names["eos"], _template(source.folder, settings)
-
-
-def _optional(folder: Folder, name: str) -> dict[str, Any]:
-    return folder.json(name) if folder.has(name) else {}
+    return ends, names["bos"], names["eos"], _template(source, settings)
 
 
 def _content(token: Any) -> str:
@@ -98,12 +97,13 @@ def _content(token: Any) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _template(folder: Folder, settings: dict[str, Any]) -> str:
-    if (content := folder.read("chat_template.jinja")) is not None:
+def _template(source: hf.Directory, settings: dict[str, Any]) -> str:
+    own = source.folder.read(TEMPLATE)
+    if own is not None:
         try:
-            return content.decode()
-        except UnicodeDecodeError as e:
-            raise BadInput(f"{folder}/chat_template.jinja is not UTF-8 text: {e}") from None
+            return own.decode()
+        except UnicodeDecodeError:
+            raise BadInput(f"{source.where.rstrip('/')}/{TEMPLATE} is not in UTF-8") from None
     found = settings.get("chat_template", "")
     if isinstance(found, list):  # several, by names
         by_name = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}

@@ -1,20 +1,30 @@
 """Sampling with a feature held: the same texts as a plain loop over growing contexts, whatever the batch."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from monosem_jax.analysis import feature_sets
+from monosem_jax.analysis.effects import sampling
 from monosem_jax.analysis.effects.sampling import sample
+from monosem_jax.models.loaded import LoadedModel
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.models.transformer import TransformerConfig
+from monosem_jax.models.weights.conventions import Conventions
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.rng import jax_key
+from monosem_jax.sae import architectures
+from monosem_jax.sae.architectures.crosscoder import CrosscoderConfig
+from monosem_jax.sae.architectures.relu import ReluConfig
+from monosem_jax.sae.published import PublishedSAE
 from tests import planted
 from tests.analysis.effects import reference
-from tests.analysis.effects.conftest import BOS, F
+from tests.analysis.effects.conftest import BOS, F, random_dictionary
 from tests.conftest import build_lively
+from tests.models.small_models import LLAMA, PAPER, lively, words
 
 PROMPT = np.array([BOS, 5, 9])
 FEATURES, VALUES = [1, 1, 6, 2, 3], [0.0, 3.0, 1.5, np.nan, 2.0]
@@ -78,6 +88,72 @@ def test_bos_is_never_sampled_and_numbers_decide_the_draws(of):
     assert len({tuple(text) for text in found.tolist()}) > 5
     other = sample(of, PROMPT, [0] * 10, [np.nan] * 10, N, seed=1)
     assert (other != found[:10]).any()
+
+
+@pytest.mark.parametrize(
+    ("config", "site", "positions"),
+    [(LLAMA, "resid_post.1", "all"), (LLAMA, "mlp_hidden.0", "generated"), (PAPER, "attn_out.1", "all")],
+)
+def test_texts_are_the_same_with_and_without_the_memory(config, site, positions, monkeypatch):
+    """A model with a memory is not asked for whole contexts, and writes what one that has none does."""
+    model, params = lively(config)
+    width = model.width(site)
+    sae = PublishedSAE(architectures.build(ReluConfig(n_features=F), width, jnp.float32, ()), random_dictionary(width))
+    of = feature_sets.dictionary("features", TappedModel(model, params, site, BOS), sae)
+    given = (of, PROMPT, [1, 6, 2, 3, 8, 0], [0.0, 9.0, 9.0, np.nan, -9.0, 9.0], 12)
+    monkeypatch.setattr(sampling, "_sampled", None)
+    found = sample(*given, positions=positions, batch=4)
+    monkeypatch.undo()
+    monkeypatch.setattr(sampling, "remembers", lambda model: False)
+    np.testing.assert_array_equal(found, sample(*given, positions=positions))
+    assert len(np.unique(found, axis=0)) == 6
+
+
+def test_features_are_held_while_a_model_generates():
+    """`held` moves every token's activations along the directions until the features have their values."""
+    model, params = lively(LLAMA)
+    of = feature_sets.neurons(TappedModel(model, params, "mlp_hidden.1", BOS))
+    writer = LoadedModel(model, params, words(), BOS, Conventions((BOS,), ()))
+    acts = np.random.default_rng(0).normal(size=(2, 5, 24)).astype(np.float32)
+    edit = of.held([3, 7], [2.0, -1.0])
+    moved = np.asarray(edit.function(edit.values, jnp.asarray(acts)))
+    np.testing.assert_allclose(moved[..., [3, 7]], np.broadcast_to([2.0, -1.0], (2, 5, 2)), atol=1e-6)
+    np.testing.assert_array_equal(np.delete(moved, [3, 7], axis=-1), np.delete(acts, [3, 7], axis=-1))
+    written = functools.partial(writer.generate, [PROMPT], 8)
+    strong = written(edit=of.held(3, 30.0), temperature=0).tokens[0]
+    # The same feature held by `sample`, with so little chance that the most probable token is taken.
+    greedy = sample(of, PROMPT, [3], [30.0], 8, temperature=1e-6)[0, len(PROMPT) :]
+    np.testing.assert_array_equal(strong, greedy)
+    assert (strong != written(temperature=0).tokens[0]).any()
+    for given, message in (
+        ((24, 0.0), "feature 24: expected 0 to 23"),
+        ((0, np.nan), "not finite"),
+        ((0.5, 1.0), "0.5"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            of.held(*given)
+    both = feature_sets.neurons(TappedModel(model, params, "mlp_in.1+mlp_hidden.1", BOS))
+    with pytest.raises(BadInput, match=r"read at mlp_in.1\+mlp_hidden.1: expected one site"):
+        both.held(0, 1.0)
+
+
+def test_features_of_several_sites_are_held_where_whole_contexts_are_computed():
+    model, params = lively(PAPER)
+    tapped = TappedModel(model, params, "resid_mid.0+mlp_out.0", BOS)
+    module = architectures.build(CrosscoderConfig(n_features=F), 32, np.float32, (16, 16))
+    of = feature_sets.dictionary("crosscoder", tapped, PublishedSAE(module, random_dictionary(32)))
+    found = sample(of, PROMPT, [1, 1], [0.0, 30.0], 6, samples=[0, 0])
+    assert (found[0] != found[1]).any()
+    tokens = np.full((1, 9), BOS)
+    tokens[0, :3] = PROMPT
+    key = jax.random.fold_in(jax_key("effects.sample", 0), 0)
+    for t in range(3, 9):
+        f = of.activations(tokens, [1])[..., 0]
+        carry, acts = tapped.cut(tokens, "mlp_out.0")
+        shift = np.where(tokens != BOS, 30.0 - f, 0)[..., None] * of.directions[1, 16:]
+        logits = model.apply({"params": params}, carry, acts + shift, "mlp_out.0", method=model.from_acts)[0, t - 1]
+        tokens[0, t] = jax.random.categorical(jax.random.fold_in(key, t), logits.at[BOS].set(-jnp.inf))
+    assert found[1].tolist() == tokens[0].tolist()
 
 
 def test_a_planted_feature_writes_its_tokens():
