@@ -68,6 +68,24 @@ class Detector(Protocol):
     def detect(self, questions: Sequence[tuple[E, Excerpts]]) -> Sequence[np.ndarray | Refusal]: ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """Windows of which is known whether the feature fires in them [n]. Nothing is scored on them."""
+
+    windows: Excerpts
+    fires: np.ndarray
+
+
+@runtime_checkable
+class CalibratedDetector(Protocol):
+    """A detector whose numbers mean nothing by themselves: with each question it is given known windows of the same
+    feature, on which it chooses the number from which on the feature fires. Probabilities [n] of each question."""
+
+    def detect_calibrated(
+        self, questions: Sequence[tuple[E, tuple[Excerpts, Known]]]
+    ) -> Sequence[np.ndarray | Refusal]: ...
+
+
 @runtime_checkable
 class LogitJudge(Protocol):
     """A judge that has an opinion on which tokens a feature makes likely next: (explanation, tokens [n]) of several
