@@ -20,7 +20,7 @@ from monosem_jax.models.base import token_losses
 from monosem_jax.models.loaded import LoadedModel
 from monosem_jax.runtime.errors import BadInput
 
-ROUNDED = 16  # lengths are multiples of it
+ROUNDED = 8  # lengths are multiples of it
 Advance = Callable[[int], Any]
 
 
@@ -83,13 +83,10 @@ class Reader:
         """
         out = np.zeros((len(endings), len(at[0]) if len(at) else 0, len(columns)), np.float32)
         picked = jnp.asarray(columns, jnp.int32)
-        width = rounded(max(map(len, endings), default=0))
-        for rows in _batches(len(endings), self.batch):
-            tokens = self._padded([endings[i] for i in rows], width, self.batch)
+        for rows, memory, tokens in self._parts(begun, endings):
             places = np.zeros((self.batch, out.shape[1]), np.int32)
             places[: len(rows)] = [at[i] for i in rows]
-            found = self._read(self._params, self._room(begun, width), tokens, places, picked)
-            out[rows] = np.asarray(found)[: len(rows)]
+            out[rows] = np.asarray(self._read(self._params, memory, tokens, places, picked))[: len(rows)]
             advance(len(rows))
         return out
 
@@ -98,15 +95,24 @@ class Reader:
     ) -> Float[np.ndarray, " N"]:
         """The log probability of each ending's tokens but the first, in nats."""
         out = np.zeros(len(endings), np.float32)
-        width = rounded(max(map(len, endings), default=0))
-        for rows in _batches(len(endings), self.batch):
-            tokens = self._padded([endings[i] for i in rows], width, self.batch)
+        for rows, memory, tokens in self._parts(begun, endings):
             lengths = np.ones(self.batch, np.int32)
             lengths[: len(rows)] = [len(endings[i]) for i in rows]
-            found = self._likely(self._params, self._room(begun, width), tokens, lengths)
-            out[rows] = np.asarray(found)[: len(rows)]
+            out[rows] = np.asarray(self._likely(self._params, memory, tokens, lengths))[: len(rows)]
             advance(len(rows))
         return out
+
+    def _parts(
+        self, begun: Beginning, endings: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[list[int], Any, np.ndarray]]:
+        """(which endings, the memory, their tokens [batch,width]): those of like lengths together."""
+        order = sorted(range(len(endings)), key=lambda i: len(endings[i]))
+        for part in _batches(len(order), self.batch):
+            rows = [order[i] for i in part]
+            width = rounded(len(endings[rows[-1]]))
+            self.check(len(begun.tokens) + width)
+            memory = _longer(begun.memory, len(begun.tokens) + width)
+            yield rows, memory, self._padded([endings[i] for i in rows], width, self.batch)
 
     def written(
         self, prompts: Sequence[Sequence[int]], most: int, stop: Callable[[list[int]], bool]
@@ -147,9 +153,6 @@ class Reader:
         memory = _longer(memory, len(before) + width)
         memory = self._extend(self._params, memory, self._padded([tokens], width, 1))
         return Beginning(read, {**memory, "start": jnp.int32(len(read))})
-
-    def _room(self, begun: Beginning, width: int) -> Any:
-        return _longer(begun.memory, len(begun.tokens) + width)
 
     def _padded(self, rows: Sequence[Sequence[int]], width: int, n: int) -> np.ndarray:
         """[n,width] tokens, whose ends and last rows mean nothing."""
