@@ -57,9 +57,10 @@ class Reader:
         self.check(len(tokens) + room)
         return self._add(self.model.memory(1, length), (), tokens)
 
-    def go_on(self, begun: Beginning, tokens: Sequence[int]) -> Beginning:
-        """A longer beginning; `begun` can be gone on with in other ways too."""
-        return self._add(begun.memory, begun.tokens, tokens)
+    def go_on(self, begun: Beginning, tokens: Sequence[int], width: int = 0) -> Beginning:
+        """A longer beginning; `begun` can be gone on with in other ways too. One program serves all lengths up to
+        `width`."""
+        return self._add(begun.memory, begun.tokens, tokens, width)
 
     def check(self, length: int) -> None:
         """Raises BadInput on a prompt that is longer than the contexts on which the model was trained."""
@@ -92,15 +93,14 @@ class Reader:
 
     def likelihood(
         self, begun: Beginning, endings: Sequence[Sequence[int]], advance: Advance = lambda n: None
-    ) -> Float[np.ndarray, " N"]:
-        """The log probability of each ending's tokens but the first, in nats."""
-        out = np.zeros(len(endings), np.float32)
+    ) -> list[Float[np.ndarray, " T"]]:
+        """The log probability in nats of each token of an ending, but its first."""
+        out: dict[int, np.ndarray] = {}
         for rows, memory, tokens in self._parts(begun, endings):
-            lengths = np.ones(self.batch, np.int32)
-            lengths[: len(rows)] = [len(endings[i]) for i in rows]
-            out[rows] = np.asarray(self._likely(self._params, memory, tokens, lengths))[: len(rows)]
+            found = np.asarray(self._likely(self._params, memory, tokens))
+            out |= {i: found[n, : len(endings[i]) - 1] for n, i in enumerate(rows)}
             advance(len(rows))
-        return out
+        return [out[i] for i in range(len(endings))]
 
     def _parts(
         self, begun: Beginning, endings: Sequence[Sequence[int]]
@@ -145,11 +145,11 @@ class Reader:
             memory, newest = self._write(self._params, memory, np.asarray(newest)[:, None])
         return found[:n_prompts]
 
-    def _add(self, memory: Any, before: tuple[int, ...], tokens: Sequence[int]) -> Beginning:
+    def _add(self, memory: Any, before: tuple[int, ...], tokens: Sequence[int], least: int = 0) -> Beginning:
         read = (*before, *map(int, tokens))
         if not len(tokens):
             return Beginning(read, memory)
-        width = rounded(len(tokens))
+        width = rounded(max(len(tokens), least))
         memory = _longer(memory, len(before) + width)
         memory = self._extend(self._params, memory, self._padded([tokens], width, 1))
         return Beginning(read, {**memory, "start": jnp.int32(len(read))})
@@ -186,11 +186,10 @@ class Reader:
 
     @functools.cached_property
     def _likely(self) -> Any:
-        def likely(params: Any, memory: Any, tokens: Array, lengths: Array) -> Array:
+        def likely(params: Any, memory: Any, tokens: Array) -> Array:
             memory = {k: jax.tree.map(lambda a: _repeated(a, len(tokens)), v) for k, v in memory.items()}
             _, acts = self._to_last(params, memory, tokens)
-            losses = token_losses(self._logits(params, acts), tokens)
-            return -jnp.where(jnp.arange(1, tokens.shape[1]) < lengths[:, None], losses, 0).sum(axis=1)
+            return -token_losses(self._logits(params, acts), tokens)
 
         return jax.jit(likely)
 
