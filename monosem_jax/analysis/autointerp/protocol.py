@@ -62,6 +62,14 @@ class Judge(Explainer[E], Simulator[E], Protocol[E]):
 
 
 @runtime_checkable
+class SlowJudge(Protocol):
+    """A judge that is asked about `n_features` of each set at most; 0: about all."""
+
+    @property
+    def n_features(self) -> int: ...
+
+
+@runtime_checkable
 class Detector(Protocol):
     """A judge that answers directly whether a feature fires in windows: probabilities [n] of each question."""
 

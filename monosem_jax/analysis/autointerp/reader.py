@@ -102,9 +102,7 @@ class Reader:
             advance(len(rows))
         return [out[i] for i in range(len(endings))]
 
-    def _parts(
-        self, begun: Beginning, endings: Sequence[Sequence[int]]
-    ) -> Iterator[tuple[list[int], Any, np.ndarray]]:
+    def _parts(self, begun: Beginning, endings: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Any, np.ndarray]]:
         """(which endings, the memory, their tokens [batch,width]): those of like lengths together."""
         order = sorted(range(len(endings)), key=lambda i: len(endings[i]))
         for part in _batches(len(order), self.batch):
@@ -113,37 +111,6 @@ class Reader:
             self.check(len(begun.tokens) + width)
             memory = _longer(begun.memory, len(begun.tokens) + width)
             yield rows, memory, self._padded([endings[i] for i in rows], width, self.batch)
-
-    def written(
-        self, prompts: Sequence[Sequence[int]], most: int, stop: Callable[[list[int]], bool]
-    ) -> list[list[int]]:
-        """The likeliest next token after each prompt, again and again, until `stop` says of what was written that it is
-        complete, at most `most` tokens."""
-        out: list[list[int]] = []
-        for rows in _batches(len(prompts), self.batch):
-            out += self._written([list(prompts[i]) for i in rows], most, stop)
-        return out
-
-    def _written(self, prompts: list[list[int]], most: int, stop: Callable[[list[int]], bool]) -> list[list[int]]:
-        width = rounded(max(map(len, prompts)))
-        self.check(width + most)
-        n_prompts = len(prompts)
-        prompts = prompts + [[self.bos]] * (self.batch - len(prompts))
-        pad = np.asarray([width - len(p) for p in prompts], np.int32)
-        tokens = np.asarray([[self.bos] * n + p for n, p in zip(pad, prompts, strict=True)], np.int32)
-        memory = self.model.memory(len(prompts), width + rounded(most), pad=pad)
-        memory, newest = self._write(self._params, memory, tokens)
-        found: list[list[int]] = [[] for _ in prompts]
-        done = [False] * len(prompts)
-        for n in range(most):
-            for i, token in enumerate(np.asarray(newest).tolist()):
-                if not done[i]:
-                    found[i].append(token)
-                    done[i] = stop(found[i])
-            if all(done) or n + 1 == most:
-                break
-            memory, newest = self._write(self._params, memory, np.asarray(newest)[:, None])
-        return found[:n_prompts]
 
     def _add(self, memory: Any, before: tuple[int, ...], tokens: Sequence[int], least: int = 0) -> Beginning:
         read = (*before, *map(int, tokens))
@@ -192,16 +159,6 @@ class Reader:
             return -token_losses(self._logits(params, acts), tokens)
 
         return jax.jit(likely)
-
-    @functools.cached_property
-    def _write(self) -> Any:
-        def write(params: Any, memory: Any, tokens: Array) -> tuple[Any, Array]:
-            start = memory["start"]
-            memory, acts = self._to_last(params, memory, tokens)
-            newest = self._logits(params, acts[:, -1:])[:, 0].argmax(axis=-1)
-            return {**memory, "start": start + tokens.shape[1]}, newest.astype(jnp.int32)
-
-        return jax.jit(write)
 
 
 def rounded(length: int) -> int:
