@@ -1,5 +1,5 @@
-"""A language model on this machine as a judge, too small to answer in a form that is prescribed: it is not asked to write
-its answers, but how probable it finds them."""
+"""A language model on this machine as a judge. A small one cannot answer in a prescribed form, so it is not asked to
+write its answers, but how probable it finds them."""
 
 from __future__ import annotations
 

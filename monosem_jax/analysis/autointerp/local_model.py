@@ -70,8 +70,8 @@ def open_local(location: str, batch: int) -> LocalModel:
 
 
 def check_local(location: str) -> None:
-    """Raises BadInput, before weights are read, where there is no model, it has no memory, or its answers are not single
-    tokens."""
+    """Raises BadInput, before weights are read, where there is no model, it has no memory, or an answer is no single
+    token."""
     if is_pretrained(location):
         pretrained = open_pretrained(location)
         tokenizer, model = pretrained.tokenizer, pretrained.model()

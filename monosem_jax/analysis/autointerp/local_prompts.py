@@ -1,5 +1,5 @@
-"""What a small language model is asked, as texts to go on with: a few examples, then a question. Models without training
-in dialogue answer them too, and all that is the same for many questions stands at the beginning."""
+"""What a small language model is asked, as texts to go on with: a few examples, then a question. Models that were not
+trained on conversations answer them too, and what is the same for many questions stands at the beginning."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 from monosem_jax.analysis.autointerp.agreement import interval_of
 from monosem_jax.analysis.autointerp.logit_task import LogitWeights, logit_scores
 from monosem_jax.analysis.autointerp.protocol import KINDS, Judge, SlowJudge
-from monosem_jax.analysis.autointerp.samples import LEAST, Dropped, draw_samples
+from monosem_jax.analysis.autointerp.samples import LEAST, Dropped, Samples, draw_samples
 from monosem_jax.analysis.autointerp.scoring import Judged, judged
 from monosem_jax.analysis.autointerp.windows import Text
 from monosem_jax.analysis.feature_sets import FeatureSet
