@@ -62,10 +62,36 @@ class Judge(Explainer[E], Simulator[E], Protocol[E]):
 
 
 @runtime_checkable
+class SlowJudge(Protocol):
+    """A judge that is asked about `n_features` of each set at most; 0: about all."""
+
+    @property
+    def n_features(self) -> int: ...
+
+
+@runtime_checkable
 class Detector(Protocol):
     """A judge that answers directly whether a feature fires in windows: probabilities [n] of each question."""
 
     def detect(self, questions: Sequence[tuple[E, Excerpts]]) -> Sequence[np.ndarray | Refusal]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """Windows of which is known whether the feature fires in them [n]. Nothing is scored on them."""
+
+    windows: Excerpts
+    fires: np.ndarray
+
+
+@runtime_checkable
+class CalibratedDetector(Protocol):
+    """A detector whose numbers mean nothing by themselves: with each question it is given known windows of the same
+    feature, on which it chooses the number from which on the feature fires. Probabilities [n] of each question."""
+
+    def detect_calibrated(
+        self, questions: Sequence[tuple[E, tuple[Excerpts, Known]]]
+    ) -> Sequence[np.ndarray | Refusal]: ...
 
 
 @runtime_checkable

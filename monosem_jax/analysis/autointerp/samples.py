@@ -3,7 +3,8 @@ Interpretability - Activations").
 
 Explanation: 10 examples of the largest activations, 2 from each of 12 equal intervals of (0, maximum], 5 around random
 tokens, 10 around occurrences of the feature's top tokens anywhere in the text: 49. Test: 6, 2 × 12, 10 and 20: 60 of 9
-tokens. No two windows of a feature overlap. For detection there are up to 30 more windows in which it does not fire.
+tokens. No two windows of a feature overlap. For detection there are up to 30 more windows in which it does not fire,
+and as many again on which a judge may choose a threshold.
 """
 
 from __future__ import annotations
@@ -36,15 +37,16 @@ EXPLAIN, TEST, APART = 0, 1, 2  # what an example is for
 @dataclasses.dataclass(frozen=True)
 class Samples:
     """The examples of one feature: `explanation` for the explainer, `test` for the score, `quiet` random windows in
-    which the feature does not fire. `maximum` is its largest activation in the scanned text; activations below 0, which
-    some sets have, count as silence. `single_token`: all its top examples (20, or as many as the scan kept) have their
-    largest activation on the same token."""
+    which the feature does not fire, `spare` further ones, on which nothing is scored. `maximum` is its largest
+    activation in the scanned text; activations below 0, which some sets have, count as silence. `single_token`: all its
+    top examples (20, or as many as the scan kept) have their largest activation on the same token."""
 
     feature: int
     maximum: float
     explanation: Windows
     test: Windows
     quiet: Windows
+    spare: Windows
     single_token: bool
 
 
@@ -230,12 +232,13 @@ def _samples(scan: SetScan, text: Text, feature: int, rows: np.ndarray, values: 
         interval=interval,
         labels=tuple(label),
     )
-    silent = (role == APART) & (values.max(axis=1) <= 0)
+    silent = np.flatnonzero((role == APART) & (values.max(axis=1) <= 0))
     return Samples(
         feature=feature,
         maximum=float(scan.maximum[feature]),
         explanation=every[role == EXPLAIN],
         test=every[role == TEST],
-        quiet=every[np.flatnonzero(silent)[:QUIET]],
+        quiet=every[silent[:QUIET]],
+        spare=every[silent[QUIET : 2 * QUIET]],
         single_token=is_single_token(scan, text, feature),
     )

@@ -16,9 +16,17 @@ import numpy as np
 
 from monosem_jax.analysis.autointerp.agreement import balanced_accuracy, f1, pearson, spearman
 from monosem_jax.analysis.autointerp.protocol import KINDS as SCORES
-from monosem_jax.analysis.autointerp.protocol import E, Judge, Refusal, detect, probability
+from monosem_jax.analysis.autointerp.protocol import (
+    CalibratedDetector,
+    E,
+    Judge,
+    Known,
+    Refusal,
+    detect,
+    probability,
+)
 from monosem_jax.analysis.autointerp.samples import Samples
-from monosem_jax.analysis.autointerp.windows import KINDS, Excerpts, quantised, together
+from monosem_jax.analysis.autointerp.windows import KINDS, Excerpts, Windows, quantised, together
 from monosem_jax.analysis.records import Explanation, Score
 from monosem_jax.runtime.rng import stream
 
@@ -138,8 +146,7 @@ class _Trial:
 def trial(s: Samples, seed: int) -> _Trial:
     """The windows for detection and fuzzing. In windows without a firing as many random tokens are marked as are in the
     others on average, rounded up: at least one, and never all of a window."""
-    firing = s.test[np.isin(s.test.kind, [KINDS.index("top"), KINDS.index("interval")])]
-    firing = firing[firing.activations.max(axis=1, initial=0) > 0]
+    firing = _firing(s.test)
     true = firing.activations > MARKED * firing.activations.max(axis=1, initial=0, keepdims=True)
     width = s.test.tokens.shape[1]
     n = min(max(math.ceil(true.sum(axis=1).mean()), 1), width - 1) if len(firing) else 1
@@ -151,6 +158,20 @@ def trial(s: Samples, seed: int) -> _Trial:
     return _Trial(together(firing.seen, s.quiet.seen), fires, np.concatenate([true, marked]))
 
 
+def known(s: Samples) -> Known:
+    """The windows on which a judge may choose its threshold for a feature: the explanation examples that were chosen
+    for a firing and have one, and spare windows without."""
+    firing = _firing(s.explanation)
+    fires = np.repeat([True, False], [len(firing), len(s.spare)])
+    return Known(together(firing.seen, s.spare.seen), fires)
+
+
+def _firing(windows: Windows) -> Windows:
+    """Those that were chosen for a firing, and have one."""
+    chosen = windows[np.isin(windows.kind, [KINDS.index("top"), KINDS.index("interval")])]
+    return chosen[chosen.activations.max(axis=1, initial=0) > 0]
+
+
 def _on_firings(
     judge: Judge[E], samples: Sequence[Samples], explanations: Explanations[E], seed: int, kinds: Sequence[str]
 ) -> list[list[Score]]:
@@ -159,7 +180,11 @@ def _on_firings(
     windows = [t.windows for t in trials]
     columns = []
     if "detection" in kinds:
-        found = asked(lambda q: detect(judge, q), explanations, windows)
+        if isinstance(judge, CalibratedDetector):
+            about = [(w, known(s)) for w, s in zip(windows, samples, strict=True)]
+            found = asked(judge.detect_calibrated, explanations, about)
+        else:
+            found = asked(lambda q: detect(judge, q), explanations, windows)
         columns.append([_decided(judge.name, "detection", t, a) for t, a in zip(trials, found, strict=True)])
     if "fuzzing" in kinds:
         found = asked(judge.simulate, explanations, windows)

@@ -10,8 +10,8 @@ import numpy as np
 
 from monosem_jax.analysis.autointerp.agreement import interval_of
 from monosem_jax.analysis.autointerp.logit_task import LogitWeights, logit_scores
-from monosem_jax.analysis.autointerp.protocol import KINDS, Judge
-from monosem_jax.analysis.autointerp.samples import LEAST, Dropped, draw_samples
+from monosem_jax.analysis.autointerp.protocol import KINDS, Judge, SlowJudge
+from monosem_jax.analysis.autointerp.samples import LEAST, Dropped, Samples, draw_samples
 from monosem_jax.analysis.autointerp.scoring import Judged, judged
 from monosem_jax.analysis.autointerp.windows import Text
 from monosem_jax.analysis.feature_sets import FeatureSet
@@ -102,12 +102,22 @@ def score_sets(
         chosen = choose_features(scan, n_features, seed)
         samples, dropped = draw_samples(features, scan, text, chosen, seed=seed, batch=batch)
         for judge in judges(features):
-            found, explanations = judged(judge, samples, seed, kinds)
+            own = _part(samples, judge, seed)
+            found, explanations = judged(judge, own, seed, kinds)
             if logits is not None and features.name in logits and common is not None:
-                scores = logit_scores(judge, samples, explanations, logits[features.name], common, seed)
+                scores = logit_scores(judge, own, explanations, logits[features.name], common, seed)
                 found = [dataclasses.replace(j, scores=(*j.scores, s)) for j, s in zip(found, scores, strict=True)]
             out.append(_set_scores(features.name, judge.name, scan, found, dropped, seed))
     return out
+
+
+def _part(samples: Sequence[Samples], judge: Judge[Any], seed: int) -> Sequence[Samples]:
+    """The samples that a judge is asked about: a slow one, with `n_features`, only gets that many."""
+    n = judge.n_features if isinstance(judge, SlowJudge) else 0
+    if not 0 < n < len(samples):
+        return samples
+    drawn = stream("autointerp.part", seed).permutation(len(samples))[:n]
+    return [samples[i] for i in sorted(drawn.tolist())]
 
 
 def _set_scores(

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from monosem_jax.analysis.autointerp.answer_cache import AnswerCache
 from monosem_jax.analysis.autointerp.chat import EndpointConfig
 from monosem_jax.analysis.autointerp.endpoint import Endpoint
 from monosem_jax.analysis.autointerp.label_rule import LabelRule
+from monosem_jax.analysis.autointerp.local_config import OWN, LocalConfig
+from monosem_jax.analysis.autointerp.local_judge import LocalJudge
+from monosem_jax.analysis.autointerp.local_model import LocalModel, check_local, open_local
+from monosem_jax.analysis.autointerp.local_prompts import Shown
 from monosem_jax.analysis.autointerp.logit_task import RANKS
 from monosem_jax.analysis.autointerp.ngram_graph import NgramGraph
 from monosem_jax.analysis.autointerp.protocol import Judge
@@ -22,8 +28,10 @@ from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.records_parse import plain
 from monosem_jax.runtime.arguments import check_name
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.text.shown import token_bytes
 
 LEAST_USUAL = 2 * RANKS[1] - RANKS[0]  # tokens for the logit task: the ranks asked about, and as many others
+ANSWERS = "answers"  # the folder in which answers are kept until the kind is finished
 OFFLINE = ("ngram_graph", "token_set", "label_rule")
 
 
@@ -37,6 +45,8 @@ class JudgeConfig:
     """ngram_graph, token_set, label_rule: judges that need no network. The first one's scores are in the summary."""
     endpoint: EndpointConfig = EndpointConfig()
     """A language model as a further judge."""
+    local: LocalConfig = LocalConfig()
+    """A language model on this machine as a further judge."""
 
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
@@ -46,21 +56,27 @@ class JudgeConfig:
             check_name("config.judge.judges", name, OFFLINE)
         if self.endpoint.base_url or self.endpoint.model:
             self.endpoint.check()
+        self.local.check()
+        for name in self.local.explanations:
+            check_name("config.judge.local.explanations", name, (OWN, *OFFLINE))
+        if self.local.model and self.n_features:
+            check_local(self.local.model)
 
 
 def judge_features(study: Study, config: JudgeConfig) -> None:
     """Explanations and scores of the sample, and a table with a row per judge, set and kind of score."""
-    if not config.n_features or not (config.judges or config.endpoint.base_url):
+    if not config.n_features or not (config.judges or config.endpoint.base_url or config.local.model):
         return
     enough = len(study.usual_tokens) >= LEAST_USUAL
     if not enough:
         reason = f"{len(study.usual_tokens)} tokens are not rare in the training text: {LEAST_USUAL} are needed"
         study.gap("the logit task", reason)
+    local = open_local(config.local.model, config.local.batch) if config.local.model else None
     found = score_sets(
         [s.features for s in study.subjects],
         [s.heldout for s in study.subjects],
         study.heldout,
-        lambda features: _judges(study, features, config),
+        lambda features: _judges(study, features, config, local),
         n_features=config.n_features,
         seed=study.seed,
         batch=study.batch,
@@ -76,9 +92,10 @@ def judge_features(study: Study, config: JudgeConfig) -> None:
             evidence.scores[judged.feature] = (*evidence.scores.get(judged.feature, ()), *judged.scores)
     study.tables["judges"] = [_row(scores) for scores in found]
     study.summary |= _summary(study, found)
+    shutil.rmtree(study.path / ANSWERS, ignore_errors=True)
 
 
-def _judges(study: Study, features: FeatureSet, config: JudgeConfig) -> list[Judge[Any]]:
+def _judges(study: Study, features: FeatureSet, config: JudgeConfig, local: LocalModel | None) -> list[Judge[Any]]:
     """The judges of one set, in the order of the configuration."""
     graph = NgramGraph(features, study.heldout)
     known: dict[str, Callable[[], Judge[Any]]] = {
@@ -89,6 +106,12 @@ def _judges(study: Study, features: FeatureSet, config: JudgeConfig) -> list[Jud
     found = [known[name]() for name in config.judges]
     if config.endpoint.base_url:
         found.append(Endpoint(config.endpoint, study.heldout.strings))
+    if local is not None and features.name in config.local.sets:
+        shown = Shown(token_bytes(study.text.tokenizer))
+        cache = AnswerCache(config.local.cache or study.path / ANSWERS)
+        for whose in config.local.explanations:
+            explainer = None if whose == OWN else known[whose]()
+            found.append(LocalJudge(local, shown, config.local, cache, explainer, whose))
     return found
 
 
