@@ -147,8 +147,9 @@ def _published(where: pathlib.Path) -> SaeRun | None:
 def _load(path: Path, step: int | None, kind: type[R]) -> R:
     run = load_run(path, step)
     # An analyze directory is no evaluate directory, though its class is derived; an imported model is a transformer.
-    if not isinstance(run, kind) or KINDS.get(run.experiment) not in (kind, ImportedModelRun):
-        names = " or ".join(name for name, other in KINDS.items() if other is kind)
+    stands: tuple[type, ...] = (kind, ImportedModelRun) if kind is TransformerRun else (kind,)
+    if not isinstance(run, kind) or KINDS.get(run.experiment) not in stands:
+        names = " or ".join(name for name, other in KINDS.items() if other in stands)
         raise BadInput(f"{path} is the run directory of {run.experiment}: expected one of {names}")
     return run
 
