@@ -8,7 +8,8 @@ import numpy as np
 
 from monosem_jax.analysis.autointerp.probe import Probe
 
-CHUNK = 4096  # tokens of the vocabulary whose representations are in memory
+CHUNK = 4096  # tokens of the vocabulary whose representations are in memory, if all together are too large
+LARGEST_TABLE = 1 << 30  # bytes of the representations of the whole vocabulary that are kept
 
 
 class TokenNeighbours:
@@ -18,6 +19,18 @@ class TokenNeighbours:
     def __init__(self, probe: Probe):
         self.probe = probe
         self.vocab_size = probe.features.tapped.model.config.vocab_size
+        self.tables: dict[tuple[int, str], np.ndarray] = {}  # may be shared with others of the same model
+
+    def _rows(self, tokens: np.ndarray) -> np.ndarray:
+        """[n,W] the representations of tokens: of a model of many layers all are computed once."""
+        tapped = self.probe.features.tapped
+        key = (id(tapped.params), tapped.site)
+        if key not in self.tables:
+            first = self.probe.representations(np.arange(1))
+            if self.vocab_size * first[0].nbytes > LARGEST_TABLE:
+                return self.probe.representations(tokens)
+            self.tables[key] = self.probe.representations(np.arange(self.vocab_size))
+        return self.tables[key][tokens]
 
     @functools.cached_property
     def _mean(self) -> np.ndarray:
@@ -27,11 +40,11 @@ class TokenNeighbours:
     def _chunks(self):
         for first in range(0, self.vocab_size, CHUNK):
             tokens = np.arange(first, min(first + CHUNK, self.vocab_size))
-            yield tokens, self.probe.representations(tokens)
+            yield tokens, self._rows(tokens)
 
     def units(self, tokens: np.ndarray) -> np.ndarray:
         """[n,W] the centred representations of tokens, of norm 1."""
-        rows = self.probe.representations(np.asarray(tokens)) - self._mean
+        rows = self._rows(np.asarray(tokens)) - self._mean
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
     def nearest(self, tokens: np.ndarray, n: int) -> dict[int, np.ndarray]:

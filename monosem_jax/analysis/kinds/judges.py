@@ -72,11 +72,12 @@ def judge_features(study: Study, config: JudgeConfig) -> None:
         reason = f"{len(study.usual_tokens)} tokens are not rare in the training text: {LEAST_USUAL} are needed"
         study.gap("the logit task", reason)
     local = open_local(config.local.model, config.local.batch) if config.local.model else None
+    tables: dict[tuple[int, str], np.ndarray] = {}
     found = score_sets(
         [s.features for s in study.subjects],
         [s.heldout for s in study.subjects],
         study.heldout,
-        lambda features: _judges(study, features, config, local),
+        lambda features: _judges(study, features, config, local, tables),
         n_features=config.n_features,
         seed=study.seed,
         batch=study.batch,
@@ -95,9 +96,12 @@ def judge_features(study: Study, config: JudgeConfig) -> None:
     shutil.rmtree(study.path / ANSWERS, ignore_errors=True)
 
 
-def _judges(study: Study, features: FeatureSet, config: JudgeConfig, local: LocalModel | None) -> list[Judge[Any]]:
-    """The judges of one set, in the order of the configuration."""
+def _judges(
+    study: Study, features: FeatureSet, config: JudgeConfig, local: LocalModel | None, tables: dict
+) -> list[Judge[Any]]:
+    """The judges of one set, in the order of the configuration. `tables`: what all sets know of the vocabulary."""
     graph = NgramGraph(features, study.heldout)
+    graph.neighbours.tables = tables
     known: dict[str, Callable[[], Judge[Any]]] = {
         "ngram_graph": lambda: graph,
         "token_set": lambda: TokenSet(study.heldout.strings, graph.neighbours),
