@@ -158,8 +158,9 @@ def test_one_device_makes_the_rows_of_eight_to_rounding(make, params, one_device
 LLAMA = Llama(LlamaConfig(vocab_size=VOCAB, d_model=32, d_mlp=48, head_dim=8, context_length=LENGTH))
 
 
-@pytest.mark.parametrize("parts", [2, 4, 8])
-def test_a_model_divided_over_devices_makes_the_rows_of_a_whole_one_to_rounding(parts):
+# The embedding of 50 tokens is not divisible by 4, and two heads of keys are not cut where heads of queries are whole.
+@pytest.mark.parametrize(("parts", "share"), [(2, 0.504), (4, 0.467), (8, 0.282)])
+def test_a_model_divided_over_devices_makes_the_rows_of_a_whole_one_to_rounding(parts, share):
     params = jax.device_get(LLAMA.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"])
     params = jax.tree.map(lambda p: 10 * p if p.ndim > 1 else p, params)
     sizes, found = [], []
@@ -176,8 +177,7 @@ def test_a_model_divided_over_devices_makes_the_rows_of_a_whole_one_to_rounding(
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-4)
     whole, divided = (max(size.values()) for size in sizes)
-    kernels = 1 - 2 * 32 * 16 * 4 / whole  # keys and values are not divided where that would cut a head
-    assert len(set(sizes[1].values())) == 1 and divided < whole * (1.1 - kernels + kernels / parts)
+    assert len(set(sizes[1].values())) == 1 and divided / whole == pytest.approx(share, abs=0.01)
 
 
 def test_devices_that_cannot_be_grouped_are_refused():
