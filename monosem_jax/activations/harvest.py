@@ -53,6 +53,8 @@ class HarvestConfig:
     """Type of the numbers that the model multiplies: float32 or bfloat16. Sums are float32."""
     batch_contexts: int = 64
     """Contexts per forward pass."""
+    model_parallel: int = field(1, identity=False, at_least=1)
+    """Devices of this process over which a model is divided that does not fit one; 1: every device has all of it."""
     memory_gb: float = 4.0
     """Memory for the buckets of all stores together, in GB, when bucket_rows is 0."""
     bucket_rows: int = 0

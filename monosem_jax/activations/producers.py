@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from monosem_jax.activations.rows import DTYPES, Rows
 from monosem_jax.activations.sampling import ContextSampler
@@ -51,15 +51,28 @@ def local_mesh() -> Mesh:
     return Mesh(np.asarray(jax.local_devices()), ("each",), axis_types=(AxisType.Auto,))
 
 
+def divided_mesh(model_parallel: int) -> Mesh:
+    """All devices of this process, each model divided over `model_parallel` of them along the axis "model". Raises
+    BadInput unless they can be grouped so."""
+    n = jax.local_device_count()
+    if n % model_parallel:
+        raise BadInput(
+            f"harvest.model_parallel is {model_parallel}: expected a divisor of the {n} devices of this process"
+        )
+    devices = np.asarray(jax.local_devices()).reshape(-1, model_parallel)
+    return Mesh(devices, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+
 def make_activation_reader(
-    model: LanguageModel, site: str, widths: tuple[int, ...], dtype: str
+    model: LanguageModel, site: str, widths: tuple[int, ...], dtype: str, mesh: Mesh
 ) -> Callable[..., tuple[tuple[jax.Array, ...], jax.Array]]:
     """The compiled function (params, tokens [C,T], positions [C,k]) -> (the parts of rows, each [C·k,M] with M of
     `widths`, and their sums of squares [C·k,parts]).
 
-    Contexts are divided equally over the devices of this process: C must be a multiple of their number.
+    On a `local_mesh` contexts are divided equally over the devices of this process, on a `divided_mesh` over its axis
+    data: C must be a multiple of the parts.
     """
-    mesh, ends = local_mesh(), np.cumsum(widths)
+    ends = np.cumsum(widths)
 
     def pick(acts, positions):
         rows = jnp.take_along_axis(acts, positions[..., None], axis=1).astype(dtype)
@@ -73,13 +86,17 @@ def make_activation_reader(
         rows, squares = zip(*parts, strict=True)
         return rows, jnp.stack(squares, axis=-1)
 
+    if "model" in mesh.shape:  # parameters stay where they lie, and the compiler divides the products
+        contexts = NamedSharding(mesh, PartitionSpec("data"))
+        return jax.jit(tap, in_shardings=(None, contexts, contexts), out_shardings=contexts)
     each = PartitionSpec("each")
     return jax.jit(jax.shard_map(tap, mesh=mesh, in_specs=(PartitionSpec(), each, each), out_specs=each))
 
 
 class ModelActivations:
     """A language model's activations at a site: row g is sample g mod k of context g div k. `params` lie on every
-    device. `apart`: several sites ("mlp_in.0+mlp_out.0") are parts of a row that go into a store each."""
+    device, or a part of them on each of `model_parallel` devices. `apart`: several sites ("mlp_in.0+mlp_out.0") are
+    parts of a row that go into a store each."""
 
     def __init__(
         self,
@@ -93,13 +110,15 @@ class ModelActivations:
         dtype: str,
         batch_contexts: int,
         apart: bool = False,
+        model_parallel: int = 1,
     ):
         self.width = site_width(model, site)
         self.widths = site_widths(model, site) if apart else (self.width,)
         self.n_rows, self._k, self._n_contexts, self.contexts = n_contexts * k, k, n_contexts, contexts
-        self._tap = make_activation_reader(model, site, self.widths, dtype)
-        self.params = placed(params, local_mesh(), model.config)
-        self._batch = batch_contexts * jax.local_device_count()
+        mesh = local_mesh() if model_parallel == 1 else divided_mesh(model_parallel)
+        self._tap = make_activation_reader(model, site, self.widths, dtype, mesh)
+        self.params = placed(params, mesh, model.config)
+        self._batch = batch_contexts * (jax.local_device_count() // model_parallel)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """One batch is computed ahead. All have the same shape: the last one is padded, and the padding is cut off."""

@@ -124,6 +124,7 @@ def open_harvest_job(config: HarvestRunConfig) -> HarvestJob:
         dtype=h.dtype,
         batch_contexts=h.batch_contexts,
         apart=len(sites) > 1,
+        model_parallel=h.model_parallel,
     )
     shared = {
         "context_length": int(contexts.length),

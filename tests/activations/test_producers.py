@@ -9,6 +9,8 @@ import monosem_jax.activations.producers
 from monosem_jax.activations.producers import ArrayProducer, DropRows, ModelActivations
 from monosem_jax.activations.rows import DTYPES
 from monosem_jax.activations.sampling import ContextSampler
+from monosem_jax.models.llama import Llama, LlamaConfig
+from monosem_jax.models.sharding import bytes_per_device
 from monosem_jax.models.transformer import Transformer, TransformerConfig
 from monosem_jax.runtime.errors import BadInput
 from tests.conftest import build_lively
@@ -151,6 +153,39 @@ def test_one_device_makes_the_rows_of_eight_to_rounding(make, params, one_device
         found, expected = gather(single, start, stop), gather(make(), start, stop)
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-6)
+
+
+LLAMA = Llama(LlamaConfig(vocab_size=VOCAB, d_model=32, d_mlp=48, head_dim=8, context_length=LENGTH))
+
+
+# The embedding of 50 tokens is not divisible by 4, and two heads of keys are not cut where heads of queries are whole.
+@pytest.mark.parametrize(("parts", "share"), [(2, 0.504), (4, 0.467), (8, 0.282)])
+def test_a_model_divided_over_devices_makes_the_rows_of_a_whole_one_to_rounding(parts, share):
+    params = jax.device_get(LLAMA.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"])
+    params = jax.tree.map(lambda p: 10 * p if p.ndim > 1 else p, params)
+    sizes, found = [], []
+    for model_parallel in (1, parts):
+        contexts = ContextSampler(TOKENS, BOS, K, SEED)
+        made = ModelActivations(
+            LLAMA, params, "resid_post.1+mlp_hidden.0", contexts, k=K, n_contexts=N, dtype="float32",
+            batch_contexts=32 * model_parallel // parts, apart=True, model_parallel=model_parallel,
+        )  # fmt: skip
+        rows = [(np.concatenate(both, axis=-1), squares) for _, both, squares in made.batches(0, ROWS)]
+        found.append([np.concatenate(x) for x in zip(*rows, strict=True)])
+        sizes.append(bytes_per_device(made.params))
+    assert found[0][0].std() > 0.05
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-4)
+    whole, divided = (max(size.values()) for size in sizes)
+    assert len(set(sizes[1].values())) == 1 and divided / whole == pytest.approx(share, abs=0.01)
+
+
+def test_devices_that_cannot_be_grouped_are_refused():
+    with pytest.raises(BadInput, match=r"harvest\.model_parallel is 3: expected a divisor of the 8 devices of this"):
+        ModelActivations(
+            LLAMA, {}, "resid_post.1", ContextSampler(TOKENS, BOS, K, SEED), k=K, n_contexts=N, dtype="float32",
+            batch_contexts=4, model_parallel=3,
+        )  # fmt: skip
 
 
 def test_a_place_is_named_by_context_and_position(make):
