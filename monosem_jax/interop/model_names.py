@@ -21,6 +21,15 @@ HUB = {
 }  # fmt: skip
 
 
+PACKAGED = {"HuggingFaceTB/SmolLM2-135M-Instruct": "smollm2"}  # by their names on the hub
+
+
+def location_of(name: str | None) -> str | None:
+    """Where `monosem_jax.load_model` finds a model: the name of a packaged one, or hub:ORG/NAME; None: not known."""
+    found = hub_name(name)
+    return None if found is None else PACKAGED.get(found, f"hub:{found}")
+
+
 def hub_name(name: str | None) -> str | None:
     """ORGANISATION/NAME of a model on the hub, None where it is not known."""
     if name is None:

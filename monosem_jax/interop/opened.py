@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from monosem_jax.interop.exported import ExportedSAE
-from monosem_jax.interop.model_names import hub_name
+from monosem_jax.interop.model_names import location_of
 from monosem_jax.interop.readers import format_of, inside, read_folder
 from monosem_jax.runtime.arguments import check_mesh_axes
 from monosem_jax.runtime.errors import BadInput
@@ -74,10 +74,9 @@ def open_folder(path: pathlib.Path) -> PublishedRun | None:
 
 def model_wanted(path: object, dictionary: ExportedSAE, key: str) -> str:
     """The line that says which model a dictionary needs, and where it can be had."""
-    name, of = hub_name(dictionary.model_name), dictionary.model_name or "a model that it does not name"
+    location, of = location_of(dictionary.model_name), dictionary.model_name or "a model that it does not name"
     at = f" at {dictionary.site}" if dictionary.site else ""
-    made = f"hub:{name}" if name else "…"
+    known = f" (on the hub it is {location})" if location else ""
     return (
-        f"{path} explains activations of {of}{at}: give {key}, a run directory of that model, which "
-        f"experiments.import_model makes (--config.model={made}, or its local directory, and --config.text.corpus=…)"
+        f"{path} explains activations of {of}{at}{known}: give {key}, a directory or file of that model, or a run of it"
     )

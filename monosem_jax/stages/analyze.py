@@ -40,7 +40,6 @@ from monosem_jax.runtime.rng import stream
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun, SweepRun
 from monosem_jax.stages import published
-from monosem_jax.stages.adopted import adopted
 from monosem_jax.stages.analyze_sweep import analyze_members
 from monosem_jax.stages.evaluate import open_dictionary
 from monosem_jax.stages.other_seeds import find_stability, open_control, open_seeds, seed_paths
@@ -58,7 +57,7 @@ class AnalyzeRunConfig:
     """Directory of a finished train_sae run (or of an import with its transformer), or of a sweep, or the folder of a
     published dictionary, of any format that experiments.export --formats lists."""
     transformer: str = field("", place=MODEL)
-    """With a published dictionary: run directory of the transformer that it explains."""
+    """With a published dictionary: the model that it explains, or a run directory of it; empty: what it names."""
     site: str = ""
     """With a published dictionary: the site that it explains; empty: what the folder says."""
     control: str = field("", place=Place())
@@ -132,17 +131,16 @@ def analyze(workdir: str | pathlib.Path, config: AnalyzeRunConfig) -> dict[str, 
             raise BadInput(f"config.run {config.run} is a sweep: config.seeds are those of a single dictionary")
         return analyze_members(workdir, run, config, analyze)
     begin = time.perf_counter()
-    config = adopted(config, workdir, config.seed)
-    source = published.run_of(workdir, config.run, config.transformer, config.site)
-    found = open_dictionary(source)
+    config = published.as_run(config, workdir, config.seed)
+    found = open_dictionary(config.run)
     found.transformer.text.check_split(config.split)
-    parents = {"run": parent(source, "summary.json")}
+    parents = {"run": parent(config.run, "summary.json")}
     beside = open_control(found, config.control)
     if config.control:
         parents["control"] = parent(config.control, "summary.json")
     seeds = open_seeds(found, feature_set(found), config.seeds)
     parents |= {f"seed{i}": parent(path, "summary.json") for i, path in enumerate(seed_paths(config.seeds))}
-    identity = dataclasses.replace(config, run="", transformer="", control="", seeds="")
+    identity = dataclasses.replace(config, run="", control="", seeds="")
     with RunDir(workdir, "analyze", identity, parents, AnalyzeRunConfig()) as rundir:
         return rundir.once(lambda: _analyze(rundir.path, found, beside, seeds, config, begin))
 

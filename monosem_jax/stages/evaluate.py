@@ -25,7 +25,6 @@ from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.published import PublishedSAE
 from monosem_jax.sae.run import SaeRun
 from monosem_jax.stages import published
-from monosem_jax.stages.adopted import adopted
 from monosem_jax.text.corpus import EMBEDDED
 
 
@@ -37,7 +36,7 @@ class EvaluateRunConfig:
     """Directory of a finished train_sae run (or of an import with its transformer), or the folder of a published
     dictionary, of any format that experiments.export --formats lists."""
     transformer: str = field("", place=MODEL)
-    """With a published dictionary: run directory of the transformer that it explains."""
+    """With a published dictionary: the model that it explains, or a run directory of it; empty: what it names."""
     site: str = ""
     """With a published dictionary: the site that it explains; empty: what the folder says."""
     step: int = -1
@@ -105,11 +104,10 @@ def evaluate(workdir: str | pathlib.Path, config: EvaluateRunConfig) -> dict[str
     """Evaluates into `workdir` and returns the summary: the metrics of `monosem_jax.analysis.metrics.evaluate`."""
     config.evaluate.check()
     begin = time.perf_counter()
-    config = adopted(config, workdir)
-    run = published.run_of(workdir, config.run, config.transformer, config.site)
-    found = open_dictionary(run, config.step)
+    config = published.as_run(config, workdir)
+    found = open_dictionary(config.run, config.step)
     check_split(found.transformer, config.evaluate)
-    parents = {"run": parent(run, "summary.json")}
-    identity = to_dict(dataclasses.replace(config, run="", transformer=""))
+    parents = {"run": parent(config.run, "summary.json")}
+    identity = to_dict(dataclasses.replace(config, run=""))
     with RunDir(workdir, "evaluate", identity, parents, EvaluateRunConfig()) as rundir:
         return rundir.once(lambda: write_metrics(rundir.path, found, config.evaluate, begin))

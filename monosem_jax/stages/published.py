@@ -2,50 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 
 from monosem_jax.interop.exported import ExportedSAE
-from monosem_jax.interop.model_names import hub_name
+from monosem_jax.interop.model_names import hub_name, location_of
 from monosem_jax.interop.opened import PublishedRun, model_wanted
 from monosem_jax.interop.readers import read_folder
 from monosem_jax.load import load_run
 from monosem_jax.models.base import named_site, parse_site, site_widths, split_sites
 from monosem_jax.models.hooks import as_site
-from monosem_jax.models.pretrained import HUB
+from monosem_jax.models.pretrained import HUB, open_pretrained
 from monosem_jax.models.run import ImportedModelRun, TransformerRun, open_transformer
 from monosem_jax.runtime.checkpoint import Checkpoints
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.files import write_json
 from monosem_jax.runtime.workdir import RunDir, parent
 from monosem_jax.sae.run import SaeRun
+from monosem_jax.stages.adopted import adopted
 
+C = TypeVar("C", bound=Any)
 ANY_LAYER = 10_000  # if there is no transformer to give the number of layers
 FOLDER = "dictionary"  # inside the workdir of a stage that is given a published folder
 # What is measured of the dictionary in a run directory: its summary.
 Measure = Callable[[pathlib.Path, SaeRun], dict[str, Any]]
 
 
-def run_of(workdir: str | pathlib.Path, run: str, transformer: str, site: str) -> str:
-    """The run directory that stands for `run`: itself or, where it is a folder of a published dictionary, one that is
-    made of it and the transformer at WORKDIR/dictionary.
+def as_run(config: C, workdir: str | pathlib.Path, seed: int = 0) -> C:
+    """The configuration of a stage whose `run` is a run directory. Where it is the folder of a published dictionary,
+    that is WORKDIR/dictionary, which is made of the folder and of `transformer`, or of the model that the folder names.
 
-    Raises BadInput when a model or a site is given with a run directory, or a folder without them.
+    Raises BadInput when a model or a site is given with a run directory, or the model of a folder cannot be had.
     """
-    found = load_run(run) if run else None
-    if not isinstance(found, PublishedRun):
-        for name, value in (("transformer", transformer), ("site", site)):
-            if value:
-                raise BadInput(f"config.{name} is given with config.run {run}, which is not a published dictionary")
-        return run
-    if not transformer:
-        raise BadInput(model_wanted(run, found.dictionary, "config.transformer"))
+    opened = load_run(config.run) if config.run else None
+    if not isinstance(opened, PublishedRun):
+        for name in ("transformer", "site"):
+            if getattr(config, name):
+                raise BadInput(
+                    f"config.{name} is given with config.run {config.run}, which is not a published dictionary"
+                )
+        return adopted(config, workdir, seed)
+    found = opened.dictionary
+    if config.site:
+        found = read_folder(opened.path, as_site(config.site))
+    if not config.transformer:
+        config = dataclasses.replace(config, transformer=_named_model(config.run, found))
+    config = adopted(config, workdir, seed)
     target = pathlib.Path(workdir) / FOLDER
-    make_run(target, run, read_folder(found.path, as_site(site) if site else None), open_transformer(transformer), {})
-    return str(target)
+    make_run(target, config.run, found, open_transformer(config.transformer), {})
+    return dataclasses.replace(config, run=str(target), transformer="", site="")
+
+
+def _named_model(run: str, found: ExportedSAE) -> str:
+    """The location of the model that a dictionary names; raises BadInput when it names none, or it is not at hand."""
+    wanted, location = model_wanted(run, found, "config.transformer"), location_of(found.model_name)
+    if location is None:
+        raise BadInput(wanted)
+    try:
+        open_pretrained(location)
+    except BadInput as e:
+        raise BadInput(f"{wanted}; {e}") from None
+    print(f"{run} explains activations of {found.model_name}: {location}")
+    return location
 
 
 def make_run(

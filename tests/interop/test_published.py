@@ -12,6 +12,7 @@ from monosem_jax.interop.formats import NO, read_rows, small_dictionaries, table
 from monosem_jax.interop.opened import PublishedRun
 from monosem_jax.interop.readers import READERS, format_of, read_folder
 from monosem_jax.runtime.errors import BadInput
+from monosem_jax.runtime.mesh import make_mesh
 
 HERE = pathlib.Path(__file__).parent / "published"
 with np.load(HERE / "golden.npz") as found:
@@ -117,3 +118,19 @@ def test_what_the_table_says_is_written_is_read_again(tmp_path, name, dictionary
             assert np.isfinite(mj.load_sae(tmp_path / form).encode(x[:, : dictionary.width])).all()
         if form == "dictionary_learning":
             assert json.loads((tmp_path / form / "config.json").read_text())["trainer"]["dict_class"] == cell
+
+
+def test_a_folder_is_used_like_a_run(tmp_path):
+    run = mj.load_run(HERE / "saelens_jumprelu")
+    placed = run.params_on(make_mesh("data=1,model=1"))
+    for name, value in run.params.items():
+        np.testing.assert_array_equal(np.asarray(placed[name]), value)
+    one, some = run.feature(4), run.features(2, 5)
+    assert one.keys() == run.params.keys() - {"b_dec"} and some["W_dec"].shape == (3, 6)
+    np.testing.assert_array_equal(one["W_enc"], run.params["W_enc"][:, 4])
+    np.testing.assert_array_equal(run.threshold, run.params["threshold"])
+    assert "saelens_jumprelu" in repr(run) and "saelens_jumprelu" in run._repr_html_()
+    with pytest.raises(BadInput, match="was made without a transformer"):
+        mj.feature_set(run)
+    with pytest.raises(BadInput, match="is the run directory of import: expected one of train_transformer"):
+        mj.load_transformer(HERE / "saelens_jumprelu")

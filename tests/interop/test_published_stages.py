@@ -10,7 +10,7 @@ import pytest
 import monosem_jax as mj
 from monosem_jax.analysis.effects.hold import hold
 from monosem_jax.analysis.metrics import EvaluateConfig
-from monosem_jax.interop.model_names import HUB, hub_name
+from monosem_jax.interop.model_names import HUB, hub_name, location_of
 from monosem_jax.interop.readers import read_folder
 from monosem_jax.load import feature_set
 from monosem_jax.models.base import token_losses
@@ -121,28 +121,40 @@ def test_a_folder_can_be_written_in_another_format(tmp_path):
         export(normalised, ExportConfig("dictionary_learning", str(tmp_path / "no")))
 
 
+def test_the_model_that_a_folder_names_is_taken(root, folder, tmp_path, capsys, monkeypatch):
+    """As if it were on the hub."""
+    monkeypatch.setattr("monosem_jax.stages.published.location_of", lambda name: str(root / name))
+    monkeypatch.setattr("monosem_jax.stages.published.open_pretrained", lambda location: None)
+    named = folder_of(tmp_path / "named", model_name="transformer")
+    assert evaluated(tmp_path / "eval", named)["l0"] > 0
+    assert f"{named} explains activations of transformer: {root / 'transformer'}" in capsys.readouterr().out
+    assert SaeRun(tmp_path / "eval" / "dictionary").transformer.path.samefile(root / "transformer")
+
+
 def refused(work, message: str) -> None:
     with pytest.raises(BadInput) as e:
         work()
     assert message in str(e.value) and "\n" not in str(e.value), str(e.value)
 
 
-def test_what_is_lacking_is_said_in_one_line(root, folder, tmp_path):
-    known = folder_of(tmp_path / "gpt2", model_name="gpt2-small")
+def test_what_is_lacking_is_said_in_one_line(root, folder, tmp_path, monkeypatch):
+    unknown = folder_of(tmp_path / "unknown", model_name=None)
     refused(
-        lambda: evaluated(tmp_path / "a", known),
-        "explains activations of gpt2-small at mlp_hidden.0: give config.transformer, a run directory of that model, "
-        "which experiments.import_model makes (--config.model=hub:openai-community/gpt2, or its local directory",
+        lambda: evaluated(tmp_path / "a", unknown),
+        "explains activations of a model that it does not name at mlp_hidden.0: give config.transformer, a directory",
+    )
+    where = "monosem_jax.stages.published.open_pretrained"
+    monkeypatch.setattr(where, lambda location: (_ for _ in ()).throw(BadInput(f"no {location}")))
+    refused(
+        lambda: evaluated(tmp_path / "a", folder_of(tmp_path / "gpt2", model_name="gpt2-small")),
+        "explains activations of gpt2-small at mlp_hidden.0 (on the hub it is hub:openai-community/gpt2): give "
+        "config.transformer, a directory or file of that model, or a run of it; no hub:openai-community/gpt2",
     )
     model = str(root / "transformer")
     for more in ({"transformer": model}, {"site": SITE}):
         refused(
             lambda more=more: evaluated(tmp_path / "b", root / "sae", **more), "which is not a published dictionary"
         )
-    refused(
-        lambda: evaluated(tmp_path / "c", folder, "smollm2"),
-        "smollm2 is a model without a text: give the run directory that experiments.import_model --workdir=DIR",
-    )
     narrow = folder_of(tmp_path / "narrow", width=M - 1)
     refused(lambda: evaluated(tmp_path / "d", narrow, model), f"for activations of width {M - 1}, but {SITE} of")
     refused(lambda: evaluated(tmp_path / "e", folder, model, site="mlp_hidden.3"), "N from 0 to 0")
@@ -169,6 +181,8 @@ def test_names_of_models_are_those_of_the_hub():
     )
     assert hub_name("qwen3-1.7b") == "Qwen/Qwen3-1.7B" and hub_name("me/model") == "me/model"
     assert [hub_name(name) for name in (None, "transformer", "runs/a/b", "/a/b", "./b")] == [None] * 5
+    assert location_of("SmolLM2-135M-Instruct") == "smollm2" and location_of("gpt2") == "hub:openai-community/gpt2"
+    assert location_of("transformer") is None
     assert all(name == name.lower() and place.count("/") == 1 for name, place in HUB.items())
 
 
