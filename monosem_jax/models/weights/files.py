@@ -163,7 +163,7 @@ class Folder:
         if self.local is not None:
             return (self.local / name).is_file()
         assert self._remote is not None
-        return name in (self.names if "/" not in name else self._remote.list(name))
+        return name in self._remote.list(name)
 
     def file(self, name: str) -> File:
         """A file of weights; that it exists is known when it is read."""

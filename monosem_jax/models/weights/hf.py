@@ -48,10 +48,6 @@ class Directory:
             )
         return found
 
-    def optional(self, name: str) -> dict[str, Any]:
-        """Another file of JSON; empty if there is none."""
-        return self.folder.json(name) if self.folder.read(name) is not None else {}
-
     @property
     def has_tokenizer(self) -> bool:
         """Whether there is a tokenizer.json."""

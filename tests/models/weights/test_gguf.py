@@ -1,6 +1,7 @@
 """GGUF files: every quantisation, split files, and every damage in one line."""
 
 import builtins
+import contextlib
 import pathlib
 import struct
 import time
@@ -245,3 +246,15 @@ def test_without_the_package_one_line_says_what_to_install(folder, tmp_path, mon
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(BadInput, match="reading GGUF needs the package gguf: pip install gguf"):
         _ = open_pretrained(str(path)).config
+
+
+def test_whatever_bytes_a_header_has_it_is_read_or_refused(tmp_path, content):
+    rng, end = np.random.default_rng(0), content.index(b"blk.1.")
+    for _ in range(150):
+        changed = bytearray(content)
+        for at in rng.integers(8, end, rng.integers(1, 4)):
+            changed[at] = rng.choice([0, 1, 128, 255, rng.integers(256)])
+        (tmp_path / "m.gguf").write_bytes(changed)
+        found = File(tmp_path / "m.gguf")
+        with contextlib.suppress(BadInput):
+            assert found.config and found.shapes
