@@ -84,7 +84,7 @@ class AnalyzeRunConfig:
     batch_contexts: int = 32
     """Contexts per forward pass."""
     mesh: str = field("", identity=False)
-    """Devices among which the scan of a dictionary is divided: "data=2,model=4". Empty: one device."""
+    """Devices that share the scan, and `model` of them a pretrained model: "data=2,model=4". Empty: one device."""
     without: tuple[str, ...] = ()
     """Kinds of evidence to leave out."""
     kinds: KindsConfig = KindsConfig()

@@ -10,11 +10,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from monosem_jax.activations.harvest import HarvestConfig
 from monosem_jax.activations.online import OnlineConfig, OnlineStream
+from monosem_jax.analysis.examples import ExampleText
 from monosem_jax.analysis.feature_sets import neurons
 from monosem_jax.analysis.logit_weights import logit_weights
 from monosem_jax.analysis.metrics import activation_moments
 from monosem_jax.models.pretrained import Pretrained
 from monosem_jax.models.run import ImportedModelRun, open_transformer
+from monosem_jax.models.tapped import TappedModel
 from monosem_jax.models.unread import Unread
 from monosem_jax.stages.harvest import HarvestRunConfig, open_harvest_job
 from monosem_jax.stages.import_model import ImportModelConfig, import_model
@@ -75,7 +77,7 @@ def test_on_a_mesh_the_host_never_holds_the_model(opened):
     tokens = np.asarray(run.text.tokens("heldout"))[:16]
     mean, variance = activation_moments(run.tapped(SITE).on(mesh_of(2, 4)), tokens, 8, mesh_of(2, 4))
     assert read == ["all to devices"]
-    alone = activation_moments(run.tapped(SITE).on(None), tokens, 8)
+    alone = activation_moments(TappedModel(run.model, run.params, SITE, run.text.bos).on(None), tokens, 8)
     np.testing.assert_allclose(mean, alone[0], atol=1e-6)
     np.testing.assert_allclose(variance, alone[1], atol=1e-6)
 
@@ -113,3 +115,10 @@ def test_logit_weights_read_the_blocks_that_they_need(opened):
     logit_weights(features.tapped, SITE, features.effect_directions[:4])
     assert set(read) == {"blocks_1 to the host", "ln_final to the host", "unembed to the host"}
     assert jax.tree.leaves(features.tapped.content)[0].dtype == np.uint8
+
+
+def test_tokens_that_the_tokenizer_lacks_have_an_empty_text(opened):
+    run, _ = opened
+    strings = ExampleText.of(run.text, "heldout", run.model.config.vocab_size).strings
+    assert list(strings[:3]) == ["<bos>", " the", " cat"] and len(strings) == 96 and set(strings[11:]) == {""}
+    assert len(ExampleText.of(run.text, "heldout").strings) == 11

@@ -120,3 +120,11 @@ def test_what_lies_in_place_is_not_moved(models):
     other = placed(params, mesh_of(1, 8), found.config)
     assert len(other["blocks_0"]["q"]["kernel"].sharding.device_set) == 8
     np.testing.assert_array_equal(other["blocks_0"]["q"]["kernel"], params["blocks_0"]["q"]["kernel"])
+
+
+def test_where_heads_do_not_divide_activations_are_gathered_and_no_weight(models):
+    found, mesh = models["three heads of keys"], mesh_of(1, 4)
+    model, params = found.model(), found.params(mesh)
+    text = jax.jit(lambda p, x: model.apply({"params": p}, x)).lower(params, tokens()).compile().as_text()
+    gathered = re.findall(r"= \w+\[([\d,]+)\]\S* all-gather(?:-start)?\(", text)
+    assert gathered and {tuple(shape.split(",")[:2]) for shape in gathered} == {("8", "12")}

@@ -64,7 +64,7 @@ def test_a_mesh_is_read_onto_once(found, unread):
     assert first.params is second.params and read == ["all on {'data': 2, 'model': 4}"]
     equal(first.params, found.params())
     assert first.params["embed"]["embedding"].sharding.spec[0] == "model"
-    whole = TappedModel(found.model(), params, SITE, 0).on(None).params
+    whole = TappedModel(found.model(), Unread(found), SITE, 0).on(None).params
     assert all(isinstance(p, jax.Array) and len(p.sharding.device_set) == 1 for p in jax.tree.leaves(whole))
     equal(whole, found.params())
 
@@ -95,3 +95,13 @@ def test_what_tells_its_content_from_others_reads_nothing(found, unread, tmp_pat
     np.testing.assert_array_equal(TappedModel(found.model(), params, SITE, 0).content, same)
     assert not np.array_equal(same, different) and not read
     assert params == params and params != Unread(found) and not read
+
+
+def test_what_is_divided_stays_where_it_is_for_a_call_without_a_mesh(unread):
+    """The model may be too large for one device."""
+    params, read = unread
+    divided = params.on(mesh_of(2, 4))
+    assert params.on(None) is divided and len(read) == 1
+    whole = params.on(mesh_of(8, 1))
+    assert params.on(None) is not whole and len(read) == 3
+    assert params.on(None) is params.on(None) and len(read) == 3
