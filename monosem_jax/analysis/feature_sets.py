@@ -142,7 +142,7 @@ class FeatureSet:
         if site != self.tapped.site:
             raise BadInput(f"{self.name}: features are read at {self.tapped.site}: expected one site to hold them at")
         directions = jnp.asarray(self.effect_directions[columns])
-        return Edit(site, _hold, (self.on_device.encoder, jnp.asarray(columns), directions, level), positions)
+        return Edit(site, _hold, (jax.device_put(self.encoder), jnp.asarray(columns), directions, level), positions)
 
     @functools.cached_property
     def on_device(self) -> FeatureSet:

@@ -42,15 +42,17 @@ def chat_tokens(
     checked = _checked(messages)
     text = _render(checked, conventions, reply)
     names = {t.content: i for i, t in tokenizer.get_added_tokens_decoder().items() if t.special and t.content}
-    inside: list[tuple[int, int]] = []
-    for message in checked:
-        if named := next((n for n in names if n in message["content"]), None):
-            inside = _places(checked, conventions, reply, text, named)
-            break
+    inside = _places(checked, conventions, reply, text)
+    held = next((n for n in names if any(n in message["content"] for message in checked)), None)
+    if inside is None and held:
+        raise BadInput(
+            f"a message holds the text of the special token {held!r}, and the chat template of {conventions.where} "
+            "changes messages: it cannot be told from the template's own"
+        )
     ids: list[int] = []
     start = 0
     for found in _special(names).finditer(text) if names else ():
-        if any(low <= found.start() < high for low, high in inside):
+        if any(low < found.end() and found.start() < high for low, high in inside or ()):
             continue
         ids += _plain(tokenizer, text[start : found.start()])
         ids.append(names[found.group()])
@@ -106,18 +108,19 @@ def _to_json(x: Any, ensure_ascii: bool = False, indent: int | None = None) -> s
 
 
 def _places(
-    messages: list[dict[str, Any]], conventions: Conventions, reply: bool, text: str, named: str
-) -> list[tuple[int, int]]:
-    """Where in the text (start, end) the contents of messages stand, found by rendering them between marks."""
+    messages: list[dict[str, Any]], conventions: Conventions, reply: bool, text: str
+) -> list[tuple[int, int]] | None:
+    """Where in the text (start, end) the contents of messages stand, found by rendering them between marks; None where
+    the template does something else with them than to write them."""
     low, high = MARKS
     for edges in (lambda s: s, str.strip):  # many templates strip messages
         marked = [{**m, "content": low + edges(m["content"]) + high} for m in messages]
-        found = _render(marked, conventions, reply)
+        try:
+            found = _render(marked, conventions, reply)
+        except BadInput:
+            continue
         if found.replace(low, "").replace(high, "") == text and not any(c in text for c in MARKS):
             places = [m.span() for m in re.finditer(f"{low}.*?{high}", found, re.DOTALL)]
-            # Before the end of mark n stand 2n + 1 marks.
+            # Before place n stand 2n marks.
             return [(start - 2 * n, stop - 2 * n - 2) for n, (start, stop) in enumerate(places)]
-    raise BadInput(
-        f"a message holds the text of the special token {named!r}, and the chat template of {conventions.where} "
-        "changes messages: it cannot be told from the template's own"
-    )
+    return None

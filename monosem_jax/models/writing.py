@@ -63,10 +63,11 @@ def size(n: int) -> int:
 
 
 def rows_at_once(model: Any, length: int) -> int:
-    """How many texts of `length` tokens are written together."""
+    """How many texts of `length` tokens are written together: a power of two."""
     found = jax.eval_shape(lambda: model.memory(1, length))
     one = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(found))
-    return max(1, min(ROWS, MEMORY_BYTES // one))
+    most = max(1, min(ROWS, MEMORY_BYTES // one))
+    return 1 << (most.bit_length() - 1)
 
 
 def remembers(model: LanguageModel) -> bool:

@@ -142,6 +142,7 @@ def test_ablation_raises_the_loss_where_the_feature_predicts(found):
     effects = found.table("effects")
     assert effects["forward_passes"] > 0
     assert effects["direct"]["features"]["median_correlation"] > 0.9
+    assert effects["direct"]["features"]["median_correlation_ablated"] > 0.9
 
 
 def test_steering_is_measured_beside_a_neuron_and_random_directions(found):

@@ -37,7 +37,7 @@ from monosem_jax.runtime.errors import BadInput
 
 PAIRS = 32  # in one call of the model
 ROWS = 512  # tokens in one call, where the model goes on from single tokens
-BLOCK_BYTES = 1 << 28  # of features and logits in one call
+BLOCK_BYTES = 1 << 27  # of features and logits in one call; several such arrays are in memory together
 
 
 @dataclasses.dataclass(frozen=True)

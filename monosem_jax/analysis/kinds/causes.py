@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from monosem_jax.analysis.effects.ablation import Ablations, ablate
-from monosem_jax.analysis.effects.direct import direct_test
+from monosem_jax.analysis.effects.direct import direct_test, logit_effects
 from monosem_jax.analysis.effects.steering import Steered, SteeringConfig, SteeringText, pinned_samples, steer_beside
 from monosem_jax.analysis.examples import TOP
 from monosem_jax.analysis.kinds.base import Study
@@ -18,6 +18,8 @@ from monosem_jax.analysis.subjects import Subject
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.progress import progress
 from monosem_jax.runtime.rng import stream
+
+ABLATED_CONTEXTS = 4  # top contexts in which a feature is ablated, to compare logit weights with what that changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +114,8 @@ def _around(found: Ablations, feature: int, contexts: np.ndarray, positions: np.
 
 
 def _direct(study: Study, subject: Subject, config: EffectsConfig) -> dict[str, Any]:
-    """Logit weights against measured mean changes of the logits, each feature held at its maximum."""
+    """Logit weights against measured mean changes of the logits: each feature held at its maximum on every token, and
+    ablated in its top contexts (on the tokens on which it fires)."""
     chosen = _sample(study, subject, config.direct)
     site, _ = subject.features.effect_site
     weights = logit_weights(
@@ -123,7 +126,14 @@ def _direct(study: Study, subject: Subject, config: EffectsConfig) -> dict[str, 
     found = direct_test(
         subject.features, contexts, chosen, subject.heldout.maximum[chosen], weights, study.usual_tokens
     )
-    return {"features": len(chosen), "tokens": found.tokens, "median_correlation": _median(found.correlation.tolist())}
+    top = subject.heldout.top_context[chosen, :ABLATED_CONTEXTS]
+    ablated = logit_effects(subject.features, study.heldout.tokens, chosen, top, study.usual_tokens)
+    return {
+        "features": len(chosen),
+        "tokens": found.tokens,
+        "median_correlation": _median(found.correlation.tolist()),
+        "median_correlation_ablated": _median(ablated.correlation(weights).tolist()),
+    }
 
 
 class _Holds:
