@@ -26,7 +26,7 @@ from monosem_jax.analysis.autointerp.token_set import TokenSet
 from monosem_jax.analysis.autointerp.windows import Excerpts
 from monosem_jax.models import build_model
 from monosem_jax.models.llama import LlamaConfig
-from monosem_jax.models.loaded import LoadedModel
+from monosem_jax.models.loaded import LoadedModel, Texts
 from monosem_jax.models.weights.conventions import Conventions
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.text.tokenizer import train_tokenizer
@@ -221,7 +221,7 @@ def tiny() -> LoadedModel:
     model = build_model(shape)
     params = model.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     params = jax.tree.map(lambda a: a * (6 if a.ndim == 2 else 1), params)  # so that logits differ
-    return LoadedModel(model, params, tokenizer, 0, Conventions((0,), (0,), where="here"))
+    return LoadedModel(model, params, lambda: Texts(tokenizer, 0, Conventions((0,), (0,), where="here")))
 
 
 def test_a_shared_beginning_and_batches_are_equal_to_whole_passes(tiny):
