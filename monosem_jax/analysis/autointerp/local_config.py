@@ -28,6 +28,9 @@ class LocalConfig:
     """Whose explanations it is given: own, or those of a judge that needs no network. Each has its own rows."""
     kinds: tuple[str, ...] = ("detection", "simulation")
     """The scores for which it is asked: detection, simulation, fuzzing."""
+    detection: str = field("likelihood", choices=("likelihood", "answers"))
+    """How it tells whether a feature fires in a window. likelihood: by how much more probable the explanation makes the
+    window's text; answers: by the probabilities of yes and no after a question."""
     calibration: int = field(20, at_least=5, at_most=30)
     """Windows with a firing, and as many without, on which the threshold of detection is chosen for each feature. They
     are explanation examples and random windows; nothing is scored on them."""

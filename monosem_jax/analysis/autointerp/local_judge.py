@@ -42,9 +42,9 @@ class Told:
 class LocalJudge:
     """The judge.
 
-    Detection: log P(yes) − log P(no) after an explanation and a window, minus the same after a description that says
-    nothing, calibrated for each feature on known windows. Simulation: the mean of the activations 0 to 9, weighted by
-    their probabilities after each token.
+    Detection: log P(window | explanation) − log P(window | words that say nothing), or log P(yes) − log P(no) after an
+    explanation, a window and a question, calibrated for each feature on known windows. Simulation: the mean of the
+    activations 0 to 9, weighted by their probabilities after each token.
 
     Args:
       explainer: whose explanations it is given; without one it writes its own. `whose` is its name.
@@ -65,7 +65,7 @@ class LocalJudge:
         self.kinds: tuple[str, ...] = config.kinds
         self.n_features = config.n_features
         self._begun: dict[str, Beginning] = {}
-        self._without: dict[str, float] = {}  # text of a window → log-odds without an explanation
+        self._without: dict[str, float] = {}  # text of a window → its log-probability without an explanation
 
     @pinned()
     def explain(self, samples: Sequence[Samples]) -> list[Told | Refusal]:
@@ -102,18 +102,24 @@ class LocalJudge:
             return [self.simulated(told, w.tokens, bar.update) for told, w in questions]
 
     def log_odds(self, told: Told, tokens: np.ndarray, advance: Advance = lambda n: None) -> np.ndarray:
-        """[n] how much more probable the explanation makes yes, in nats, for windows [n,w]."""
+        """[n] how much the explanation speaks for a firing, in nats, for windows [n,w]."""
         texts = [self.shown.text(row) for row in tokens]
+        if self.config.detection == "answers":
+            return np.asarray(self._cached("answers", told.words, texts, advance, self._answered))
         if new := [t for t in dict.fromkeys(texts) if t not in self._without]:
-            self._without |= dict(zip(new, self._kept(prompts.NOTHING, new, lambda n: None), strict=True))
-        found = self._kept(told.words, texts, advance)
+            without = self._cached("likelihood", prompts.NOTHING, new, lambda n: None, self._likely)
+            self._without |= dict(zip(new, without, strict=True))
+        found = self._cached("likelihood", told.words, texts, advance, self._likely)
         return np.asarray(found) - np.asarray([self._without[t] for t in texts])
 
-    def _kept(self, words: str, texts: list[str], advance: Advance) -> list[float]:
-        return self._cached("detection", words, texts, advance, lambda: self._answered(words, texts, advance))
+    def _likely(self, words: str, texts: list[str], advance: Advance) -> list[float]:
+        """The log-probability of each text after an explanation."""
+        begun = self._question("likelihood", words, "\nText")
+        endings = [[*self.reader.encode(":"), *self.reader.encode(f" {t.strip(' ')}")] for t in texts]
+        return [float(found.sum()) for found in self.reader.likelihood(begun, endings, advance)]
 
     def _answered(self, words: str, texts: list[str], advance: Advance) -> list[float]:
-        begun = self._question(self._beginning("detection"), words, "\nText:")
+        begun = self._question("answers", words, "\nText:")
         endings = [self.reader.encode(prompts.question(t)) for t in texts]
         answers = self.local.answers
         found = self.reader.expected(
@@ -126,27 +132,31 @@ class LocalJudge:
         """[n,w] the expected activations in windows [n,w]."""
         pieces = [[self.shown.text([t]) for t in row] for row in tokens]
         asked = ["\t".join(row) for row in pieces]
-        found = self._cached("simulation", told.words, asked, advance, lambda: self._levels(told, pieces, advance))
+        found = self._cached(
+            "simulation", told.words, asked, advance, lambda words, _, told_of: self._levels(words, pieces, told_of)
+        )
         return np.asarray(found, np.float64).reshape(tokens.shape)
 
-    def _levels(self, told: Told, pieces: list[list[str]], advance: Advance) -> list[float]:
-        begun = self._question(self._beginning("simulation"), told.words, "\n")
+    def _levels(self, words: str, pieces: list[list[str]], advance: Advance) -> list[float]:
+        begun = self._question("simulation", words, "\n")
         asked = [prompts.simulation_ending(row, self.reader.encode) for row in pieces]
         endings, at = zip(*asked, strict=True)
         found = self.reader.expected(begun, endings, at, self.local.answers.digits, advance).astype(np.float64)
         share = np.exp(found - found.max(axis=-1, keepdims=True))
         return (share @ np.arange(found.shape[-1]) / share.sum(axis=-1)).ravel().tolist()
 
-    def _question(self, begun: Beginning, words: str, end: str) -> Beginning:
+    def _question(self, kind: str, words: str, end: str) -> Beginning:
         encode = self.reader.encode
-        ids = [*encode("Description:"), *encode(f" {words}")[:LONGEST], *encode(end)]
-        return self.reader.go_on(begun, ids, LONGEST + 8)
+        name = "Words:" if kind == "likelihood" else "Description:"
+        ids = [*encode(name), *encode(f" {words}")[:LONGEST], *encode(end)]
+        return self.reader.go_on(self._beginning(kind), ids, LONGEST + 8)
 
     def _beginning(self, kind: str) -> Beginning:
         """The examples that all questions of a kind begin with; they are read once."""
         if kind not in self._begun:
             encode = self.reader.encode
-            ids = prompts.simulation_beginning(encode) if kind == "simulation" else encode(prompts.DETECT)
+            examples = {"answers": prompts.DETECT, "likelihood": prompts.LIKELY}
+            ids = prompts.simulation_beginning(encode) if kind == "simulation" else encode(examples[kind])
             self._begun[kind] = self.reader.begin([*self.local.begin, *ids], LONGEST + 8 + ENDING)
         return self._begun[kind]
 
@@ -157,7 +167,7 @@ class LocalJudge:
         if new := [i for i, answer in enumerate(kept) if answer is None]:
             texts = [prompts.EXPLAIN + asked[i] for i in new]
             for i, answer in zip(new, self.local.write(texts, self.config.max_tokens), strict=True):
-                kept[i] = answer
+                kept[i] = answer = f'"{answer}'
                 self.cache.put(keys[i], answer)
         advance(len(samples))
         words = [" ".join((answer or "").split()) for answer in kept]
@@ -167,7 +177,7 @@ class LocalJudge:
         return Told(words, Explanation(self.name, words, len(words), "characters"))
 
     def _cached(
-        self, kind: str, words: str, texts: list[str], advance: Advance, find: Callable[[], list[float]]
+        self, kind: str, words: str, texts: list[str], advance: Advance, find: Callable[..., list[float]]
     ) -> list[float]:
         """Numbers from the cache, or new ones, which are put there."""
         key = self._key(kind, words, texts)
@@ -178,11 +188,16 @@ class LocalJudge:
         if isinstance(found, list) and found and all(isinstance(x, float) and math.isfinite(x) for x in found):
             advance(len(texts))
             return found
-        found = find()
+        found = find(words, texts, advance)
         self.cache.put(key, json.dumps(found))
         return found
 
     def _key(self, kind: str, words: str, texts: list[str]) -> dict[str, Any]:
-        examples = {"detection": prompts.DETECT, "simulation": repr(prompts.SIMULATE), "explanation": prompts.EXPLAIN}
+        examples = {
+            "answers": prompts.DETECT,
+            "likelihood": prompts.LIKELY,
+            "simulation": repr(prompts.SIMULATE),
+            "explanation": prompts.EXPLAIN,
+        }
         seen = hashlib.sha256(examples[kind].encode()).hexdigest()
         return {"model": self.local.sha256, "kind": kind, "examples": seen, "words": words, "texts": texts}

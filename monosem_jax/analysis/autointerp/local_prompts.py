@@ -11,32 +11,28 @@ from monosem_jax.analysis.autointerp.samples import Samples
 from monosem_jax.analysis.autointerp.token_set import TokenSetExplanation
 from monosem_jax.analysis.autointerp.windows import KINDS, quantised
 
-SHOWN = 6  # examples from which an explanation is written
-SILENT = 2  # and random ones beside them in which the feature is silent
+SHOWN = 4  # examples from which an explanation is written
 NAMED = 5  # tokens of a token set that are named
 UNIT = "characters"
 
-EXPLAIN = """Every group shows places where one feature of a network is active, with the active parts between << and >>.
-Not: texts in which it is silent. The meaning says in a few words what the active parts share.
+EXPLAIN = """Texts with active parts between << and >>, and what the active parts share.
 
-Text: walked along the <<river>> until dusk
-Text: swam in the <<lake>> near the old
-Text: where the <<river>> meets the
-Not: a new engine for the car
-Meaning: the words "river" and "lake", bodies of water
+walked along the <<river>> until dusk
+swam in the <<lake>> near the old
+where the <<river>> meets the
+Active: "river", "lake"
+Shared: "river" and "lake", bodies of water
 
-Text: in the year 18<<75>> they moved
-Text: costs about 3.<<75>> per day
-Text: open until <<75>> people came
-Not: the queen of that land said
-Meaning: the number "75"
+they were <<pay>>ing for it
+kept <<say>>ing that he
+Active: "pay", "say"
+Shared: "pay" and "say", verbs before "ing"
 
-Text: the boy went to school<<,>> his sister
-Text: cold and dark<<,>> so that
-Text: bread<<,>> butter<<,>> and eggs
-Not: we met them at the station
-Meaning: commas between parts of a sentence
-
+"""
+LIKELY = """Words: river, lake
+Text: walked along the river until
+Words: 75, 5
+Text: costs about 3.75 per day
 """
 DETECT = """Description: "river", "lake", bodies of water
 Text: walked along the river
@@ -51,8 +47,8 @@ Description: the number "75"
 Text: the queen of land
 Answer: No
 """
-# A description that says nothing: what a model answers to it is taken from what it answers to an explanation.
-NOTHING = "anything"
+# What says nothing: the numbers that a model gives without an explanation, which are taken off.
+NOTHING = "many, words"
 SIMULATE = (
     ('"river", "lake", bodies of water', (("walked", 0), (" along", 0), (" the", 0), (" river", 9), (" until", 0))),
     ('the number "75"', ((" costs", 0), (" ", 0), ("3", 0), (".", 1), ("75", 9))),
@@ -84,25 +80,27 @@ class Shown:
 
 
 def explain_prompt(s: Samples, shown: Shown) -> str:
-    """Asks for an explanation of the strongest explanation examples, beside random ones in which nothing is active."""
+    """Asks for what the strongest explanation examples share; the answer begins with a quotation mark.
+
+    A small model does not say which parts are marked, so they are named. Examples in which the feature is silent are
+    left out: what stands in them was taken for the meaning.
+    """
     w = s.explanation
     levels = quantised(w.activations, s.maximum)
-    order = np.lexsort((-levels.max(axis=1, initial=0), w.kind != KINDS.index("top")))
-    texts = [shown.marked(w.tokens[i], levels[i] >= max(levels[i].max() / 3, 1)) for i in order[:SHOWN]]
-    silent = [shown.text(row) for row in s.spare.tokens[:SILENT]]
-    return "".join(f"Text: {t}\n" for t in texts) + "".join(f"Not: {t}\n" for t in silent) + "Meaning:"
+    order = np.lexsort((-levels.max(axis=1, initial=0), w.kind != KINDS.index("top")))[:SHOWN]
+    active = levels >= np.maximum(levels.max(axis=1, keepdims=True) / 3, 1)
+    texts = [shown.marked(w.tokens[i], active[i]) for i in order]
+    strongest = sorted(range(len(order)), key=lambda n: -int(levels[order[n]].max()))
+    named = dict.fromkeys(shown.text([w.tokens[order[n], levels[order[n]].argmax()]]).strip(" ") for n in strongest)
+    quoted = ", ".join(f'"{t}"' for t in named)
+    return "".join(f"{t.strip(' ')}\n" for t in texts) + f'Active: {quoted}\nShared: "'
 
 
 def told(explanation: object, text: str, shown: Shown) -> str:
     """An explanation of any judge in the words of a prompt: of a token set the strongest tokens, else its text."""
     if isinstance(explanation, TokenSetExplanation):
-        return ", ".join(f'"{shown.text([t])}"' for t in list(explanation.means)[:NAMED])
+        return ", ".join(shown.text([t]).strip(" ") for t in list(explanation.means)[:NAMED])
     return text
-
-
-def description(text: str) -> str:
-    """What comes before the text of a window: the same for all windows of a question."""
-    return f"Description: {text}\nText:"
 
 
 def question(window: str) -> str:

@@ -26,7 +26,7 @@ from monosem_jax.analysis.autointerp.token_set import TokenSet
 from monosem_jax.analysis.autointerp.windows import Excerpts
 from monosem_jax.models import build_model
 from monosem_jax.models.llama import LlamaConfig
-from monosem_jax.models.loaded import LoadedModel
+from monosem_jax.models.loaded import LoadedModel, Texts
 from monosem_jax.models.weights.conventions import Conventions
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.text.tokenizer import train_tokenizer
@@ -50,7 +50,8 @@ BIAS = 3.0  # of the answers: without calibration everything fires
 
 
 class KnownReader:
-    """Expects Yes where a piece of the description is in the window, and for it the digit 9. Tokens are characters."""
+    """Expects Yes where a piece of the description is in the window, and for it the digit 9. A window is e times as
+    probable for each piece that is in it. Tokens are characters."""
 
     def __init__(self) -> None:
         self.read: list[tuple[str, str]] = []
@@ -65,8 +66,7 @@ class KnownReader:
         return Beginning((*begun.tokens, *tokens), None)
 
     def expected(self, begun, endings, at, columns, advance=lambda n: None):
-        before = "".join(map(chr, begun.tokens))
-        words = before.rpartition("Description: ")[2].partition("\n")[0]
+        words = described(begun, "Description: ")
         out = np.zeros((len(endings), len(at[0]), len(columns)), np.float32)
         for i, ids in enumerate(endings):
             text = "".join(map(chr, ids))
@@ -74,14 +74,27 @@ class KnownReader:
             for k, end in enumerate(at[i]):
                 seen = text[: end + 1]
                 if columns == (YES, NO):
-                    hits = sum(w.strip('"') in seen for w in words.split(", "))
-                    length = len(text) * 0.01
-                    out[i, k] = BIAS + hits + length, 0
+                    out[i, k] = BIAS + hits(words, seen), 0
                 else:
                     piece = seen.rpartition("\n")[2].rstrip("\t")
-                    out[i, k, 9 if f'"{piece}"' in words.split(", ") else 0] = 50
+                    out[i, k, 9 if piece in words.split(", ") else 0] = 50
         advance(len(endings))
         return out
+
+    def likelihood(self, begun, endings, advance=lambda n: None):
+        words = described(begun, "Words: ")
+        texts = ["".join(map(chr, ids)) for ids in endings]
+        self.read += [(words, text) for text in texts]
+        advance(len(endings))
+        return [np.full(len(t) - 1, BIAS + hits(words, t) / (len(t) - 1)) for t in texts]
+
+
+def described(begun: Beginning, name: str) -> str:
+    return "".join(map(chr, begun.tokens)).rpartition(name)[2].partition("\n")[0]
+
+
+def hits(words: str, text: str) -> int:
+    return sum(w in text for w in words.split(", "))
 
 
 def local(reader=None) -> LocalModel:
@@ -107,15 +120,16 @@ def score(found, feature, kind):
     return next(s for j in found if j.feature == feature for s in j.scores if s.kind == kind)
 
 
-def test_known_probabilities_give_the_scores_of_the_token_set(samples):
-    found, _ = judged(judge(), samples, 0)
+@pytest.mark.parametrize("detection", ["likelihood", "answers"])
+def test_known_probabilities_give_the_scores_of_the_token_set(samples, detection):
+    found, _ = judged(judge(detection=detection), samples, 0)
     for feature in (FAMILY, AFTER):
         s = score(found, feature, "detection")
         assert s.judge == "known (token_set)" and s.value > 0.8 > 0.7 > s.shuffled
     assert score(found, FAMILY, "detection").value == 1
     assert score(found, FAMILY, "simulation").other > 0.8
     text = next(j for j in found if j.feature == FAMILY).explanation.text
-    assert text.split(", ")[0] in {f'"<{t}>"' for t in OF_FAMILY}
+    assert text.split(", ")[0] in {f"<{t}>" for t in OF_FAMILY}
 
 
 def test_what_is_the_same_without_an_explanation_is_taken_off(samples):
@@ -123,6 +137,7 @@ def test_what_is_the_same_without_an_explanation_is_taken_off(samples):
     (told,) = j.explain([samples[1]])
     windows = np.asarray([[OF_FAMILY[0], 3, 4], [3, 3, 4]])
     np.testing.assert_allclose(j.log_odds(told, windows), [1, 0], atol=1e-5)
+    np.testing.assert_allclose(judge(detection="answers").log_odds(told, windows), [BIAS + 1, BIAS], atol=1e-5)
 
 
 def test_the_threshold_is_the_best_on_the_known_windows():
@@ -191,10 +206,9 @@ def test_a_slow_judge_is_asked_about_some_features():
 def test_prompts_show_what_is_active(samples):
     s = next(s for s in samples if s.feature == AFTER)
     text = prompts.explain_prompt(s, SHOWN)
-    lines = text.splitlines()
-    assert lines[-1] == "Meaning:" and sum(line.startswith("Text:") for line in lines) == prompts.SHOWN
-    assert all(f"<<<{SECOND}>>>" in line for line in lines if line.startswith("Text:"))
-    assert sum(line.startswith("Not:") for line in lines) == prompts.SILENT
+    *texts, active, last = text.splitlines()
+    assert len(texts) == prompts.SHOWN and all(f"<<<{SECOND}>>>" in line for line in texts)
+    assert active == f'Active: "<{SECOND}>"' and last == 'Shared: "'
     shown = prompts.Shown([b"a\n", "é".encode()[:1], "é".encode()[1:]])
     assert shown.text([0, 1, 2]) == "a\\né" and shown.text([1]) == "�"
     assert shown.marked(np.asarray([0, 1, 2, 0]), np.asarray([False, True, True, False])) == "a\\n<<é>>a\\n"
@@ -207,7 +221,7 @@ def tiny() -> LoadedModel:
     model = build_model(shape)
     params = model.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     params = jax.tree.map(lambda a: a * (6 if a.ndim == 2 else 1), params)  # so that logits differ
-    return LoadedModel(model, params, tokenizer, 0, Conventions((0,), (0,), where="here"))
+    return LoadedModel(model, params, lambda: Texts(tokenizer, 0, Conventions((0,), (0,), where="here")))
 
 
 def test_a_shared_beginning_and_batches_are_equal_to_whole_passes(tiny):
@@ -225,6 +239,9 @@ def test_a_shared_beginning_and_batches_are_equal_to_whole_passes(tiny):
         np.testing.assert_allclose(got, whole[places][:, columns], atol=1e-4)
         np.testing.assert_allclose(same, got, atol=1e-4)
     assert np.ptp(found) > 0.5
+    for e, got in zip(endings, reader.likelihood(reader.go_on(begun, middle, 16), endings), strict=True):
+        whole = np.asarray(jax.nn.log_softmax(tiny.logits([head + middle + e])))[0, len(head) + len(middle) :]
+        np.testing.assert_allclose(got, whole[np.arange(len(e) - 1), e[1:]], atol=1e-4)
     with pytest.raises(BadInput, match="tiny is asked with prompts of up to 2066 tokens: its context_length is 2048"):
         reader.begin(head, 2045)
 
