@@ -24,7 +24,7 @@ def get_config() -> PretrainedQuickstartConfig:
         # The published code calls a feature dead after five batches; here batches are an eighth as large.
         sae=BatchTopKConfig(n_features=4608, k=32, tied_norm=0.1, dead_rows=100_000),
         train=TrainConfig(
-            steps=3000,
+            steps=2000,
             batch_size=512,
             learning_rate=1e-3,
             optimizer=OptimizerConfig(clip_norm=1.0),
@@ -37,16 +37,16 @@ def get_config() -> PretrainedQuickstartConfig:
         resample=ResampleConfig(steps=()),
         evaluate=EvaluateConfig(contexts=64),
     )
-    harvest = HarvestConfig(site="", rows_per_context=127, n_rows=127 * 3000, batch_contexts=16)
+    harvest = HarvestConfig(site="", rows_per_context=100, n_rows=100 * 2560, batch_contexts=16)
     # What runs the model again and again is asked of fewer features than on a model of one block.
     kinds = KindsConfig(
-        judge=JudgeConfig(n_features=100, judges=("token_set", "label_rule")),
-        effects=EffectsConfig(ablated=16, direct=8, pinned=8, steered=()),
+        judge=JudgeConfig(n_features=60, judges=("token_set", "label_rule")),
+        effects=EffectsConfig(ablated=12, direct=6, pinned=6, steered=()),
     )
     analyze = AnalyzeRunConfig(
         random_directions=64,
-        training_contexts=256,
-        heldout_contexts=512,
+        training_contexts=192,
+        heldout_contexts=320,
         batch_contexts=8,
         n_features=1024,
         kinds=kinds,
