@@ -54,7 +54,11 @@ CASES = {
         | rope("llama3", low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16),
         sites=False,
     ),
-    "llama_yarn": Case("llama", LONG | rope("yarn", original_max_position_embeddings=16, beta_fast=1.0, beta_slow=0.05), sites=False),
+    "llama_yarn": Case(
+        "llama",
+        LONG | rope("yarn", original_max_position_embeddings=16, beta_fast=1.0, beta_slow=0.05),
+        sites=False,
+    ),
     "mistral": Case("mistral", LLAMA | {"sliding_window": 5}),
     "qwen2": Case("qwen2", {**LLAMA, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 2}),
     "qwen3": Case("qwen3", LLAMA | {"tie_word_embeddings": True}),
