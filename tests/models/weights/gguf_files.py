@@ -106,6 +106,12 @@ def add_rope(writer: gguf.GGUFWriter, c: Mapping[str, Any]) -> None:
         writer.add_rope_scaling_factor(rope["factor"])
     if kind == "yarn":
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        optional = {"beta_fast": writer.add_rope_scaling_yarn_beta_fast,
+                    "beta_slow": writer.add_rope_scaling_yarn_beta_slow,
+                    "attention_factor": writer.add_rope_scaling_yarn_attn_factor}  # fmt: skip
+        for key, add in optional.items():
+            if rope.get(key) is not None:
+                add(rope[key])
     if kind == "llama3":
         writer.add_tensor("rope_freqs.weight", rope_factors(rope, c["head_dim"]))
 
