@@ -86,11 +86,23 @@ def suite(folder: pathlib.Path, config: HarvestBenchConfig) -> Iterator[tuple[st
     if missing:
         print(missing)
     module = Llama(config.model)
-    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
-    params = jax.tree.map(np.asarray, params)
+    params = random_params(module)
     for layers in dict.fromkeys((config.middle, config.layers)):
         bench = Bench(folder, config, module, params, layers, bool(missing))
         yield f"residual stream after layer {layers} of {config.layers}", bench.figures()
+
+
+def random_params(module: Llama) -> Any:
+    """Weights as a model begins, made by NumPy: to compile what makes them takes longer than to measure."""
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]
+    rng = np.random.default_rng(0)
+
+    def one(shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        if len(shape.shape) < 2:
+            return np.ones(shape.shape, np.float32)
+        return rng.standard_normal(shape.shape, np.float32) * np.float32(0.02)
+
+    return jax.tree.map(one, shapes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
   python -m experiments.suite --workdir=runs/suite --config.transformer=runs/model --config.harvest.site="resid_post.*"
 
-The sites of one pass are in memory together: a bucket of 262,144 rows of all of them, twice (width 576: 0.6 GB a site),
+The sites of one pass are in memory together: a bucket of 65,536 rows of all of them, twice (width 576: 0.15 GB a site),
 and on disk: 1.2 KB a row and site. Fewer layers: --config.harvest.site=resid_post.5,resid_post.15,resid_post.25. Each
 dictionary is trained on 2 M rows, eight times as wide as SmolLM2's residual stream; its input is scaled by its own
 store's mean square, so that one k and one learning rate serve every site.
@@ -19,7 +19,7 @@ from monosem_jax.training.config import OptimizerConfig, TrainConfig
 
 
 def get_config() -> SuiteConfig:
-    harvest = HarvestConfig("resid_post.*", rows_per_context=100, bucket_rows=1 << 18, batch_contexts=32)
+    harvest = HarvestConfig("resid_post.*", rows_per_context=100, bucket_rows=1 << 16, batch_contexts=32)
     sae = SaeRunConfig(
         sae=BatchTopKConfig(n_features=4608, k=32, dead_rows=5 * 1024, input_scale="unit_rms"),
         train=TrainConfig(
