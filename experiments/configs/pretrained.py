@@ -52,4 +52,6 @@ def get_config() -> PretrainedQuickstartConfig:
         kinds=kinds,
         without=("sources",),
     )
-    return PretrainedQuickstartConfig(transformer=ImportModelConfig(), harvest=harvest, sae=sae, analyze=analyze)
+    return PretrainedQuickstartConfig(
+        transformer=ImportModelConfig(model="smollm2"), harvest=harvest, sae=sae, analyze=analyze
+    )

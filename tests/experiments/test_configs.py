@@ -39,10 +39,14 @@ def test_a_shipped_configuration_is_possible(spec):
     from_dict(type(config), values).check()
 
 
+def chosen_by_flags(program):
+    return [flag.config for flag in importlib.import_module(program).EXPERIMENT.flags.values()]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_configuration_file_says_how_to_use_it(name):
     doc = importlib.import_module(f"experiments.configs.{name}").__doc__
-    kinds = [p for p in PROGRAMS if config_class(p) is type(config_files.load(name))]
+    kinds = [p for p in PROGRAMS if config_class(p) is type(config_files.load(name)) or name in chosen_by_flags(p)]
     assert any(f"python -m {program} " in doc for program in kinds)
     default = any(importlib.import_module(p).EXPERIMENT.config == name for p in kinds)
     assert default or f"--config={name}" in doc
