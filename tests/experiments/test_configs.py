@@ -48,7 +48,7 @@ def test_a_configuration_file_says_how_to_use_it(name):
     doc = importlib.import_module(f"experiments.configs.{name}").__doc__
     kinds = [p for p in PROGRAMS if config_class(p) is type(config_files.load(name)) or name in chosen_by_flags(p)]
     assert any(f"python -m {program} " in doc for program in kinds)
-    default = any(importlib.import_module(p).EXPERIMENT.config == name for p in kinds)
+    default = any(importlib.import_module(p).EXPERIMENT.config == name or name in chosen_by_flags(p) for p in kinds)
     assert default or f"--config={name}" in doc
 
 
