@@ -2,7 +2,8 @@
 
   python -m experiments.quickstart --workdir=runs/smollm2 --model=smollm2
 
-Cost and expected numbers for SmolLM2: see experiments/results/pretrained.md.
+Cost and expected numbers for SmolLM2: see experiments/results/pretrained.md. `--config.analyze.n_features=0` gives
+every feature a record, which takes longer than everything else.
 """
 
 from monosem_jax.activations.harvest import HarvestConfig
@@ -40,7 +41,7 @@ def get_config() -> PretrainedQuickstartConfig:
     harvest = HarvestConfig(site="", rows_per_context=100, n_rows=100 * 2560, batch_contexts=16)
     # What runs the model again and again is asked of fewer features than on a model of one block.
     kinds = KindsConfig(
-        judge=JudgeConfig(n_features=60, judges=("token_set", "label_rule")),
+        judge=JudgeConfig(n_features=40, judges=("token_set", "label_rule")),
         effects=EffectsConfig(ablated=12, direct=6, pinned=6, steered=()),
     )
     analyze = AnalyzeRunConfig(
@@ -48,9 +49,9 @@ def get_config() -> PretrainedQuickstartConfig:
         training_contexts=192,
         heldout_contexts=320,
         batch_contexts=8,
-        n_features=1024,
+        n_features=384,
         kinds=kinds,
-        without=("sources",),
+        without=("sources", "rating"),
     )
     return PretrainedQuickstartConfig(
         transformer=ImportModelConfig(model="smollm2"), harvest=harvest, sae=sae, analyze=analyze
