@@ -101,7 +101,7 @@ def mix(weight: Float[Array, "C H T S"], v: Float[Array, "C S G K"]) -> Float[Ar
     """The values that each head gathers, heads side by side."""
     n_contexts, n_heads, length, _ = weight.shape
     if n_heads == v.shape[2]:
-        return jnp.einsum("CHTS,CSHK->CTHK", weight, v).reshape(n_contexts, length, -1)
+        return jnp.einsum("CHTS,CSHK->CTHK", weight, v).reshape(n_contexts, length, n_heads * v.shape[-1])
     shared = weight.reshape(n_contexts, v.shape[2], -1, weight.shape[-1])
     mixed = jnp.einsum("CGXS,CGSK->CGXK", shared, v.transpose(0, 2, 1, 3))
     mixed = mixed.reshape(n_contexts, n_heads, length, -1).transpose(0, 2, 1, 3)

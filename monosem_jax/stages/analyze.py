@@ -56,10 +56,6 @@ class AnalyzeRunConfig:
     run: str = field("", place=Place())
     """Directory of a finished train_sae run (or of an import with its transformer), or of a sweep, or the folder of a
     published dictionary, of any format that experiments.export --formats lists."""
-    transformer: str = field("", place=MODEL)
-    """With a published dictionary: the model that it explains, or a run directory of it; empty: what it names."""
-    site: str = ""
-    """With a published dictionary: the site that it explains; empty: what the folder says."""
     control: str = field("", place=Place())
     """Directory of a dictionary of the control transformer (train_transformer --shuffle_of), or empty: no control."""
     seeds: str = field("", place=Place(several=True))
@@ -93,6 +89,10 @@ class AnalyzeRunConfig:
     """Proxies of yours beside the package's: NAME=regex:PATTERN or NAME=chars:CLASS."""
     scan: ScanConfig = ScanConfig()
     """The scan; batch_contexts and seed are those of the run."""
+    transformer: str = field("", place=MODEL)
+    """With a published dictionary: the model that it explains, or a run directory of it; empty: what it names."""
+    site: str = ""
+    """With a published dictionary: the site that it explains; empty: what the folder says."""
     model_text: str = field(EMBEDDED, identity=False, place=Place(words=(EMBEDDED,)))
     """With a pretrained model as transformer: the text that it reads, as text.corpus of import_model."""
 

@@ -35,14 +35,14 @@ class EvaluateRunConfig:
     run: str = field("", place=Place())
     """Directory of a finished train_sae run (or of an import with its transformer), or the folder of a published
     dictionary, of any format that experiments.export --formats lists."""
-    transformer: str = field("", place=MODEL)
-    """With a published dictionary: the model that it explains, or a run directory of it; empty: what it names."""
-    site: str = ""
-    """With a published dictionary: the site that it explains; empty: what the folder says."""
     step: int = -1
     """The checkpoint; -1: the newest."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """The text, and how much of it."""
+    transformer: str = field("", place=MODEL)
+    """With a published dictionary: the model that it explains, or a run directory of it; empty: what it names."""
+    site: str = ""
+    """With a published dictionary: the site that it explains; empty: what the folder says."""
     model_text: str = field(EMBEDDED, identity=False, place=Place(words=(EMBEDDED,)))
     """With a pretrained model as transformer: the text that it reads, as text.corpus of import_model."""
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from monosem_jax.models.pretrained import MODEL, Pretrained, open_pretrained
-from monosem_jax.runtime.config import check_seed, field
+from monosem_jax.runtime.config import check_bounds, check_seed, field
 from monosem_jax.runtime.edge import stage
 from monosem_jax.runtime.errors import BadInput
 from monosem_jax.runtime.processes import first_process
@@ -43,6 +43,7 @@ class ImportModelConfig:
     def check(self) -> None:
         """Raises BadInput naming the first impossible value."""
         check_seed(self.seed)
+        check_bounds(self, "config.")
         self.text.check()
         if not self.model:
             raise BadInput("config.model is empty: expected a model's directory or file, hub:ORG/NAME, or smollm2")

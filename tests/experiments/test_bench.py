@@ -99,5 +99,5 @@ def test_neighbours_are_told_from_strangers():
 
 def test_rows_of_one_context_are_alike_in_the_benchmarks_source():
     made = make_source(2400, "float32")
-    norms = np.concatenate([np.sqrt(s) for _, _, s in made.batches(0, made.n_rows)])
+    norms = np.concatenate([np.sqrt(s[:, 0]) for _, _, s in made.batches(0, made.n_rows)])
     assert _neighbours(np.arange(made.n_rows) // 120, norms, np.arange(made.n_rows))[1] > 0.05

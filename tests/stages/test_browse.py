@@ -88,7 +88,7 @@ def test_without_a_screen_it_is_said_how_to_serve(analysis, monkeypatch, capsys)
 
 def test_other_runs_are_refused(analysis, opened):
     for name in ("sae", "transformer"):
-        with pytest.raises(BadInput, match="expected one of report, analyze or quickstart"):
+        with pytest.raises(BadInput, match="expected one of report, analyze, quickstart or suite"):
             browse(analysis.parent / name, BrowseConfig())
     page = mj.load_analysis(analysis).browse()
     with pytest.raises(BadInput, match="a folder is for the report of an analysis"):

@@ -124,7 +124,10 @@ def test_the_quickstart_runs_every_stage_on_a_pretrained_model(tmp_path, corpus)
 
     start = config_files.load("pretrained")
     assert isinstance(start, PretrainedQuickstartConfig)
-    train = dataclasses.replace(start.sae.train, steps=20, batch_size=64, checkpoint_every=20, steps_per_dispatch=10)
+    train = dataclasses.replace(
+        start.sae.train, steps=20, batch_size=64, checkpoint_every=20, steps_per_dispatch=10,
+        schedule=dataclasses.replace(start.sae.train.schedule, warmup_steps=5),
+    )  # fmt: skip
     sae = dataclasses.replace(
         start.sae, sae=dataclasses.replace(start.sae.sae, n_features=96, k=8, dead_rows=400), train=train,
         evaluate=dataclasses.replace(start.sae.evaluate, contexts=8),

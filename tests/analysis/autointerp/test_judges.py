@@ -72,7 +72,7 @@ def test_replacements_are_found_that_no_example_holds(samples, graph):
     s = samples[FAMILY]
     keep = ~np.isin(s.explanation.tokens, OF_FAMILY[1:]).any(axis=1)
     assert keep.any()
-    few = type(s)(s.feature, s.maximum, s.explanation[keep], s.test, s.quiet, s.single_token)
+    few = type(s)(s.feature, s.maximum, s.explanation[keep], s.test, s.quiet, s.spare, s.single_token)
     (found,) = graph.explain([few])
     assert {p for p, _ in found.graph.patterns()} == {(t,) for t in OF_FAMILY}
 
@@ -108,7 +108,7 @@ def test_a_feature_that_fires_everywhere_has_no_detection_score(results):
 
 def test_a_feature_without_a_visible_example_is_refused(samples, graph):
     s = samples[AFTER]
-    silent = type(s)(s.feature, 1e9, s.explanation, s.test, s.quiet, s.single_token)
+    silent = type(s)(s.feature, 1e9, s.explanation, s.test, s.quiet, s.spare, s.single_token)
     for judge in (graph, TokenSet(TEXT.strings, graph.neighbours), LabelRule(TEXT)):
         (found,) = judge.explain([silent])
         assert isinstance(found, Refusal)

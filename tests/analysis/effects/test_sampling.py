@@ -10,7 +10,7 @@ import pytest
 from monosem_jax.analysis import feature_sets
 from monosem_jax.analysis.effects import sampling
 from monosem_jax.analysis.effects.sampling import sample
-from monosem_jax.models.loaded import LoadedModel
+from monosem_jax.models.loaded import LoadedModel, Texts
 from monosem_jax.models.tapped import TappedModel
 from monosem_jax.models.transformer import TransformerConfig
 from monosem_jax.models.weights.conventions import Conventions
@@ -113,7 +113,7 @@ def test_features_are_held_while_a_model_generates():
     """`held` moves every token's activations along the directions until the features have their values."""
     model, params = lively(LLAMA)
     of = feature_sets.neurons(TappedModel(model, params, "mlp_hidden.1", BOS))
-    writer = LoadedModel(model, params, words(), BOS, Conventions((BOS,), ()))
+    writer = LoadedModel(model, params, lambda: Texts(words(), BOS, Conventions((BOS,), ())))
     acts = np.random.default_rng(0).normal(size=(2, 5, 24)).astype(np.float32)
     edit = of.held([3, 7], [2.0, -1.0])
     moved = np.asarray(edit.function(edit.values, jnp.asarray(acts)))
