@@ -19,7 +19,7 @@ class Source(Protocol):
 
     @property
     def sha256(self) -> str:
-        """By which the files are told from others."""
+        """A hash that identifies the files."""
         ...
 
     def params(self, mesh: Mesh | None = None, *, under: str = "", put: Callable[[Any], Any] = ...) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Unread(Mapping[str, Any]):
 
     @property
     def sha256(self) -> str:
-        """By which the files are told from others."""
+        """A hash that identifies the files."""
         return self._source.sha256
 
     def on(self, mesh: Mesh | None) -> dict[str, Any]:
